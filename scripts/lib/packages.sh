@@ -1,0 +1,96 @@
+# shellcheck shell=bash disable=SC2034
+# What pairdist needs on a machine: Debian packages, and the environment to build and launch it. Sourced by the scripts.
+
+# To build and run. libc6-dev is only recommended by gcc, so it is named.
+build_packages=(
+    gcc                 # linker, and C compiler for the small C part of the MPI bindings
+    libc6-dev           # headers and start-up files of C programs
+    make                # builds libffi, part of the MPI bindings
+    pkg-config          # finds the libraries
+    openmpi-bin         # mpirun
+    libopenmpi-dev      # mpicc and the MPI headers
+    libhdf5-openmpi-dev # HDF5 built for MPI
+    libclang-dev        # reads the MPI headers to make the Rust bindings
+)
+
+# To test, on top of that.
+test_packages=(
+    python3-venv # the Python environment of tests/oracle
+    shellcheck   # checks the scripts
+    hdf5-tools   # h5dump, h5ls: a second reader of our files
+)
+
+say() { printf '%s\n' "$*"; }
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# Prints the comment at the top of a script.
+show_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$1"; }
+
+# Our scripts take --help and --dry-run, nothing else. Sets dry_run.
+dry_run=0
+read_arguments() {
+    case ${1-} in
+        '') ;;
+        --dry-run) dry_run=1 ;;
+        -h | --help) show_help "$0" && exit 0 ;;
+        *) show_help "$0" >&2 && exit 2 ;;
+    esac
+}
+
+installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
+
+# Makes sure that the named Debian packages and Rust are there: root installs what is missing, anyone else is told how.
+need_packages() {
+    [ -x "$HOME/.cargo/bin/cargo" ] && PATH=$HOME/.cargo/bin:$PATH
+    command -v cargo >/dev/null || die "cargo is missing: install Rust, see https://rustup.rs"
+    if ! command -v dpkg-query >/dev/null; then
+        need_other_system
+        return
+    fi
+    local package missing=()
+    for package in "$@"; do
+        installed "$package" || missing+=("$package")
+    done
+    [ ${#missing[@]} -gt 0 ] || return 0
+    if [ $dry_run = 1 ]; then
+        say "missing: ${missing[*]}"
+        return
+    fi
+    if [ "$(id -u)" != 0 ]; then
+        say "These packages are missing. Install them and start again:" >&2
+        say "  sudo apt-get update && sudo apt-get install --no-install-recommends ${missing[*]}" >&2
+        exit 1
+    fi
+    say "installing ${missing[*]}"
+    export DEBIAN_FRONTEND=noninteractive
+    local apt=(apt-get -qq -o DPkg::Lock::Timeout=300)
+    "${apt[@]}" update
+    "${apt[@]}" install --no-install-recommends "${missing[@]}" >/dev/null
+}
+
+# Not a Debian: nothing is installed, only looked for.
+need_other_system() {
+    local program
+    for program in mpicc mpirun; do
+        command -v "$program" >/dev/null || die "$program is missing: install MPI, HDF5 built with the same MPI, and libclang"
+    done
+    [ -n "${HDF5_DIR:-}" ] || die "set HDF5_DIR to the folder of an HDF5 built with your MPI (it holds include/ and lib/)"
+}
+
+# Debian keeps one HDF5 for each MPI; the build is pointed to the one for Open MPI.
+build_environment() {
+    if [ -z "${HDF5_DIR:-}" ]; then
+        HDF5_DIR=/usr/lib/$(gcc -print-multiarch 2>/dev/null || true)/hdf5/openmpi
+        [ -d "$HDF5_DIR" ] || [ $dry_run = 1 ] || die "$HDF5_DIR is missing: set HDF5_DIR to the folder of an HDF5 built with your MPI"
+        export HDF5_DIR
+    fi
+}
+
+# Open MPI refuses root, and more ranks than cores, unless told (the second name is that of Open MPI 5).
+launch_environment() {
+    [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
+}

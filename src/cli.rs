@@ -1,0 +1,254 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::element::Dtype;
+use crate::kernel::Method;
+use crate::metric::Metric;
+
+/// The full matrix of distances between the rows of large sample matrices.
+///
+/// Samples come from HDF5, work is shared by MPI ranks and threads, and the result is written in parallel into one HDF5
+/// file. Every subcommand runs under mpirun or srun, and without (as one rank).
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 100, arg_required_else_help = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Compute the distances of all pairs of samples
+    Compute(ComputeArgs),
+    /// Write random samples to an HDF5 file, the same bytes for any number of ranks
+    Generate(GenerateArgs),
+    /// Compare a result with the definition of its metric, and with its checksums
+    Verify(VerifyArgs),
+    /// Show what a result holds
+    Info(InfoArgs),
+    /// Show tiles, rounds, memory and bytes of a run, without computing anything
+    Plan(PlanArgs),
+}
+
+/// What is to be computed: shared by compute and plan.
+#[derive(Clone, Debug, Args)]
+pub struct ProblemArgs {
+    /// Second set of samples: distances of the rows of X to the rows of Y [default: X to itself]
+    #[arg(long, value_name = "Y.h5")]
+    pub against: Option<PathBuf>,
+    /// Dataset with the samples of X [default: the only two-dimensional numeric one]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Dataset with the samples of Y [default: the only two-dimensional numeric one]
+    #[arg(long, value_name = "NAME", requires = "against")]
+    pub against_dataset: Option<String>,
+    /// Metric, by SciPy's name
+    #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = metric_parser())]
+    pub metric: Metric,
+    /// How (squared) Euclidean distances are computed
+    #[arg(long, value_name = "NAME", default_value = "auto")]
+    pub kernel: KernelChoice,
+    /// Type to compute in and to write [default: that of the samples]
+    #[arg(long, value_name = "TYPE")]
+    pub dtype: Option<DtypeChoice>,
+    /// Edge of the square tiles; results do not depend on it [default: chosen from the sizes]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub tile: Option<usize>,
+}
+
+/// Options of compute.
+#[derive(Clone, Debug, Args)]
+pub struct ComputeArgs {
+    /// HDF5 file with the samples, one per row
+    #[arg(value_name = "X.h5")]
+    pub input: PathBuf,
+    /// HDF5 file to write
+    #[arg(short, long, value_name = "OUT.h5", required_unless_present = "no_output")]
+    pub output: Option<PathBuf>,
+    /// The problem.
+    #[command(flatten)]
+    pub problem: ProblemArgs,
+    /// Worker threads of each rank [default: SLURM_CPUS_PER_TASK, else the rank's share of its cores]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub threads: Option<usize>,
+    /// Overwrite an existing result, and start over where a run was not finished
+    #[arg(long)]
+    pub force: bool,
+    /// Compute everything and write no matrix
+    #[arg(long, conflicts_with_all = ["output", "force"])]
+    pub no_output: bool,
+    /// Do not force data to the disk: still safe when the program is killed, not when a node loses power
+    #[arg(long)]
+    pub no_sync: bool,
+    /// Compute with NaN and infinities among the samples instead of refusing them
+    #[arg(long)]
+    pub allow_nonfinite: bool,
+    /// Write the run record to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
+}
+
+/// Options of generate.
+#[derive(Clone, Debug, Args)]
+pub struct GenerateArgs {
+    /// HDF5 file to write
+    #[arg(value_name = "OUT.h5")]
+    pub output: PathBuf,
+    /// Number of samples
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub samples: usize,
+    /// Number of features
+    #[arg(long, value_name = "D", value_parser = positive())]
+    pub features: usize,
+    /// How values are distributed
+    #[arg(long, value_name = "NAME", default_value = "uniform")]
+    pub distribution: Distribution,
+    /// Type of the values
+    #[arg(long, value_name = "TYPE", default_value = "f64")]
+    pub dtype: DtypeChoice,
+    /// Seed: the same seed gives the same file
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+}
+
+/// Options of verify.
+#[derive(Clone, Debug, Args)]
+pub struct VerifyArgs {
+    /// Result to check
+    #[arg(value_name = "OUT.h5")]
+    pub result: PathBuf,
+    /// Number of random pairs to recompute
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
+    pub pairs: usize,
+    /// Recompute every pair and check every checksum
+    #[arg(long, conflicts_with = "pairs")]
+    pub all: bool,
+}
+
+/// Options of info.
+#[derive(Clone, Debug, Args)]
+pub struct InfoArgs {
+    /// A result, or samples
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+}
+
+/// Options of plan.
+#[derive(Clone, Debug, Args)]
+pub struct PlanArgs {
+    /// HDF5 file with the samples
+    #[arg(value_name = "X.h5", required_unless_present = "samples", conflicts_with_all = ["samples", "features"])]
+    pub input: Option<PathBuf>,
+    /// Number of samples, instead of a file
+    #[arg(long, value_name = "N", requires = "features", value_parser = positive())]
+    pub samples: Option<usize>,
+    /// Number of features, with --samples
+    #[arg(long, value_name = "D", requires = "samples", value_parser = positive())]
+    pub features: Option<usize>,
+    /// The problem.
+    #[command(flatten)]
+    pub problem: ProblemArgs,
+    /// Number of ranks
+    #[arg(long, value_name = "P", default_value_t = 1, value_parser = positive())]
+    pub ranks: usize,
+    /// Worker threads of each rank
+    #[arg(long, value_name = "T", default_value_t = 1, value_parser = positive())]
+    pub threads: usize,
+}
+
+/// Choice of the kernel.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum KernelChoice {
+    /// The faster one for the metric and number of features
+    Auto,
+    /// |x|² + |y|² − 2x·y, and direct where that would cancel
+    Gemm,
+    /// From the differences
+    Direct,
+}
+
+impl KernelChoice {
+    /// The method for a metric and number of features, if the metric has it.
+    pub fn method(self, metric: Metric, features: usize) -> Option<Method> {
+        match self {
+            Self::Auto => Some(Method::fastest(metric, features)),
+            Self::Gemm => metric.has_gram().then_some(Method::Gemm),
+            Self::Direct => Some(Method::Direct),
+        }
+    }
+}
+
+/// Choice of the element type.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum DtypeChoice {
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl From<DtypeChoice> for Dtype {
+    fn from(choice: DtypeChoice) -> Self {
+        match choice {
+            DtypeChoice::F32 => Self::F32,
+            DtypeChoice::F64 => Self::F64,
+        }
+    }
+}
+
+/// Distribution of generated samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Distribution {
+    /// Every value uniform in [0, 1)
+    Uniform,
+    /// Every value normal with mean 0 and standard deviation 1
+    Normal,
+    /// Ten clusters: centres uniform in [-10, 10), samples normal around one of them
+    Blobs,
+}
+
+fn metric_parser() -> ValueParser {
+    let values = Metric::ALL.iter().map(|metric| {
+        PossibleValue::new(metric.name()).aliases(metric.aliases().iter().copied()).help(metric.formula())
+    });
+    let parser = clap::builder::PossibleValuesParser::new(values);
+    parser.try_map(|name| Metric::from_name(&name).ok_or("not a metric")).into()
+}
+
+fn positive() -> ValueParser {
+    let parse = |text: &str| match text.parse::<usize>() {
+        Ok(0) => Err("it must be at least 1".to_owned()),
+        Ok(number) => Ok(number),
+        Err(error) => Err(error.to_string()),
+    };
+    ValueParser::from(parse)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_metric_and_alias_is_accepted() {
+        for metric in Metric::ALL {
+            for name in metric.aliases().iter().chain([&metric.name()]) {
+                let cli =
+                    Cli::try_parse_from(["pairdist", "compute", "x.h5", "-o", "d.h5", "--metric", name]);
+                let Ok(Cli { command: Command::Compute(args) }) = cli else { panic!("{name} is refused") };
+                assert_eq!(args.problem.metric, *metric);
+            }
+        }
+    }
+}

@@ -1,0 +1,225 @@
+//! MPI: the only module that communicates.
+//!
+//! All calls are made by the main thread (`MPI_THREAD_FUNNELED`). What fails on one rank before the
+//! rounds is agreed on by all ([`Comm::agree`]); what fails later ends the job ([`Comm::abort`]), as does any panic.
+
+use mpi::Threading;
+use mpi::collective::SystemOperation;
+use mpi::environment::Universe;
+use mpi::topology::SimpleCommunicator;
+use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Destination, Equivalence, Root, Source};
+
+use crate::error::{Error, Result};
+use crate::fail;
+
+/// Exit code of a job that one of its ranks ended.
+const ABORTED: i32 = 1;
+
+/// Elements in one message: messages of f64 stay below 1 GiB, and counts within a C int.
+const MESSAGE_LEN: usize = 1 << 27;
+
+/// A type that messages can carry.
+pub trait Message: Equivalence + Copy {}
+impl<T: Equivalence + Copy> Message for T {}
+
+/// What a collective reduction does with the ranks' values.
+#[derive(Clone, Copy, Debug)]
+pub enum Reduce {
+    /// The sum of all values; of integers, wrapping.
+    Sum,
+    /// The smallest value.
+    Min,
+    /// The largest value.
+    Max,
+}
+
+/// Where the ranks of this job run.
+#[derive(Clone, Debug)]
+pub struct Nodes {
+    /// Host name of each rank.
+    pub hosts: Vec<String>,
+    /// Number of different nodes.
+    pub count: usize,
+    /// Ranks on this rank's node.
+    pub ranks_here: usize,
+}
+
+/// All ranks of the job. MPI ends when this is dropped, so it must outlive every open file.
+pub struct Comm {
+    world: SimpleCommunicator,
+    // dropped last: it ends MPI
+    _universe: Universe,
+}
+
+impl Comm {
+    /// Starts MPI, and makes every panic end the whole job.
+    ///
+    /// # Errors
+    /// If MPI was started before in this process, or cannot serve a program with threads.
+    pub fn start() -> Result<Self> {
+        let Some((universe, threading)) = mpi::initialize_with_threading(Threading::Funneled) else {
+            fail!("MPI is already running in this process");
+        };
+        if threading < Threading::Funneled {
+            fail!("this MPI library cannot be used by a program with threads (MPI_THREAD_FUNNELED)");
+        }
+        abort_on_panic();
+        Ok(Self { world: universe.world(), _universe: universe })
+    }
+
+    /// Number of this rank, from 0.
+    pub fn rank(&self) -> usize {
+        usize::try_from(self.world.rank()).expect("ranks count from 0")
+    }
+
+    /// Number of ranks.
+    pub fn size(&self) -> usize {
+        usize::try_from(self.world.size()).expect("a job has ranks")
+    }
+
+    /// Whether this is rank 0, which speaks for all.
+    pub fn is_root(&self) -> bool {
+        self.rank() == 0
+    }
+
+    /// The communicator's handle, for the parallel file driver.
+    pub fn raw(&self) -> <SimpleCommunicator as AsRaw>::Raw {
+        self.world.as_raw()
+    }
+
+    /// Name and version of the MPI library.
+    pub fn library_version() -> String {
+        let version = mpi::environment::library_version().unwrap_or_default();
+        let line = version.trim_end_matches('\0').lines().next().unwrap_or_default();
+        line.split(", package").next().unwrap_or(line).trim().to_owned()
+    }
+
+    /// Waits until every rank is here.
+    pub fn barrier(&self) {
+        self.world.barrier();
+    }
+
+    /// Succeeds on all ranks or on none: if any rank brings an error, all return that of the lowest such rank.
+    ///
+    /// # Errors
+    /// The agreed one. Its text names the rank if rank 0 had no error itself.
+    pub fn agree<T>(&self, result: Result<T>) -> Result<T> {
+        let size = self.size();
+        let mine = if result.is_ok() { size } else { self.rank() };
+        let first = self.all_reduce(&[mine as u64], Reduce::Min)[0];
+        let Ok(first) = usize::try_from(first) else { unreachable!("ranks fit a usize") };
+        if first == size {
+            return result;
+        }
+        let mut text = match &result {
+            Err(error) if first == self.rank() => format!("{}{error}", error.exit_code()).into_bytes(),
+            _ => Vec::new(),
+        };
+        self.broadcast(first, &mut text);
+        let text = String::from_utf8_lossy(&text);
+        let (code, text) = text.split_at(1);
+        let text = if first == 0 { text.to_owned() } else { format!("rank {first}: {text}") };
+        Err(if code == "2" { Error::Usage(text) } else { Error::Failed(text) })
+    }
+
+    /// Does `work` on rank 0 while the others wait for its verdict.
+    ///
+    /// # Errors
+    /// Those of `work`, on all ranks.
+    pub fn on_root(&self, work: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.agree(if self.is_root() { work() } else { Ok(()) })
+    }
+
+    /// Ends the job on all ranks at once, with exit code 1.
+    pub fn abort(&self) -> ! {
+        self.world.abort(ABORTED)
+    }
+
+    /// Element by element, the reduction of all ranks' values, on all ranks.
+    pub fn all_reduce<T: Message + Default>(&self, values: &[T], reduce: Reduce) -> Vec<T> {
+        let mut result = vec![T::default(); values.len()];
+        let operation = match reduce {
+            Reduce::Sum => SystemOperation::sum(),
+            Reduce::Min => SystemOperation::min(),
+            Reduce::Max => SystemOperation::max(),
+        };
+        self.world.all_reduce_into(values, &mut result[..], operation);
+        result
+    }
+
+    /// The bytes of rank `root`, on all ranks.
+    pub fn broadcast(&self, root: usize, bytes: &mut Vec<u8>) {
+        let process = self.world.process_at_rank(count(root));
+        let mut len = bytes.len() as u64;
+        process.broadcast_into(&mut len);
+        bytes.resize(usize::try_from(len).expect("the sender's length fits"), 0);
+        process.broadcast_into(&mut bytes[..]);
+    }
+
+    /// Finds out which ranks share nodes. `host` is this rank's host name.
+    pub fn nodes(&self, host: &str) -> Nodes {
+        const LEN: usize = 64;
+        let mut name = [0_u8; LEN];
+        name.iter_mut().zip(host.bytes()).for_each(|(to, from)| *to = from);
+        let mut names = vec![0_u8; LEN * self.size()];
+        self.world.all_gather_into(&name[..], &mut names[..]);
+        let text = |name: &[u8]| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
+        let hosts: Vec<String> = names.chunks(LEN).map(text).collect();
+        // one rank of each node counts it: host names need not be unique
+        let node = self.world.split_shared(self.world.rank());
+        let is_first = u64::from(node.rank() == 0);
+        let count = self.all_reduce(&[is_first], Reduce::Sum)[0];
+        let fits = "node counts fit";
+        Nodes {
+            hosts,
+            count: usize::try_from(count).expect(fits),
+            ranks_here: usize::try_from(node.size()).expect(fits),
+        }
+    }
+
+    /// Sends `outgoing` to one rank while `incoming` arrives from another, and calls `meanwhile` until both are through.
+    ///
+    /// # Errors
+    /// Those of `meanwhile`, after the exchange has ended.
+    pub fn exchange<T: Message>(
+        &self,
+        (outgoing, to): (&[T], usize),
+        (incoming, from): (&mut [T], usize),
+        mut meanwhile: impl FnMut() -> Result<()>,
+    ) -> Result<()>
+    where
+        [T]: mpi::datatype::Buffer + mpi::datatype::BufferMut,
+    {
+        let (to, from) = (self.world.process_at_rank(count(to)), self.world.process_at_rank(count(from)));
+        let messages = outgoing.len().div_ceil(MESSAGE_LEN) + incoming.len().div_ceil(MESSAGE_LEN);
+        mpi::request::multiple_scope(messages, |scope, requests| {
+            for message in incoming.chunks_mut(MESSAGE_LEN) {
+                requests.add(from.immediate_receive_into(scope, message));
+            }
+            for message in outgoing.chunks(MESSAGE_LEN) {
+                requests.add(to.immediate_send(scope, message));
+            }
+            let mut done = Vec::with_capacity(messages);
+            let mut outcome = Ok(());
+            while !requests.test_all(&mut done) {
+                if outcome.is_ok() {
+                    outcome = meanwhile();
+                }
+            }
+            outcome
+        })
+    }
+}
+
+fn count(rank: usize) -> mpi::Count {
+    mpi::Count::try_from(rank).expect("ranks are C ints")
+}
+
+/// A panic on one rank would leave the others waiting: it ends the job instead, also from a worker thread.
+fn abort_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        report(info);
+        SimpleCommunicator::world().abort(ABORTED);
+    }));
+}

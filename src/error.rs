@@ -1,0 +1,64 @@
+//! What can go wrong, as sentences for the user.
+
+use std::fmt;
+
+/// An error: one sentence that names the thing, the value and the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// The command line asks for something that cannot be.
+    Usage(String),
+    /// The work could not be done.
+    Failed(String),
+}
+
+/// A result with the crate's [`Error`].
+pub type Result<T> = std::result::Result<T, Error>;
+
+impl Error {
+    /// The process's exit code: 1 failed, 2 usage.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Failed(_) => 1,
+            Self::Usage(_) => 2,
+        }
+    }
+
+    /// An error of the same kind with another sentence.
+    #[must_use]
+    pub fn map(self, change: impl FnOnce(String) -> String) -> Self {
+        match self {
+            Self::Usage(text) => Self::Usage(change(text)),
+            Self::Failed(text) => Self::Failed(change(text)),
+        }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Puts what was being done in front of a library's error.
+pub trait Context<T> {
+    /// `what: error`, where `what` names the file or object.
+    fn context(self, what: impl FnOnce() -> String) -> Result<T>;
+}
+
+impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
+    fn context(self, what: impl FnOnce() -> String) -> Result<T> {
+        self.map_err(|error| Error::Failed(format!("{}: {error}", what())))
+    }
+}
+
+/// Returns early with [`Error::Failed`] and a formatted sentence.
+#[macro_export]
+macro_rules! fail {
+    ($($text:tt)*) => {
+        return Err($crate::error::Error::Failed(format!($($text)*)))
+    };
+}

@@ -1,0 +1,318 @@
+//! The result file: `/distances`, `/tile_checksums` and what tells where they come from.
+//!
+//! One rank creates file and datasets, closes it, and all ranks open it with MPI-IO. From then on they
+//! only write raw data, whole tiles, independently: nothing that HDF5 keeps in memory could be lost or torn.
+//! Chunk = tile, allocated early and never filled, in a file format that needs no chunk index.
+//! See `docs/FORMAT.md` for the layout.
+
+use std::ops::Range;
+use std::path::Path;
+
+use hdf5::file::LibraryVersion;
+use hdf5::plist::dataset_create::{AllocTime, FillTime};
+use hdf5::types::VarLenUnicode;
+use hdf5::{Dataset, File, H5Type};
+use ndarray::ArrayView2;
+use serde::{Deserialize, Serialize};
+
+use super::{Stored, open};
+use crate::comm::Comm;
+use crate::element::Dtype;
+use crate::error::{Context, Error, Result};
+use crate::fail;
+use crate::kernel::Method;
+use crate::metric::Metric;
+use crate::partition::{Grid, Tile};
+
+/// Version of the layout that `docs/FORMAT.md` describes.
+pub const FORMAT_VERSION: u32 = 1;
+
+/// Largest tile in bytes: HDF5 and MPI-IO transfer at most 2 GiB at once, some of them less.
+pub const MAX_TILE_BYTES: usize = 1 << 30;
+
+/// Where samples came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct InputId {
+    /// Path of the file, absolute.
+    pub path: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Samples and features.
+    pub shape: (usize, usize),
+    /// Digest of the samples, in the type that was computed in; independent of ranks.
+    pub digest: String,
+}
+
+/// Everything the result's attributes say.
+#[derive(Clone, Debug)]
+pub struct Header {
+    /// The matrix and its tiles.
+    pub grid: Grid,
+    /// Features of the samples.
+    pub features: usize,
+    /// Type of the distances.
+    pub dtype: Dtype,
+    /// The metric.
+    pub metric: Metric,
+    /// How it was computed.
+    pub method: Method,
+    /// One input: the matrix is symmetric.
+    pub symmetric: bool,
+    /// The inputs: X, and Y if there were two.
+    pub inputs: Vec<InputId>,
+    /// When the run began.
+    pub created: String,
+    /// How the program was called.
+    pub command_line: String,
+    /// MPI ranks.
+    pub ranks: usize,
+    /// Threads of a rank.
+    pub threads: usize,
+    /// The program's version.
+    pub pairdist_version: String,
+    /// The MPI library.
+    pub mpi_version: String,
+    /// The HDF5 library.
+    pub hdf5_version: String,
+}
+
+impl Header {
+    /// Bytes of the distances.
+    pub fn bytes(&self) -> u64 {
+        self.grid.n as u64 * self.grid.m as u64 * self.dtype.size() as u64
+    }
+}
+
+/// Creates the file with its datasets and attributes, `complete = 0`, and closes it.
+pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
+    let build = || -> hdf5::Result<()> {
+        let file = File::with_options()
+            .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
+            .create_excl(path)?;
+        let Grid { n, m, edge } = header.grid;
+        file.new_dataset::<T>()
+            .shape((n, m))
+            .chunk((edge.min(n), edge.min(m)))
+            .alloc_time(Some(AllocTime::Early))
+            .fill_time(FillTime::Never)
+            .create("distances")?;
+        file.new_dataset::<u64>()
+            .shape((header.grid.tile_rows(), header.grid.tile_cols()))
+            .alloc_time(Some(AllocTime::Early))
+            .fill_time(FillTime::Never)
+            .create("tile_checksums")?;
+        write_attributes(&file, header)?;
+        file.flush()?;
+        file.close()
+    };
+    build().context(|| format!("{} cannot be created", path.display()))
+}
+
+fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
+    let inputs = serde_json::to_string(&header.inputs).map_err(|error| error.to_string())?;
+    let number = |name: &str, value: u64| scalar(file, name, &value);
+    scalar(file, "complete", &0_u8)?;
+    scalar(file, "format_version", &FORMAT_VERSION)?;
+    scalar(file, "symmetric", &header.symmetric)?;
+    number("tile", header.grid.edge as u64)?;
+    number("ranks", header.ranks as u64)?;
+    number("threads", header.threads as u64)?;
+    for (name, value) in [
+        ("pairdist_version", header.pairdist_version.as_str()),
+        ("metric", header.metric.name()),
+        ("kernel", header.method.name()),
+        ("input", inputs.as_str()),
+        ("created", header.created.as_str()),
+        ("command_line", header.command_line.as_str()),
+        ("mpi_version", header.mpi_version.as_str()),
+        ("hdf5_version", header.hdf5_version.as_str()),
+    ] {
+        let value: VarLenUnicode =
+            value.replace('\0', " ").parse().map_err(|error| format!("{name}: {error}"))?;
+        scalar(file, name, &value)?;
+    }
+    Ok(())
+}
+
+fn scalar<V: H5Type>(file: &File, name: &str, value: &V) -> hdf5::Result<()> {
+    file.new_attr::<V>().create(name)?.write_scalar(value)
+}
+
+/// A created result, open on all ranks to be filled.
+pub struct MatrixWriter {
+    file: File,
+    distances: Dataset,
+    checksums: Dataset,
+    shown: String,
+    grid: Grid,
+}
+
+impl MatrixWriter {
+    /// Opens a file that [`create`] made. Collective.
+    pub fn open(path: &Path, grid: Grid, comm: &Comm) -> Result<Self> {
+        let build = || -> hdf5::Result<(File, Dataset, Dataset)> {
+            let file = File::with_options()
+                .with_fapl(|plist| {
+                    plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).mpio(comm.raw(), None)
+                })
+                .open_rw(path)?;
+            let (distances, checksums) = (file.dataset("distances")?, file.dataset("tile_checksums")?);
+            Ok((file, distances, checksums))
+        };
+        let shown = path.display().to_string();
+        let opened = build().context(|| format!("{shown} cannot be opened by all ranks (MPI-IO)"));
+        let (file, distances, checksums) = comm.agree(opened)?;
+        Ok(Self { file, distances, checksums, shown, grid })
+    }
+
+    /// Writes a whole tile, row-major.
+    ///
+    /// # Panics
+    /// If the values are not as many as the tile has.
+    pub fn write_tile<T: Stored>(&self, tile: Tile, values: &[T]) -> Result<()> {
+        let (rows, cols) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
+        let view = ArrayView2::from_shape((rows.len(), cols.len()), values).expect("a whole tile");
+        self.distances
+            .write_slice(view, (rows, cols))
+            .context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))
+    }
+
+    /// Writes the checksums of this rank's tiles.
+    pub fn write_checksums(&self, mut checksums: Vec<(Tile, u64)>) -> Result<()> {
+        checksums.sort_unstable_by_key(|&(tile, _)| tile);
+        for run in checksums.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
+            let values: Vec<u64> = run.iter().map(|&(_, checksum)| checksum).collect();
+            let first = run[0].0;
+            let view = ArrayView2::from_shape((1, values.len()), &values).expect("one row");
+            self.checksums.write_slice(view, (first.i..=first.i, first.j..first.j + values.len())).context(
+                || format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown),
+            )?;
+        }
+        Ok(())
+    }
+
+    /// Forces the data to the disk. Collective.
+    pub fn sync(&self) -> Result<()> {
+        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.shown))
+    }
+
+    /// Declares the matrix complete and closes the file. Collective.
+    pub fn finish(self, sync: bool) -> Result<()> {
+        let Self { file, distances, checksums, shown, .. } = self;
+        let complete = file.attr("complete").and_then(|attribute| attribute.write_scalar(&1_u8));
+        complete.context(|| format!("{shown} cannot be declared complete"))?;
+        if sync {
+            file.flush().context(|| format!("{shown} cannot be forced to the disk"))?;
+        }
+        // HDF5 keeps a file open as long as any of its datasets is
+        drop((distances, checksums));
+        file.close().context(|| format!("{shown} cannot be closed"))
+    }
+}
+
+/// A result, open to read.
+pub struct MatrixReader {
+    distances: Dataset,
+    checksums: Dataset,
+    shown: String,
+    /// What its attributes say.
+    pub header: Header,
+    /// Whether the run that wrote it came to its end.
+    pub complete: bool,
+}
+
+impl MatrixReader {
+    /// Opens a result of this program, complete or not.
+    pub fn open(path: &Path) -> Result<Self> {
+        let file = open(path)?;
+        let shown = path.display().to_string();
+        let Ok(version) = file.attr("format_version").and_then(|attribute| attribute.read_scalar::<u32>())
+        else {
+            fail!("{shown} is no result of pairdist: it has no attribute \"format_version\"");
+        };
+        if version != FORMAT_VERSION {
+            fail!("{shown} has format version {version}; this program reads version {FORMAT_VERSION}");
+        }
+        let read = || -> Result<(Dataset, Dataset, Header, bool)> {
+            let broken = |error: hdf5::Error| Error::Failed(format!("{shown} is damaged: {error}"));
+            let distances = file.dataset("distances").map_err(broken)?;
+            let checksums = file.dataset("tile_checksums").map_err(broken)?;
+            let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
+            let header = read_header(&file, &distances)
+                .map_err(|text| Error::Failed(format!("{shown} is damaged: {text}")))?;
+            let tiles = [header.grid.tile_rows(), header.grid.tile_cols()];
+            if checksums.shape() != tiles {
+                fail!("{shown} is damaged: its checksums are {:?}, its tiles {tiles:?}", checksums.shape());
+            }
+            Ok((distances, checksums, header, complete))
+        };
+        let (distances, checksums, header, complete) = read()?;
+        Ok(Self { distances, checksums, shown, header, complete })
+    }
+
+    /// The file's name, for messages.
+    pub fn shown(&self) -> &str {
+        &self.shown
+    }
+
+    /// One distance.
+    pub fn entry<T: Stored>(&self, row: usize, column: usize) -> Result<T> {
+        let read = self.distances.read_slice_2d::<T, _>((row..=row, column..=column));
+        Ok(read.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.shown))?[[0, 0]])
+    }
+
+    /// A block of distances, row-major.
+    pub fn block<T: Stored>(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<T>> {
+        let read = self.distances.read_slice_2d::<T, _>((rows.clone(), cols));
+        let read = read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.shown))?;
+        Ok(read.into_raw_vec_and_offset().0)
+    }
+
+    /// The stored checksum of a tile.
+    pub fn checksum(&self, tile: Tile) -> Result<u64> {
+        let read = self.checksums.read_slice_2d::<u64, _>((tile.i..=tile.i, tile.j..=tile.j));
+        Ok(read.context(|| format!("the checksums of {} cannot be read", self.shown))?[[0, 0]])
+    }
+}
+
+fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, String> {
+    let missing = |name: &str, error: hdf5::Error| format!("attribute \"{name}\": {error}");
+    let text = |name: &str| -> std::result::Result<String, String> {
+        let read = file.attr(name).and_then(|attribute| attribute.read_scalar::<VarLenUnicode>());
+        read.map(|text| text.to_string()).map_err(|error| missing(name, error))
+    };
+    let number = |name: &str| -> std::result::Result<usize, String> {
+        let read = file.attr(name).and_then(|attribute| attribute.read_scalar::<u64>());
+        let value = read.map_err(|error| missing(name, error))?;
+        usize::try_from(value).map_err(|error| format!("attribute \"{name}\": {error}"))
+    };
+    let symmetric = file.attr("symmetric").and_then(|attribute| attribute.read_scalar::<bool>());
+    let &[n, m] = distances.shape().as_slice() else {
+        return Err("its distances are no matrix".into());
+    };
+    let edge = number("tile")?;
+    if edge == 0 {
+        return Err("attribute \"tile\" is 0".into());
+    }
+    let inputs: Vec<InputId> =
+        serde_json::from_str(&text("input")?).map_err(|error| format!("attribute \"input\": {error}"))?;
+    let metric = text("metric")?;
+    let method = text("kernel")?;
+    let dtype = distances.dtype().map_err(|error| error.to_string())?;
+    Ok(Header {
+        grid: Grid { n, m, edge },
+        features: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
+        dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
+        metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
+        method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
+        symmetric: symmetric.map_err(|error| missing("symmetric", error))?,
+        inputs,
+        created: text("created")?,
+        command_line: text("command_line")?,
+        ranks: number("ranks")?,
+        threads: number("threads")?,
+        pairdist_version: text("pairdist_version")?,
+        mpi_version: text("mpi_version")?,
+        hdf5_version: text("hdf5_version")?,
+    })
+}

@@ -1,0 +1,59 @@
+//! HDF5: the only modules that read or write it.
+//!
+//! - `samples` — input matrices, and the checks that refuse unfit ones
+//! - `generated` — samples written in parallel
+//! - `matrix` — the result: created by one rank, written by all, read back
+//! - `workdir` — the folder of an unfinished run, and the rename that publishes its result
+//!
+//! Only the main thread calls these.
+
+pub mod generated;
+pub mod matrix;
+pub mod samples;
+pub mod workdir;
+
+use std::path::Path;
+
+use hdf5::File;
+
+use crate::element::Element;
+use crate::error::Result;
+use crate::fail;
+
+/// An element type that HDF5 can store.
+pub trait Stored: Element + hdf5::H5Type {}
+impl<T: Element + hdf5::H5Type> Stored for T {}
+
+/// Version of the HDF5 library in use.
+pub fn library_version() -> String {
+    let (major, minor, release) = hdf5::library_version();
+    format!("{major}.{minor}.{release}")
+}
+
+/// Opens an existing file to read, or says in a sentence why not.
+fn open(path: &Path) -> Result<File> {
+    let shown = path.display();
+    let meta = match std::fs::metadata(path) {
+        Ok(meta) => meta,
+        Err(error) => fail!("{shown} cannot be opened: {error}; check the path"),
+    };
+    if meta.is_dir() {
+        fail!("{shown} is a folder; name an HDF5 file");
+    }
+    if !meta.is_file() {
+        fail!("{shown} is not a regular file; name an HDF5 file");
+    }
+    if let Err(error) = std::fs::File::open(path) {
+        fail!("{shown} cannot be read: {error}; check its permissions");
+    }
+    match File::open(path) {
+        Ok(file) => Ok(file),
+        Err(error) if error.contains_minor(hdf5::MinorErrorCode::Truncated) => {
+            fail!("{shown} is truncated: it is shorter than its own header says; copy or write it again")
+        }
+        Err(error) if error.contains_minor(hdf5::MinorErrorCode::NotHdf5) => {
+            fail!("{shown} is not an HDF5 file; convert it first, for example with h5py")
+        }
+        Err(error) => fail!("{shown} cannot be opened as HDF5: {error}; check it with h5dump -H"),
+    }
+}

@@ -1,0 +1,124 @@
+//! The micro-kernel: folds the features of MR rows and NV vectors of columns in registers.
+
+use pulp::Simd;
+
+use super::simd::{Lanes, NV, SimdElement};
+use crate::metric::{Arithmetic, BLOCK, Formula, Reduction, Summation, summation};
+
+/// One value for each pair of a micro-tile: MR rows by NV vectors of columns.
+pub(super) type Block<V, const MR: usize> = [[V; NV]; MR];
+
+// Closures are not compiled for the SIMD level of the function around them unless they happen to be inlined:
+// in this file and in `block`, vectors are handled in plain loops.
+
+/// A fold over features that can be interrupted: of the sum, its rounded value and what rounding lost.
+#[derive(Clone, Copy)]
+pub(super) struct Partial<V, const MR: usize> {
+    pub(super) value: Block<V, MR>,
+    pub(super) error: Block<V, MR>,
+}
+
+/// Step of the Gram product: acc + x·(−y).
+#[derive(Clone, Copy)]
+pub(super) struct Product;
+
+impl Formula for Product {
+    const REDUCTION: Reduction = Reduction::Sum;
+
+    #[inline(always)]
+    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
+        a.mul_add(x, neg_y, acc)
+    }
+}
+
+/// Folds the features of two panels from `start`, the value over no features.
+///
+/// `rows` holds MR values a feature, `cols` NV vectors a feature, as many features as the shorter.
+#[inline(always)]
+fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
+    lanes: Lanes<S, T>,
+    rows: &[T],
+    cols: &[T::Vector<S>],
+    mut acc: Block<T::Vector<S>, MR>,
+) -> Block<T::Vector<S>, MR> {
+    let (rows, _) = rows.as_chunks::<MR>();
+    let (cols, _) = cols.as_chunks::<NV>();
+    for (x, neg_y) in rows.iter().zip(cols) {
+        for i in 0..MR {
+            let x = T::splat(lanes.simd, x[i]);
+            for v in 0..NV {
+                acc[i][v] = F::step(lanes, acc[i][v], x, neg_y[v]);
+            }
+        }
+    }
+    acc
+}
+
+/// `partial` after the features of the two panels, which continue where the last call ended;
+/// every call but the last covers a multiple of [`BLOCK`] features.
+#[inline(always)]
+pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
+    lanes: Lanes<S, T>,
+    rows: &[T],
+    cols: &[T::Vector<S>],
+    partial: Option<Partial<T::Vector<S>, MR>>,
+) -> Partial<T::Vector<S>, MR> {
+    let zeros = [[T::splat(lanes.simd, T::default()); NV]; MR];
+    let (mut partial, mut is_first) = match partial {
+        Some(partial) => (partial, false),
+        None => (Partial { value: zeros, error: zeros }, true),
+    };
+    if matches!(F::REDUCTION, Reduction::Max) || matches!(const { summation::<F, T>() }, Summation::InOrder) {
+        partial.value = fold::<S, T, F, MR>(lanes, rows, cols, partial.value);
+        return partial;
+    }
+    for (rows, cols) in rows.chunks(BLOCK * MR).zip(cols.chunks(BLOCK * NV)) {
+        let block = fold::<S, T, F, MR>(lanes, rows, cols, zeros);
+        if is_first {
+            partial.value = block;
+            is_first = false;
+        } else {
+            add_compensated(lanes, &mut partial, &block);
+        }
+    }
+    partial
+}
+
+/// Adds a block sum, and its rounding error to the errors (TwoSum: Knuth, TAOCP 2, 4.2.2).
+#[inline(always)]
+fn add_compensated<S: Simd, T: SimdElement, const MR: usize>(
+    lanes: Lanes<S, T>,
+    partial: &mut Partial<T::Vector<S>, MR>,
+    block: &Block<T::Vector<S>, MR>,
+) {
+    let simd = lanes.simd;
+    for i in 0..MR {
+        for v in 0..NV {
+            let (sum, term) = (partial.value[i][v], block[i][v]);
+            let next = T::add(simd, sum, term);
+            let part = T::sub(simd, next, sum);
+            let lost = T::add(simd, T::sub(simd, sum, T::sub(simd, next, part)), T::sub(simd, term, part));
+            partial.error[i][v] = T::add(simd, partial.error[i][v], lost);
+            partial.value[i][v] = next;
+        }
+    }
+}
+
+/// The folded values with the lost parts added back.
+#[inline(always)]
+pub(super) fn total<S: Simd, T: SimdElement, const MR: usize>(
+    lanes: Lanes<S, T>,
+    partial: &Partial<T::Vector<S>, MR>,
+) -> Block<T::Vector<S>, MR> {
+    let simd = lanes.simd;
+    let mut total = partial.value;
+    for i in 0..MR {
+        for v in 0..NV {
+            let error = partial.error[i][v];
+            let sum = T::add(simd, total[i][v], error);
+            // beyond the largest number the error is NaN and the value says it all
+            total[i][v] = T::select(simd, T::equal(simd, error, error), sum, total[i][v]);
+        }
+    }
+    total
+}

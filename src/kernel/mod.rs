@@ -1,0 +1,209 @@
+//! Kernels: from two sets of packed panels to a tile of distances.
+//!
+//! A [`Kernel`] is chosen once per run from metric, element type, SIMD level and number of features,
+//! never from ranks, threads or tiles, and every distance depends on its own two samples alone:
+//! so results are the same bits however the work is cut.
+//!
+//! - `simd` — vectors and levels, through `pulp`
+//! - `pack` — the panels a micro-kernel streams
+//! - `micro` — the fold over features, in registers
+//! - `block` — the loops around it, the Gram guard and the finish
+//! - `summary` — sum, extremes and checksum of a finished tile
+
+mod block;
+mod micro;
+mod pack;
+mod simd;
+mod summary;
+
+pub use pack::PanelShape;
+pub use simd::{Level, SimdElement};
+pub use summary::{Checksum, Summary};
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Neg;
+
+use crate::element::Dtype;
+use crate::metric::{Formula, Metric, Visitor};
+use block::{Entry, TileInput};
+
+/// How squared Euclidean distances are computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Method {
+    /// |x|² + |y|² − 2x·y, and direct where that would cancel.
+    Gemm,
+    /// From the differences.
+    Direct,
+}
+
+impl Method {
+    /// Name on the command line and in reports.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Gemm => "gemm",
+            Self::Direct => "direct",
+        }
+    }
+
+    /// The method with this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::Gemm, Self::Direct].into_iter().find(|method| method.name() == name)
+    }
+
+    /// The faster method for a metric and number of features, among those it has.
+    pub fn fastest(metric: Metric, features: usize) -> Self {
+        if metric.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Up to this many features, direct differences are as fast as the Gram trick.
+const DIRECT_FEATURES: usize = 4;
+
+/// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
+///
+/// Its error is at most 2γ(L + 3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
+/// recomputes more. Uniform samples have D²/(|x|² + |y|²) = 1/4, normal ones 1.
+pub const fn guard_tau(dtype: Dtype) -> f64 {
+    match dtype {
+        Dtype::F32 => 1.0 / 16.0,
+        Dtype::F64 => 1.0 / 1024.0,
+    }
+}
+
+/// What a worker keeps between tiles: folds interrupted by the cache blocking over features.
+#[derive(Debug, Default)]
+pub struct Scratch<T> {
+    partials: Vec<T>,
+}
+
+impl<T> Scratch<T> {
+    /// Empty; it grows to what the kernel needs.
+    pub const fn new() -> Self {
+        Self { partials: Vec::new() }
+    }
+}
+
+/// A compute kernel for tiles of distances.
+#[derive(Clone, Copy, Debug)]
+pub struct Kernel<T> {
+    metric: Metric,
+    method: Method,
+    level: Level,
+    features: usize,
+    entry: Entry<T>,
+}
+
+impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
+    /// The kernel for samples of `features` features, on SIMD level `level`.
+    ///
+    /// # Panics
+    /// If there are no features, or the machine lacks the level.
+    pub fn new(metric: Metric, method: Method, features: usize, level: Level) -> Self {
+        assert!(features > 0, "a sample has at least one feature");
+        assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
+        assert!(level.is_available(), "this machine has no {}", level.name());
+        let entry = metric.visit(Select { method, level, element: PhantomData });
+        Self { metric, method, level, features, entry }
+    }
+
+    /// The metric it computes.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// How it computes squared Euclidean distances.
+    pub fn method(&self) -> Method {
+        self.method
+    }
+
+    /// The SIMD level it runs on.
+    pub fn level(&self) -> Level {
+        self.level
+    }
+
+    /// Shape of the panels that hold a tile's rows.
+    pub fn row_panels(&self) -> PanelShape {
+        self.panels(self.entry.mr)
+    }
+
+    /// Shape of the panels that hold a tile's columns.
+    pub fn col_panels(&self) -> PanelShape {
+        self.panels(self.entry.nr)
+    }
+
+    fn panels(&self, width: usize) -> PanelShape {
+        PanelShape { width, features: self.features, norms: self.method == Method::Gemm }
+    }
+
+    /// Elements of scratch that a worker needs for tiles of m × n.
+    pub fn scratch_len(&self, m: usize, n: usize) -> usize {
+        block::partials_len::<T>(self.features, m, self.entry.mr, n, self.entry.nr)
+    }
+
+    /// Packs row-major samples for the rows of a tile.
+    ///
+    /// # Panics
+    /// If `panels` has not the length that [`Self::row_panels`] gives.
+    pub fn pack_rows(&self, samples: &[T], panels: &mut [T]) {
+        self.row_panels().pack(samples, false, panels);
+    }
+
+    /// Packs row-major samples for the columns of a tile: negated, so that a difference is an addition.
+    ///
+    /// # Panics
+    /// If `panels` has not the length that [`Self::col_panels`] gives.
+    pub fn pack_cols(&self, samples: &[T], panels: &mut [T]) {
+        self.col_panels().pack(samples, true, panels);
+    }
+
+    /// Computes the m × n distances of packed rows and columns into `out`, row-major.
+    /// Returns how many entries failed the Gram guard and were computed directly.
+    ///
+    /// # Panics
+    /// If a slice is shorter than its shape says.
+    pub fn compute(
+        &self,
+        rows: &[T],
+        m: usize,
+        cols: &[T],
+        n: usize,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> u64 {
+        assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
+        let input = TileInput { rows, m, cols, n, features: self.features };
+        (self.entry.tile)(input, out, scratch)
+    }
+}
+
+struct Select<T> {
+    method: Method,
+    level: Level,
+    element: PhantomData<T>,
+}
+
+impl<T: SimdElement> Visitor for Select<T> {
+    type Output = Entry<T>;
+
+    // Rows of a micro-tile: as many as leave registers for two vectors of columns and the temporaries.
+    fn visit<F: Formula>(self) -> Entry<T> {
+        let gram = self.method == Method::Gemm;
+        match self.level {
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx512 => block::entry::<pulp::x86::V4, T, F, 10>(gram),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => block::entry::<pulp::x86::V3, T, F, 6>(gram),
+            #[cfg(target_arch = "aarch64")]
+            Level::Neon => block::entry::<pulp::aarch64::Neon, T, F, 10>(gram),
+            Level::Portable => block::entry::<pulp::Scalar128b, T, F, 4>(gram),
+        }
+    }
+}

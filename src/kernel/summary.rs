@@ -1,0 +1,190 @@
+//! Sum, extremes and checksum of a finished tile, in one pass.
+//!
+//! The checksum is a multilinear hash modulo 2⁶⁴ over the matrix's 32-bit words:
+//! Σ rᵢ · wⱼ · word(i, j), with an odd 64-bit weight rᵢ for each row and a 32-bit weight wⱼ for
+//! each column of words. It depends on values and places alone, so that the checksums of all tiles add up to a
+//! digest of the matrix that is the same for every tile size. One changed word always changes
+//! it, as rᵢ is odd and wⱼ · change is not 0 modulo 2⁶⁴. (D. Lemire, O. Kaser, "Strongly universal string hashing
+//! is fast", Computer Journal 57, 2014.)
+
+use std::ops::Range;
+
+use pulp::{Simd, WithSimd};
+
+use super::{Level, SimdElement, simd::vectorize};
+
+/// Values that are summed side by side, for the compiler to make vectors of.
+const LANES: usize = 16;
+
+/// Sum and extremes of distances. A NaN makes the sum NaN and is passed over by the extremes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Summary {
+    /// Sum, added up in f64.
+    pub sum: f64,
+    /// Smallest value, +∞ of none.
+    pub min: f64,
+    /// Largest value, −∞ of none.
+    pub max: f64,
+}
+
+impl Default for Summary {
+    fn default() -> Self {
+        Self { sum: 0.0, min: f64::INFINITY, max: f64::NEG_INFINITY }
+    }
+}
+
+impl Summary {
+    /// Takes in another summary, `times` times.
+    pub fn add(&mut self, other: &Self, times: u32) {
+        self.sum += other.sum * f64::from(times);
+        self.min = self.min.min(other.min);
+        self.max = self.max.max(other.max);
+    }
+}
+
+/// Computes summaries and checksums of tiles; keeps room for the weights of columns.
+#[derive(Clone, Debug, Default)]
+pub struct Checksum {
+    weights: Vec<u32>,
+}
+
+impl Checksum {
+    /// Summary and checksum of the tile with these rows and columns of the matrix, row-major in `values`.
+    pub fn of<T: SimdElement>(
+        &mut self,
+        level: Level,
+        values: &[T],
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) -> (Summary, u64) {
+        let words = size_of::<T>() / size_of::<u32>();
+        self.weights.clear();
+        let columns = cols.start * words..cols.end * words;
+        #[allow(clippy::cast_possible_truncation, reason = "half of a mixed number is as good")]
+        self.weights.extend(columns.map(|word| mix(word as u64) as u32 | 1));
+        vectorize(level, Pass { values, rows, weights: &self.weights })
+    }
+}
+
+/// Spreads the bits of a small number (the finish of D. Stafford's variant 13, as in SplitMix64).
+fn mix(number: u64) -> u64 {
+    let z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    z ^ (z >> 31)
+}
+
+struct Pass<'a, T> {
+    values: &'a [T],
+    rows: Range<usize>,
+    weights: &'a [u32],
+}
+
+impl<T: SimdElement> WithSimd for Pass<'_, T> {
+    type Output = (Summary, u64);
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+        let n = self.weights.len() * size_of::<u32>() / size_of::<T>();
+        let mut summary = Summary::default();
+        let mut checksum = 0_u64;
+        for (row, values) in self.rows.zip(self.values.chunks_exact(n)) {
+            let words: &[u32] = bytemuck::cast_slice(values);
+            let row_weight = mix(!(row as u64)) | 1;
+            checksum = checksum.wrapping_add(row_weight.wrapping_mul(dot(words, self.weights)));
+            add_row(&mut summary, values);
+        }
+        (summary, checksum)
+    }
+}
+
+#[inline(always)]
+fn dot(words: &[u32], weights: &[u32]) -> u64 {
+    let (words, words_left) = words.as_chunks::<LANES>();
+    let (weights, weights_left) = weights.as_chunks::<LANES>();
+    let mut lanes = [0_u64; LANES];
+    for (words, weights) in words.iter().zip(weights) {
+        for l in 0..LANES {
+            lanes[l] = lanes[l].wrapping_add(u64::from(words[l]) * u64::from(weights[l]));
+        }
+    }
+    let mut sum = 0_u64;
+    for lane in lanes {
+        sum = sum.wrapping_add(lane);
+    }
+    for (&word, &weight) in words_left.iter().zip(weights_left) {
+        sum = sum.wrapping_add(u64::from(word) * u64::from(weight));
+    }
+    sum
+}
+
+#[inline(always)]
+fn add_row<T: SimdElement>(summary: &mut Summary, values: &[T]) {
+    let (chunks, left) = values.as_chunks::<LANES>();
+    let mut sum = [0.0_f64; LANES];
+    let mut min = [T::from_f64(f64::INFINITY); LANES];
+    let mut max = [T::from_f64(f64::NEG_INFINITY); LANES];
+    for chunk in chunks {
+        for l in 0..LANES {
+            let value = chunk[l];
+            sum[l] += value.to_f64();
+            min[l] = if value < min[l] { value } else { min[l] };
+            max[l] = if value > max[l] { value } else { max[l] };
+        }
+    }
+    for l in 0..LANES {
+        summary.add(&Summary { sum: sum[l], min: min[l].to_f64(), max: max[l].to_f64() }, 1);
+    }
+    for value in left {
+        let value = value.to_f64();
+        summary.add(&Summary { sum: value, min: value, max: value }, 1);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values(n: usize) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 0.37).sin()).collect()
+    }
+
+    #[test]
+    fn checksums_of_parts_add_up_on_every_level() {
+        for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
+            let all = values(7 * 40);
+            let whole = Checksum::default().of(level, &all, 3..10, 5..45).1;
+            let mut parts = 0_u64;
+            for (row, line) in (3..10).zip(all.chunks(40)) {
+                for (cols, piece) in [(5..22, &line[..17]), (22..45, &line[17..])] {
+                    parts = parts.wrapping_add(Checksum::default().of(level, piece, row..row + 1, cols).1);
+                }
+            }
+            assert_eq!(whole, parts);
+        }
+    }
+
+    #[test]
+    fn one_flipped_bit_or_two_swapped_values_change_the_checksum() {
+        let good = values(6 * 9);
+        let sum = |values: &[f64]| Checksum::default().of(Level::Portable, values, 0..6, 0..9).1;
+        for bit in 0..64 {
+            let mut bad = good.clone();
+            bad[13] = f64::from_bits(bad[13].to_bits() ^ 1 << bit);
+            assert_ne!(sum(&bad), sum(&good));
+        }
+        let mut swapped = good.clone();
+        swapped.swap(3, 40);
+        assert_ne!(sum(&swapped), sum(&good));
+        let signs: Vec<f64> = good.iter().enumerate().map(|(i, v)| if i < 2 { -v } else { *v }).collect();
+        assert_ne!(sum(&signs), sum(&good));
+    }
+
+    #[test]
+    fn a_summary_has_sum_and_extremes() {
+        let (summary, _) = Checksum::default().of(Level::Portable, &values(100), 0..1, 0..100);
+        let (min, max) = values(100).iter().fold((1.0_f64, -1.0_f64), |(a, b), v| (a.min(*v), b.max(*v)));
+        assert_eq!((summary.min, summary.max), (min, max));
+        assert!((summary.sum - values(100).iter().sum::<f64>()).abs() < 1e-12);
+    }
+}

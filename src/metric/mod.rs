@@ -1,0 +1,251 @@
+//! The metrics: what is summed for each feature, and what is done with the sum.
+//!
+//! A metric is one file with one [`Formula`], and one line in the table below. Names are SciPy's.
+//! Formulas are written once in abstract [`Arithmetic`]; `kernel` evaluates them on vectors of any
+//! element type and SIMD level, [`Metric::distance`] on scalars as the definition results are checked against.
+
+mod chebyshev;
+mod cityblock;
+mod euclidean;
+mod scalar;
+mod sqeuclidean;
+
+pub use chebyshev::Chebyshev;
+pub use cityblock::Cityblock;
+pub use euclidean::Euclidean;
+pub use scalar::squared_norm;
+pub use sqeuclidean::Sqeuclidean;
+
+use std::fmt;
+
+use crate::element::{Dtype, Element};
+
+/// The operations a formula may use, on one value or on a vector of them (lane by lane).
+pub trait Arithmetic: Copy {
+    /// One value per lane.
+    type Value: Copy;
+    /// x − y, correctly rounded, from x and −y.
+    fn difference(self, x: Self::Value, neg_y: Self::Value) -> Self::Value;
+    /// a + b
+    fn add(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// a·b + c with one rounding.
+    fn mul_add(self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
+    /// |a|
+    fn abs(self, a: Self::Value) -> Self::Value;
+    /// `b` where b > a, else `a`: as in SciPy, a NaN among the features is passed over.
+    fn max(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// √a, correctly rounded.
+    fn sqrt(self, a: Self::Value) -> Self::Value;
+}
+
+/// How a formula folds the features of a pair of samples into one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reduction {
+    /// Terms are added.
+    Sum,
+    /// The largest term is kept.
+    Max,
+}
+
+/// In which order the terms of a sum are added. It depends on metric and element type alone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Summation {
+    /// Feature after feature. The error bound grows with the number of features.
+    InOrder,
+    /// In order within blocks of [`BLOCK`] features, whose sums are added with compensation
+    /// (Knuth's TwoSum), so that the error does not grow with the number of blocks.
+    Blocked,
+}
+
+/// Features that are summed in order before a compensated addition, see [`Summation::Blocked`].
+pub const BLOCK: usize = 256;
+
+/// A metric: its step from one feature to the next, and its finish.
+pub trait Formula: Copy + Send + Sync + 'static {
+    /// How features are folded.
+    const REDUCTION: Reduction;
+    /// Order of summation in f32.
+    const SUMMATION_F32: Summation = Summation::Blocked;
+    /// Order of summation in f64.
+    const SUMMATION_F64: Summation = Summation::Blocked;
+    /// Whether the folded value is |x|² + |y|² − 2x·y, which a matrix product gives.
+    const GRAM: bool = false;
+    /// Whether the finish takes a square root.
+    const ROOT: bool = false;
+
+    /// The folded value after one more feature with values x and y; starts from 0.
+    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value;
+
+    /// The distance, from the value folded over all features.
+    #[inline(always)]
+    fn finish<A: Arithmetic>(_: A, total: A::Value) -> A::Value {
+        total
+    }
+}
+
+/// Order of summation of formula `F` in elements of type `T`.
+pub const fn summation<F: Formula, T: Element>() -> Summation {
+    match T::DTYPE {
+        Dtype::F32 => F::SUMMATION_F32,
+        Dtype::F64 => F::SUMMATION_F64,
+    }
+}
+
+/// Work to be done with a formula that is known only at run time, see [`Metric::visit`].
+pub trait Visitor {
+    /// What the work returns.
+    type Output;
+    /// Does the work for formula `F`.
+    fn visit<F: Formula>(self) -> Self::Output;
+}
+
+macro_rules! metrics {
+    ($($formula:ident = $name:literal, aliases $aliases:expr, $text:literal;)*) => {
+        /// A metric by its name.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub enum Metric { $(#[doc = $text] $formula,)* }
+
+        impl Metric {
+            /// Every metric, in the order help and tests show them.
+            pub const ALL: &[Self] = &[$(Self::$formula,)*];
+
+            /// SciPy's name.
+            pub const fn name(self) -> &'static str {
+                match self { $(Self::$formula => $name,)* }
+            }
+
+            /// Other accepted names.
+            pub const fn aliases(self) -> &'static [&'static str] {
+                match self { $(Self::$formula => &$aliases,)* }
+            }
+
+            /// The definition in one line.
+            pub const fn formula(self) -> &'static str {
+                match self { $(Self::$formula => $text,)* }
+            }
+
+            /// Calls the visitor with the metric's formula as a type.
+            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
+                match self { $(Self::$formula => visitor.visit::<$formula>(),)* }
+            }
+        }
+    };
+}
+
+metrics! {
+    Sqeuclidean = "sqeuclidean", aliases [], "sum over features of (x - y)^2";
+    Euclidean = "euclidean", aliases ["l2"], "square root of the sum over features of (x - y)^2";
+    Cityblock = "cityblock", aliases ["l1", "manhattan"], "sum over features of |x - y|";
+    Chebyshev = "chebyshev", aliases [], "largest |x - y| of all features";
+}
+
+impl fmt::Display for Metric {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl serde::Serialize for Metric {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl Metric {
+    /// The metric with this name or alias.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|metric| metric.name() == name || metric.aliases().contains(&name))
+    }
+
+    /// Whether the Gram trick serves this metric.
+    pub fn has_gram(self) -> bool {
+        struct Gram;
+        impl Visitor for Gram {
+            type Output = bool;
+            fn visit<F: Formula>(self) -> bool {
+                F::GRAM
+            }
+        }
+        self.visit(Gram)
+    }
+
+    /// The distance of two samples in f64, from the definition.
+    ///
+    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`].
+    ///
+    /// # Panics
+    /// If the samples differ in their number of features.
+    pub fn distance<T: Element>(self, x: &[T], y: &[T]) -> f64 {
+        assert_eq!(x.len(), y.len(), "samples have different numbers of features");
+        self.visit(scalar::Definition { x, y })
+    }
+
+    /// Bound on |computed − definition|, see [`direct_relative_error`]; `gram_tau` is the guard's
+    /// threshold τ if the Gram trick may have given the value.
+    ///
+    /// With u and η of the element type and ρ the relative error of the folded value D, an entry
+    /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
+    /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
+    /// computed in f64, adds its own bound.
+    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, reference: f64) -> f64 {
+        struct Bound<T> {
+            d: usize,
+            gram_tau: Option<f64>,
+            reference: f64,
+            element: std::marker::PhantomData<T>,
+        }
+        impl<T: Element> Visitor for Bound<T> {
+            type Output = f64;
+            fn visit<F: Formula>(self) -> f64 {
+                let direct = direct_relative_error::<F, T>(self.d);
+                let relative = match self.gram_tau {
+                    Some(tau) if F::GRAM => direct.max(gram_relative_error::<F, T>(self.d, tau)),
+                    _ => direct,
+                } + direct_relative_error::<F, f64>(self.d);
+                let underflow = 2.0 * self.d as f64 * T::SMALLEST;
+                if F::ROOT {
+                    // |√a − √b| ≤ |a − b| / √b, and ≤ √|a − b| where b vanishes
+                    let root = relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF;
+                    self.reference * root + underflow.sqrt()
+                } else {
+                    self.reference * relative + underflow
+                }
+            }
+        }
+        self.visit(Bound::<T> { d, gram_tau, reference, element: std::marker::PhantomData })
+    }
+}
+
+/// γ(k) = ku / (1 − ku): k successive roundings err by at most this, relatively.
+/// (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., lemma 3.1.)
+pub fn gamma(k: usize, unit_roundoff: f64) -> f64 {
+    let ku = k as f64 * unit_roundoff;
+    if ku < 1.0 { ku / (1.0 - ku) } else { f64::INFINITY }
+}
+
+/// Longest chain of roundings that a term of a sum over d features goes through, without the
+/// roundings of the term itself. In blocks: those of its block, the final one of the compensated sum, and
+/// one for its second-order terms, which stay below u while (d/BLOCK)²u < 1.
+pub fn summation_length<F: Formula, T: Element>(d: usize) -> usize {
+    match (F::REDUCTION, summation::<F, T>()) {
+        (Reduction::Max, _) => 0,
+        (Reduction::Sum, Summation::InOrder) => d,
+        (Reduction::Sum, Summation::Blocked) if d <= BLOCK => d,
+        (Reduction::Sum, Summation::Blocked) => BLOCK + 2,
+    }
+}
+
+/// Relative error of the folded value of direct differences: γ(L + 2), with L the
+/// [`summation_length`]; a term (x − y)² counts the rounding of its difference twice. For a maximum: u.
+pub fn direct_relative_error<F: Formula, T: Element>(d: usize) -> f64 {
+    let term = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
+    gamma(summation_length::<F, T>(d) + term, T::UNIT_ROUNDOFF)
+}
+
+/// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2γ(L + 3)/τ.
+///
+/// Norms and product err by at most γ(L + 1)|x|², γ(L + 1)|y|² and γ(L + 1)|x|·|y|; with 2|x||y| ≤ |x|² + |y|² and
+/// the two last additions the sum errs by at most 2γ(L + 3)(|x|² + |y|²) < 2γ(L + 3)D²/τ.
+pub fn gram_relative_error<F: Formula, T: Element>(d: usize, tau: f64) -> f64 {
+    2.0 * gamma(summation_length::<F, T>(d) + 3, T::UNIT_ROUNDOFF) / tau
+}

@@ -1,0 +1,138 @@
+//! Cuts the matrix into square tiles, and the tiles into a contiguous part for each rank.
+//!
+//! Integer arithmetic only: no MPI, no HDF5, no floats but in the choice of the tile.
+
+use std::ops::Range;
+
+/// Part `part` of `0..total` cut into `parts` contiguous ranges whose lengths differ by at most one,
+/// longer ones first.
+///
+/// # Panics
+/// If `part` is not below `parts`.
+pub fn range_of(total: usize, parts: usize, part: usize) -> Range<usize> {
+    assert!(part < parts, "part {part} of {parts}");
+    let (quotient, remainder) = (total / parts, total % parts);
+    let start = part * quotient + part.min(remainder);
+    start..start + quotient + usize::from(part < remainder)
+}
+
+/// The n × m matrix as a grid of square tiles; the last tile of a row or column may be shorter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Grid {
+    /// Rows of the matrix: samples of X.
+    pub n: usize,
+    /// Columns of the matrix: samples of Y.
+    pub m: usize,
+    /// Edge of a tile.
+    pub edge: usize,
+}
+
+/// A tile of the grid, by its row and column there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Tile {
+    /// Row in the grid.
+    pub i: usize,
+    /// Column in the grid.
+    pub j: usize,
+}
+
+impl Tile {
+    /// The tile across the diagonal.
+    #[must_use]
+    pub fn transposed(self) -> Self {
+        Self { i: self.j, j: self.i }
+    }
+}
+
+impl Grid {
+    /// Rows of tiles.
+    pub fn tile_rows(&self) -> usize {
+        self.n.div_ceil(self.edge)
+    }
+
+    /// Columns of tiles.
+    pub fn tile_cols(&self) -> usize {
+        self.m.div_ceil(self.edge)
+    }
+
+    /// Matrix rows in row `i` of tiles.
+    pub fn rows(&self, i: usize) -> Range<usize> {
+        i * self.edge..self.n.min((i + 1) * self.edge)
+    }
+
+    /// Matrix columns in column `j` of tiles.
+    pub fn cols(&self, j: usize) -> Range<usize> {
+        j * self.edge..self.m.min((j + 1) * self.edge)
+    }
+}
+
+/// Smallest and largest size of a tile, in bytes, that [`choose_edge`] aims at.
+const TILE_BYTES: Range<f64> = 1_048_576.0..16_777_216.0;
+
+/// Tiles that [`choose_edge`] aims at, so that ranks and threads get equal work.
+const TILES: f64 = 4096.0;
+
+/// No tile is made smaller than this for the sake of more tiles.
+const EDGE_MIN: usize = 64;
+
+/// An edge for the tiles of an n × m matrix on so many ranks.
+///
+/// It lies near the one that gives [`TILES`] tiles of [`TILE_BYTES`], small enough that each rank has a row of tiles.
+/// Among the edges near that, the one that leaves the least: ranks with more rows than others, a short last tile (which
+/// is written row by row), edges that are no multiple of 16 elements (a cache line and more).
+pub fn choose_edge(n: usize, m: usize, ranks: usize, element_bytes: usize) -> usize {
+    let edge_of = |bytes: f64| (bytes / element_bytes as f64).sqrt();
+    let wanted =
+        (n as f64 * m as f64 / TILES).sqrt().clamp(edge_of(TILE_BYTES.start), edge_of(TILE_BYTES.end));
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 4096")]
+    let wanted = (wanted as usize).min(n.div_ceil(ranks).max(EDGE_MIN)).min(n.max(m));
+    let cost = |edge: usize| {
+        let grid = Grid { n, m, edge };
+        let rows_of_first = (grid.tile_rows().div_ceil(ranks) * edge).min(n);
+        let imbalance = (rows_of_first * ranks) as f64 / n as f64 - 1.0;
+        let ragged = usize::from(!n.is_multiple_of(edge)) + usize::from(!m.is_multiple_of(edge));
+        let unaligned = usize::from(!edge.is_multiple_of(16));
+        let distance = edge.abs_diff(wanted) as f64 / wanted as f64;
+        imbalance + 0.02 * ragged as f64 + 0.02 * unaligned as f64 + 0.05 * distance
+    };
+    let near = (wanted * 3 / 4).max(1)..=(wanted * 5 / 4).min(n.max(m));
+    near.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_contiguous_and_differ_by_one_at_most() {
+        for total in 0..70 {
+            for parts in 1..20 {
+                let ranges: Vec<_> = (0..parts).map(|part| range_of(total, parts, part)).collect();
+                assert_eq!(ranges[0].start, 0);
+                assert_eq!(ranges[parts - 1].end, total);
+                assert!(ranges.windows(2).all(|pair| pair[0].end == pair[1].start));
+                let lengths = ranges.iter().map(Range::len);
+                assert!(lengths.clone().max().unwrap() - lengths.min().unwrap() <= 1);
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_tile_is_shorter() {
+        let grid = Grid { n: 10, m: 4, edge: 4 };
+        assert_eq!((grid.tile_rows(), grid.tile_cols()), (3, 1));
+        assert_eq!((grid.rows(2), grid.cols(0)), (8..10, 0..4));
+    }
+
+    #[test]
+    fn a_chosen_edge_gives_every_rank_rows_and_divides_where_it_can() {
+        assert_eq!(12_000 % choose_edge(12_000, 12_000, 2, 8), 0);
+        assert_eq!(16_384 % choose_edge(16_384, 16_384, 4, 4), 0);
+        for (n, m, ranks) in [(1, 1, 1), (5, 5, 8), (997, 1013, 3), (1797, 1797, 2), (1_000_000, 10, 64)] {
+            let edge = choose_edge(n, m, ranks, 4);
+            assert!(edge >= 1 && edge <= n.max(m), "{edge} for {n} x {m} on {ranks}");
+        }
+        let grid = Grid { n: 100_000, m: 100_000, edge: choose_edge(100_000, 100_000, 100, 4) };
+        assert_eq!(grid.tile_rows() % 100, 0, "{grid:?}");
+    }
+}

@@ -1,0 +1,50 @@
+//! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5.
+//!
+//! - `load` — reads samples, checks, digests and packs them
+//! - `rounds` — exchange, compute and write, overlapped
+
+mod load;
+mod rounds;
+
+pub use load::{Loaded, SLAB_BYTES, Target, load, slab_rows};
+pub use rounds::{Totals, Work, buffers, rounds};
+
+use std::ops::Neg;
+
+use rayon::prelude::*;
+
+use crate::comm::Message;
+use crate::error::{Context, Result};
+use crate::io::Stored;
+use crate::kernel::SimdElement;
+
+/// What an element type must be able to do to go through the whole pipeline.
+pub trait Number: SimdElement + Stored + Message + Neg<Output = Self> {}
+impl<T: SimdElement + Stored + Message + Neg<Output = T>> Number for T {}
+
+/// The worker threads of a rank.
+pub struct Workers {
+    pool: rayon::ThreadPool,
+}
+
+impl Workers {
+    /// Starts `threads` workers.
+    pub fn start(threads: usize) -> Result<Self> {
+        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
+        let pool = builder.thread_name(|number| format!("worker-{number}")).build();
+        Ok(Self {
+            pool: pool
+                .context(|| format!("{threads} threads cannot be started; choose fewer with --threads"))?,
+        })
+    }
+
+    /// `work(0)`, `work(1)`, ... `work(count - 1)`, shared by the workers.
+    pub fn map<R: Send>(&self, count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
+        self.pool.install(|| (0..count).into_par_iter().map(work).collect())
+    }
+
+    /// Number of workers.
+    pub fn count(&self) -> usize {
+        self.pool.current_num_threads()
+    }
+}

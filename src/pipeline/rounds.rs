@@ -1,0 +1,244 @@
+//! The rounds: in each, the next column block arrives while workers compute the tiles of the ones at hand and the main
+//! thread writes those that are done.
+//!
+//! Workers take tiles from one queue and fill buffers from a bounded pool. The main thread waits for
+//! full buffers, writes them, and hands them back. Tiles of the next round are queued as soon as its block is here,
+//! so that no worker waits for the last tile of a round.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+
+use super::{Number, Workers};
+use crate::comm::Comm;
+use crate::error::Result;
+use crate::io::matrix::MatrixWriter;
+use crate::kernel::{Kernel, Summary};
+use crate::partition::Tile;
+use crate::report::{Clock, Phase, Progress};
+use crate::schedule::Schedule;
+use crate::tile::{Block, TileBuffer, TileResult, TileWorker};
+
+/// How long the main thread waits for a tile before it looks after the messages.
+const POLL: Duration = Duration::from_micros(200);
+
+/// Column blocks in memory at most: one to compute with, one still in use, one arriving.
+const COLUMN_BLOCKS: usize = 3;
+
+/// Tile buffers of a rank: one for each worker, and as many again to be written, at least two.
+pub fn buffers(threads: usize) -> usize {
+    threads + threads.max(2)
+}
+
+/// What the rounds need.
+pub struct Work<'a, T> {
+    /// The ranks.
+    pub comm: &'a Comm,
+    /// Who computes what.
+    pub schedule: &'a Schedule,
+    /// How.
+    pub kernel: &'a Kernel<T>,
+    /// This rank's packed rows.
+    pub rows: Block<T>,
+    /// The packed columns this rank brings to the ring.
+    pub cols: Block<T>,
+    /// Where tiles go, unless they are only counted.
+    pub output: Option<&'a MatrixWriter>,
+}
+
+/// What a rank has computed.
+#[derive(Clone, Debug, Default)]
+pub struct Totals {
+    /// Sum and extremes of all entries.
+    pub summary: Summary,
+    /// Checksums of the tiles written by this rank.
+    pub checksums: Vec<(Tile, u64)>,
+    /// Wrapping sum of all checksums: the ranks' sums add up to the digest of the matrix.
+    pub digest: u64,
+    /// Entries computed, each of a mirrored pair counted.
+    pub pairs: u64,
+    /// Entries that failed the Gram guard, counted likewise.
+    pub recomputed: u64,
+    /// Bytes of tiles written.
+    pub bytes_written: u64,
+    /// Bytes sent to other ranks.
+    pub bytes_sent: u64,
+}
+
+/// A tile to compute, and the column block it needs.
+struct Order<T> {
+    tile: Tile,
+    cols: Arc<Block<T>>,
+}
+
+/// The main thread's end of the queues.
+struct Desk<'a, T> {
+    work: &'a Work<'a, T>,
+    orders: Option<Sender<Order<T>>>,
+    free: Sender<TileBuffer<T>>,
+    done: Receiver<TileResult<T>>,
+    /// Tiles ordered and not yet written.
+    open: usize,
+    totals: Totals,
+    progress: &'a mut Progress,
+    clock: &'a mut Clock,
+}
+
+/// Computes and writes this rank's tiles.
+///
+/// # Errors
+/// If a tile cannot be written. The other ranks know nothing of it: the caller must end the job.
+pub fn rounds<T: Number>(
+    workers: &Workers,
+    mut work: Work<'_, T>,
+    progress: &mut Progress,
+    clock: &mut Clock,
+) -> Result<Totals> {
+    let empty = Block::new(0..0, work.schedule.grid.edge, work.kernel.col_panels());
+    let mine = Arc::new(std::mem::replace(&mut work.cols, empty));
+    let (orders, ordered) = unbounded();
+    let (free, freed) = unbounded();
+    let (finished, done) = unbounded();
+    for _ in 0..buffers(workers.count()) {
+        let buffer = TileBuffer::new(&work.schedule.grid, work.schedule.symmetric);
+        free.send(buffer).expect("the queue is open");
+    }
+    let work = &work;
+    // workers see samples and queues, never MPI or HDF5
+    let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
+    workers.pool.in_place_scope(|scope| {
+        for _ in 0..workers.count() {
+            let (ordered, freed, finished) = (ordered.clone(), freed.clone(), finished.clone());
+            scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &freed, &finished));
+        }
+        let totals = Totals::default();
+        Desk { work, orders: Some(orders), free, done, open: 0, totals, progress, clock }.serve(mine)
+    })
+}
+
+/// A worker: until no more tiles are ordered, takes one and a buffer and computes it.
+fn compute_tiles<T: Number>(
+    schedule: &Schedule,
+    kernel: &Kernel<T>,
+    rows: &Block<T>,
+    ordered: &Receiver<Order<T>>,
+    freed: &Receiver<TileBuffer<T>>,
+    finished: &Sender<TileResult<T>>,
+) {
+    let mut worker = TileWorker::new(kernel, schedule.grid);
+    for Order { tile, cols } in ordered {
+        let Ok(buffer) = freed.recv() else { return };
+        let result = worker.compute(tile, schedule.is_mirrored(tile), rows, &cols, buffer);
+        // the block is free for the next arrival before the result is looked at
+        drop(cols);
+        if finished.send(result).is_err() {
+            return;
+        }
+    }
+}
+
+impl<T: Number> Desk<'_, T> {
+    /// All rounds; returns when every tile is written.
+    fn serve(mut self, mine: Arc<Block<T>>) -> Result<Totals> {
+        let (rank, rounds) = (self.work.comm.rank(), self.work.schedule.rounds());
+        let mut blocks = vec![mine];
+        for round in 0..rounds {
+            let current = Arc::clone(&blocks[blocks.len() - 1]);
+            self.order(round, &current);
+            if round + 1 < rounds {
+                let spare = self.spare(&mut blocks)?;
+                let next = self.exchange(&current, spare, self.work.schedule.source(rank, round + 1))?;
+                blocks.push(Arc::new(next));
+            }
+        }
+        // no more orders: idle workers leave
+        self.orders = None;
+        while self.open > 0 {
+            self.take(Phase::Compute)?;
+        }
+        Ok(self.totals)
+    }
+
+    fn order(&mut self, round: usize, cols: &Arc<Block<T>>) {
+        let orders = self.orders.as_ref().expect("open until the last round");
+        for tile in self.work.schedule.tiles(self.work.comm.rank(), round) {
+            orders.send(Order { tile, cols: Arc::clone(cols) }).expect("workers are there");
+            self.open += 1;
+        }
+    }
+
+    /// Room for the next column block: a block no worker needs any more, or a new one.
+    fn spare(&mut self, blocks: &mut Vec<Arc<Block<T>>>) -> Result<Block<T>> {
+        loop {
+            let current = blocks.len() - 1;
+            if let Some(unused) = (0..current).find(|&at| Arc::strong_count(&blocks[at]) == 1)
+                && let Ok(block) = Arc::try_unwrap(blocks.remove(unused))
+            {
+                return Ok(block);
+            }
+            if blocks.len() < COLUMN_BLOCKS {
+                let (edge, shape) = (self.work.schedule.grid.edge, self.work.kernel.col_panels());
+                return Ok(Block::new(0..0, edge, shape));
+            }
+            self.take(Phase::Compute)?;
+        }
+    }
+
+    /// Sends the current block on and receives the next, while tiles are written.
+    fn exchange(&mut self, current: &Block<T>, mut spare: Block<T>, source: usize) -> Result<Block<T>> {
+        let (comm, schedule, rank) = (self.work.comm, self.work.schedule, self.work.comm.rank());
+        let (to, from) = (schedule.send_to(rank), schedule.receive_from(rank));
+        self.totals.bytes_sent += size_of_val(current.values()) as u64;
+        let incoming = spare.receive(schedule.tile_cols(source));
+        comm.exchange((current.values(), to), (incoming, from), || self.take(Phase::Exchange))?;
+        self.clock.lap(Phase::Exchange);
+        Ok(spare)
+    }
+
+    /// Waits a moment for a computed tile, and writes it. Waiting without any tile to come counts as `idle`.
+    fn take(&mut self, idle: Phase) -> Result<()> {
+        if self.open == 0 {
+            // nothing to do: let the other ranks of a crowded node have the core
+            std::thread::yield_now();
+            self.clock.lap(idle);
+            return Ok(());
+        }
+        let waited = self.done.recv_timeout(POLL);
+        self.clock.lap(Phase::Compute);
+        match waited {
+            Ok(result) => self.write(result),
+            Err(RecvTimeoutError::Timeout) => Ok(()),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("workers stay until all tiles are done"),
+        }
+    }
+
+    fn write(&mut self, result: TileResult<T>) -> Result<()> {
+        let images = [
+            Some((result.tile, result.values(), result.checksum)),
+            result
+                .mirror()
+                .map(|values| (result.tile.transposed(), values, result.mirror_checksum.unwrap_or_default())),
+        ];
+        let mut times = 0;
+        for (tile, values, checksum) in images.into_iter().flatten() {
+            if let Some(output) = self.work.output {
+                output.write_tile(tile, values)?;
+                self.totals.bytes_written += size_of_val(values) as u64;
+                self.totals.checksums.push((tile, checksum));
+                self.clock.lap(Phase::Write);
+            }
+            self.totals.digest = self.totals.digest.wrapping_add(checksum);
+            self.totals.pairs += values.len() as u64;
+            times += 1;
+        }
+        self.totals.summary.add(&result.summary, times);
+        self.totals.recomputed += result.recomputed * u64::from(times);
+        self.open -= 1;
+        // workers that have left need no buffer
+        let _ = self.free.send(result.buffer);
+        self.progress.advance(self.totals.pairs);
+        self.clock.lap(Phase::Compute);
+        Ok(())
+    }
+}

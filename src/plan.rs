@@ -1,0 +1,92 @@
+//! What a run will take: tiles, rounds, memory and bytes, before anything is started.
+
+use serde::Serialize;
+
+use crate::element::Dtype;
+use crate::kernel::{Kernel, Method, SimdElement};
+use crate::metric::Metric;
+use crate::pipeline::{buffers, slab_rows};
+use crate::schedule::Schedule;
+
+/// What is to be computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Problem {
+    /// Samples of X: rows of the matrix.
+    pub n: usize,
+    /// Samples of Y: columns of the matrix.
+    pub m: usize,
+    /// Features.
+    pub d: usize,
+    /// The metric.
+    pub metric: Metric,
+    /// How it is computed.
+    pub kernel: Method,
+    /// Type of the distances.
+    pub dtype: Dtype,
+    /// Edge of a tile.
+    pub tile: usize,
+}
+
+impl Problem {
+    /// Bytes of the result.
+    pub fn result_bytes(&self) -> u64 {
+        self.n as u64 * self.m as u64 * self.dtype.size() as u64
+    }
+}
+
+/// Resident memory of a rank, in bytes, by purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Memory {
+    /// The stationary block: own samples, packed as rows.
+    pub rows: u64,
+    /// The moving blocks: samples packed as columns.
+    pub cols: u64,
+    /// Tile buffers, and what workers keep between tiles.
+    pub buffers: u64,
+    /// A slab of samples while it is read.
+    pub slab: u64,
+    /// The program, MPI and HDF5.
+    pub base: u64,
+}
+
+/// Memory of a rank that has started MPI and opened a file, measured with Open MPI 4.1.4 and HDF5 1.10.8.
+const BASE_BYTES: u64 = 36 << 20;
+
+/// Stack and caches of a thread that has computed a tile.
+const THREAD_BYTES: u64 = 256 << 10;
+
+impl Memory {
+    /// Memory of the rank with the most samples. Reading is over before tiles are computed.
+    pub fn of<T: SimdElement + std::ops::Neg<Output = T>>(
+        schedule: &Schedule,
+        kernel: &Kernel<T>,
+        features: usize,
+        threads: usize,
+    ) -> Self {
+        let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
+        let edge = schedule.grid.edge;
+        let size = size_of::<T>();
+        let bytes = |count: usize| (count * size) as u64;
+        let block = |tiles: usize, samples: usize, shape: crate::kernel::PanelShape| {
+            bytes((tiles * shape.count(edge)).min(shape.count(samples) + tiles) * shape.len())
+        };
+        let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
+        let (n, m) = (schedule.grid.n, schedule.grid.m);
+        let tile = edge.min(n) * edge.min(m);
+        let images = 1 + usize::from(schedule.symmetric);
+        let scratch = threads * kernel.scratch_len(edge.min(n), edge.min(m));
+        let slab = slab_rows(features * size, [rows, cols], edge, 1).min(tile_rows * edge).min(n);
+        Self {
+            rows: block(tile_rows, n, rows),
+            cols: block(tile_cols, m, cols) * schedule.rounds().min(3) as u64,
+            buffers: bytes(buffers(threads) * images * tile + scratch) + threads as u64 * THREAD_BYTES,
+            slab: bytes(slab * features),
+            base: BASE_BYTES,
+        }
+    }
+
+    /// Largest resident memory of the rank.
+    pub fn total(&self) -> u64 {
+        self.base + self.rows + self.cols + self.buffers.max(self.slab)
+    }
+}

@@ -1,0 +1,345 @@
+//! What a run tells: log lines, progress, the summary at its end, the run record.
+
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::Serialize;
+
+use crate::comm::{Comm, Reduce};
+use crate::error::{Context, Result};
+use crate::plan::Problem;
+
+/// Starts the log on standard error: rank 0 from level info, the others from warn, or as `RUST_LOG` says.
+pub fn start_log(rank: usize, size: usize) {
+    let level = if rank == 0 { "info" } else { "warn" };
+    let prefix = if size > 1 { format!("[rank {rank}] ") } else { String::new() };
+    env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
+        .format(move |out, record| {
+            let time = out.timestamp_seconds();
+            writeln!(out, "{time} {:5} {prefix}{}", record.level(), record.args())
+        })
+        .init();
+}
+
+/// What the main thread of a rank spends its time on. The phases partition the wall time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Reading and packing samples.
+    Read,
+    /// Waiting for a block with no tile left to compute.
+    Exchange,
+    /// Waiting for a tile to be computed.
+    Compute,
+    /// Writing tiles.
+    Write,
+    /// Forcing data to the disk and publishing the result.
+    Sync,
+    /// Waiting for slower ranks.
+    Wait,
+}
+
+const PHASES: [&str; 6] = ["read", "exchange", "compute", "write", "sync", "wait"];
+
+/// A stopwatch that books all time to phases.
+pub struct Clock {
+    start: Instant,
+    last: Instant,
+    spent: [Duration; PHASES.len()],
+}
+
+impl Clock {
+    /// Starts now.
+    pub fn start() -> Self {
+        let now = Instant::now();
+        Self { start: now, last: now, spent: Default::default() }
+    }
+
+    /// Books the time since the last lap to `phase`.
+    pub fn lap(&mut self, phase: Phase) {
+        let now = Instant::now();
+        self.spent[phase as usize] += now - self.last;
+        self.last = now;
+    }
+
+    /// Seconds from the start to the last lap.
+    pub fn wall_s(&self) -> f64 {
+        (self.last - self.start).as_secs_f64()
+    }
+
+    fn seconds(&self) -> [f64; PHASES.len()] {
+        self.spent.map(|spent| spent.as_secs_f64())
+    }
+}
+
+/// Shows how far rank 0 is: a bar on a terminal, else a log line now and then.
+pub struct Progress {
+    bar: Option<ProgressBar>,
+    total: u64,
+    start: Instant,
+    next_line: Duration,
+    log: bool,
+}
+
+impl Progress {
+    /// For `total` pairs on this rank.
+    pub fn start(total: u64, is_root: bool) -> Self {
+        let on_terminal = is_root && std::io::stderr().is_terminal();
+        let style = "{percent:>3} % {wide_bar} {elapsed} spent, {eta} left";
+        let bar = on_terminal.then(|| {
+            let style = ProgressStyle::with_template(style).unwrap_or_else(|_| ProgressStyle::default_bar());
+            ProgressBar::new(total).with_style(style)
+        });
+        Self {
+            bar,
+            total,
+            start: Instant::now(),
+            next_line: Duration::from_secs(5),
+            log: is_root && !on_terminal,
+        }
+    }
+
+    /// `pairs` are done.
+    pub fn advance(&mut self, pairs: u64) {
+        if let Some(bar) = &self.bar {
+            bar.set_position(pairs);
+        }
+        let elapsed = self.start.elapsed();
+        if self.log && elapsed >= self.next_line {
+            // lines grow rarer: 5 s, 10 s, 20 s, ... at most 10 minutes apart
+            self.next_line = elapsed + elapsed.clamp(Duration::from_secs(5), Duration::from_secs(600));
+            let rate = pairs as f64 / elapsed.as_secs_f64();
+            let left = Duration::from_secs_f64((self.total - pairs) as f64 / rate.max(1.0));
+            log::info!(
+                "{:.0} % of the pairs of rank 0 done, {} pairs/s, about {} left",
+                100.0 * pairs as f64 / self.total as f64,
+                si(rate),
+                humantime::format_duration(Duration::from_secs(left.as_secs() + 1)),
+            );
+        }
+    }
+
+    /// Removes the bar.
+    pub fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+/// Seconds over the ranks.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Spread {
+    /// Fastest rank.
+    pub min_s: f64,
+    /// Mean over ranks.
+    pub mean_s: f64,
+    /// Slowest rank.
+    pub max_s: f64,
+}
+
+/// Time of each [`Phase`] over the ranks.
+#[derive(Clone, Copy, Debug, Serialize)]
+#[allow(missing_docs, reason = "the phases say it")]
+pub struct Phases {
+    pub read: Spread,
+    pub exchange: Spread,
+    pub compute: Spread,
+    pub write: Spread,
+    pub sync: Spread,
+    pub wait: Spread,
+}
+
+impl Phases {
+    /// Gathers the ranks' clocks. Collective.
+    pub fn gather(clock: &Clock, comm: &Comm) -> Self {
+        let mine = clock.seconds();
+        let [min, sum, max] =
+            [Reduce::Min, Reduce::Sum, Reduce::Max].map(|reduce| comm.all_reduce(&mine, reduce));
+        let spread = |phase: Phase| {
+            let at = phase as usize;
+            Spread { min_s: min[at], mean_s: sum[at] / comm.size() as f64, max_s: max[at] }
+        };
+        Self {
+            read: spread(Phase::Read),
+            exchange: spread(Phase::Exchange),
+            compute: spread(Phase::Compute),
+            write: spread(Phase::Write),
+            sync: spread(Phase::Sync),
+            wait: spread(Phase::Wait),
+        }
+    }
+
+    fn all(&self) -> [Spread; PHASES.len()] {
+        [self.read, self.exchange, self.compute, self.write, self.sync, self.wait]
+    }
+}
+
+/// Versions of what computed the result.
+#[derive(Clone, Debug, Serialize)]
+#[allow(missing_docs, reason = "the names say it")]
+pub struct Versions {
+    pub pairdist: String,
+    pub mpi: String,
+    pub hdf5: String,
+    pub simd: String,
+}
+
+/// The run record: everything a scaling study needs, as `--json` writes it.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// What was computed.
+    pub problem: Problem,
+    /// Whether there was one input.
+    pub symmetric: bool,
+    /// MPI ranks.
+    pub ranks: usize,
+    /// Nodes they ran on.
+    pub nodes: usize,
+    /// Threads of a rank.
+    pub threads_per_rank: usize,
+    /// Host of each rank.
+    pub hosts: Vec<String>,
+    /// Versions of program, libraries and SIMD level.
+    pub versions: Versions,
+    /// From first read to last write, in seconds.
+    pub wall_s: f64,
+    /// Where the time went.
+    pub phases: Phases,
+    /// Entries of the matrix.
+    pub pairs: u64,
+    /// n·m·d over the wall time.
+    pub pair_features_per_s: f64,
+    /// Entries that failed the Gram guard and were computed directly.
+    pub recomputed_pairs: u64,
+    /// Bytes of samples read by all ranks.
+    pub bytes_read: u64,
+    /// Bytes of distances written by all ranks.
+    pub bytes_written: u64,
+    /// Bytes of samples sent between ranks.
+    pub bytes_exchanged: u64,
+    /// Largest resident memory of a rank.
+    pub peak_rss_bytes: u64,
+    /// What `plan` had said it would be.
+    pub planned_bytes: u64,
+    /// Sum of all distances; its last digits depend on the order of tiles.
+    pub sum: f64,
+    /// Smallest distance.
+    pub min: f64,
+    /// Largest distance.
+    pub max: f64,
+    /// Digest of the matrix: the same for every number of ranks, threads and tiles.
+    pub digest: String,
+}
+
+impl Record {
+    /// Writes the record as one JSON object.
+    pub fn write_json(&self, path: &Path) -> Result<()> {
+        let text = serde_json::to_string_pretty(self)
+            .context(|| "the run record cannot be written as JSON".into())?;
+        std::fs::write(path, text + "\n").context(|| format!("{} cannot be written", path.display()))
+    }
+
+    /// The summary for people.
+    pub fn summary(&self, output: Option<&Path>) -> String {
+        let Problem { n, m, d, metric, kernel, dtype, tile } = self.problem;
+        let mut text = String::new();
+        let mut line = |name: &str, value: String| {
+            let _ = writeln!(text, "{name:<12} {value}");
+        };
+        let kind = if self.symmetric { "one input, symmetric" } else { "two inputs" };
+        line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {kernel}, {kind}"));
+        line(
+            "layout",
+            format!(
+                "{} ranks x {} threads on {} nodes, tiles of {tile} x {tile}, SIMD {}",
+                self.ranks, self.threads_per_rank, self.nodes, self.versions.simd
+            ),
+        );
+        line("wall time", format!("{:.3} s", self.wall_s));
+        line("phases", "min / mean / max over ranks, in s".into());
+        for (name, spread) in PHASES.iter().zip(self.phases.all()) {
+            line(
+                &format!("  {name}"),
+                format!("{:8.3} {:8.3} {:8.3}", spread.min_s, spread.mean_s, spread.max_s),
+            );
+        }
+        line(
+            "rate",
+            format!(
+                "{} pair-features/s, {} pairs/s",
+                si(self.pair_features_per_s),
+                si(self.pairs as f64 / self.wall_s)
+            ),
+        );
+        line("read", format!("{}, exchanged {}", bytes(self.bytes_read), bytes(self.bytes_exchanged)));
+        let written = match output {
+            Some(_) => format!(
+                "{}, {}/s",
+                bytes(self.bytes_written),
+                bytes_f(self.bytes_written as f64 / self.wall_s)
+            ),
+            None => "nothing (--no-output)".into(),
+        };
+        line("written", written);
+        line(
+            "memory",
+            format!("{} per rank at most, planned {}", bytes(self.peak_rss_bytes), bytes(self.planned_bytes)),
+        );
+        if self.recomputed_pairs > 0 {
+            let share = 100.0 * self.recomputed_pairs as f64 / self.pairs as f64;
+            line(
+                "recomputed",
+                format!("{} pairs ({share:.2} %) lay too close for the Gram trick", self.recomputed_pairs),
+            );
+        }
+        line("distances", format!("sum {:.12e}, min {:e}, max {:e}", self.sum, self.min, self.max));
+        line("digest", self.digest.clone());
+        if let Some(output) = output {
+            line("result", output.display().to_string());
+        }
+        text
+    }
+}
+
+/// A number with an SI prefix, three digits.
+pub fn si(value: f64) -> String {
+    let prefixes = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
+    match prefixes.iter().find(|(scale, _)| value >= *scale) {
+        Some((scale, prefix)) => format!("{:.2} {prefix}", value / scale),
+        None => format!("{value:.2} "),
+    }
+}
+
+/// A number of bytes, in powers of 1000.
+pub fn bytes(count: u64) -> String {
+    bytes_f(count as f64)
+}
+
+fn bytes_f(count: f64) -> String {
+    format!("{}B", si(count))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_get_a_prefix() {
+        assert_eq!(si(27.6e9), "27.60 G");
+        assert_eq!(bytes(999), "999.00 B");
+        assert_eq!(bytes(1_152_000_000), "1.15 GB");
+    }
+
+    #[test]
+    fn laps_partition_the_wall_time() {
+        let mut clock = Clock::start();
+        for phase in [Phase::Read, Phase::Compute, Phase::Read, Phase::Wait] {
+            std::thread::sleep(Duration::from_millis(2));
+            clock.lap(phase);
+        }
+        assert!((clock.seconds().iter().sum::<f64>() - clock.wall_s()).abs() < 1e-9);
+    }
+}

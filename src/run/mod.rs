@@ -1,0 +1,50 @@
+//! The subcommands, one file each: the only place that sees all other modules.
+
+mod compute;
+mod generate;
+mod info;
+mod plan;
+mod setup;
+mod verify;
+
+use crate::cli::{Cli, Command};
+use crate::comm::Comm;
+use crate::error::Result;
+use crate::report::start_log;
+
+/// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage.
+pub fn run(cli: Cli) -> u8 {
+    match cli.command {
+        Command::Plan(args) => {
+            start_log(0, 1);
+            finish(plan::plan(&args), true)
+        }
+        Command::Compute(args) => with_mpi(|comm| compute::compute(comm, &args)),
+        Command::Generate(args) => with_mpi(|comm| generate::generate(comm, &args)),
+        Command::Verify(args) => with_mpi(|comm| verify::verify(comm, &args)),
+        Command::Info(args) => with_mpi(|comm| comm.on_root(|| info::info(&args))),
+    }
+}
+
+/// Runs on all ranks; every error is one that all ranks have agreed on, so that rank 0 speaks for all.
+fn with_mpi(work: impl FnOnce(&Comm) -> Result<()>) -> u8 {
+    match Comm::start() {
+        Ok(comm) => {
+            start_log(comm.rank(), comm.size());
+            finish(work(&comm), comm.is_root())
+        }
+        Err(error) => finish(Err(error), true),
+    }
+}
+
+fn finish(result: Result<()>, speaks: bool) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(error) => {
+            if speaks {
+                eprintln!("pairdist: {error}");
+            }
+            error.exit_code()
+        }
+    }
+}

@@ -1,0 +1,62 @@
+//! `plan`: what a run will take.
+
+use super::setup::{self, Inputs, Shape, with_dtype};
+use crate::cli::PlanArgs;
+use crate::element::Dtype;
+use crate::error::{Error, Result};
+use crate::kernel::{Kernel, Level};
+use crate::pipeline::Number;
+use crate::plan::{Memory, Problem};
+use crate::report::bytes;
+
+pub(super) fn plan(args: &PlanArgs) -> Result<()> {
+    let (shape, symmetric) = shape(args)?;
+    let problem = setup::problem(&args.problem, shape, args.ranks)?;
+    with_dtype!(problem.dtype, print(args, problem, symmetric))
+}
+
+fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
+    if let Some(path) = &args.input {
+        let inputs = Inputs::open(path, &args.problem)?;
+        return Ok((inputs.shape(), inputs.y.is_none()));
+    }
+    let (Some(n), Some(d)) = (args.samples, args.features) else {
+        return Err(Error::Usage("name a file with samples, or give --samples and --features".into()));
+    };
+    let y = setup::open_against(&args.problem)?;
+    if let Some(y) = &y
+        && y.features != d
+    {
+        return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
+    }
+    let m = y.as_ref().map_or(n, |y| y.rows);
+    Ok((Shape { n, m, d, dtype: Dtype::F64 }, y.is_none()))
+}
+
+fn print<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result<()> {
+    let level = Level::detect().map_err(Error::Usage)?;
+    let schedule = setup::schedule(&problem, args.ranks, symmetric);
+    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
+    let memory = Memory::of(&schedule, &kernel, problem.d, args.threads);
+    let counts: Vec<usize> = (0..args.ranks).map(|rank| schedule.tile_count(rank)).collect();
+    let total: usize = counts.iter().sum();
+    let most = counts.iter().max().copied().unwrap_or(0);
+    let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
+    let (grid, ranks, threads) = (schedule.grid, args.ranks, args.threads);
+    let mean = total as f64 / ranks as f64;
+    let block = schedule.tile_cols(0).len() * kernel.col_panels().count(tile) * kernel.col_panels().len();
+    let moved = (schedule.rounds() - 1) as u64 * ranks as u64 * (block * size_of::<T>()) as u64;
+    println!("problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
+    println!("tiles        {} x {} of {tile} x {tile}, {total} computed", grid.tile_rows(), grid.tile_cols());
+    println!("ranks        {ranks} x {threads} threads, {} rounds", schedule.rounds());
+    println!("balance      {most} tiles on the busiest rank, {mean:.1} on average");
+    println!("result       {}", bytes(problem.result_bytes()));
+    println!("read         {}", bytes(((n + if symmetric { 0 } else { m }) * d * dtype.size()) as u64));
+    println!("exchanged    {}", bytes(moved));
+    println!("memory       {} per rank", bytes(memory.total()));
+    println!("  own rows   {}", bytes(memory.rows));
+    println!("  moving     {}", bytes(memory.cols));
+    println!("  tiles      {}", bytes(memory.buffers));
+    println!("  program    {}", bytes(memory.base));
+    Ok(())
+}

@@ -1,0 +1,171 @@
+//! From the command line to a problem: inputs opened, types and tiles chosen, limits checked.
+
+use std::path::Path;
+
+use crate::cli::ProblemArgs;
+use crate::comm::{Comm, Nodes, Reduce};
+use crate::element::Dtype;
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::host;
+use crate::io::matrix::MAX_TILE_BYTES;
+use crate::io::samples::Samples;
+use crate::kernel::Level;
+use crate::partition::{Grid, choose_edge};
+use crate::plan::Problem;
+use crate::report::bytes;
+use crate::schedule::Schedule;
+
+/// The open inputs of a run.
+pub(super) struct Inputs {
+    pub(super) x: Samples,
+    pub(super) y: Option<Samples>,
+}
+
+impl Inputs {
+    pub(super) fn open(x: &Path, args: &ProblemArgs) -> Result<Self> {
+        let x = Samples::open(x, args.dataset.as_deref())?;
+        let y = open_against(args)?;
+        if let Some(y) = &y
+            && x.features != y.features
+        {
+            fail!(
+                "{} has {} features and {} has {}; distances need the same number",
+                x.describe(),
+                x.features,
+                y.describe(),
+                y.features
+            );
+        }
+        Ok(Self { x, y })
+    }
+
+    pub(super) fn shape(&self) -> Shape {
+        let x = &self.x;
+        let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
+        let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
+        Shape { n: x.rows, m, d: x.features, dtype }
+    }
+}
+
+/// Opens the second input, if there is one.
+pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
+    args.against.as_ref().map(|path| Samples::open(path, args.against_dataset.as_deref())).transpose()
+}
+
+/// Sizes of a problem, and the type that loses nothing.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    pub(super) n: usize,
+    pub(super) m: usize,
+    pub(super) d: usize,
+    pub(super) dtype: Dtype,
+}
+
+/// The problem, with what the command line leaves open chosen.
+pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize) -> Result<Problem> {
+    let Shape { n, m, d, dtype } = shape;
+    let dtype = args.dtype.map_or(dtype, Dtype::from);
+    let metric = args.metric;
+    let Some(kernel) = args.kernel.method(metric, d) else {
+        return Err(Error::Usage(format!(
+            "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
+        )));
+    };
+    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(dtype.size())).is_none() {
+        fail!("a matrix of {n} x {m} distances has more bytes than 64 bits can count");
+    }
+    let tile = match args.tile {
+        Some(tile) => tile.min(n.max(m)),
+        None => choose_edge(n, m, ranks, dtype.size()),
+    };
+    let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * dtype.size() as u128;
+    if tile_bytes > MAX_TILE_BYTES as u128 {
+        return Err(Error::Usage(format!(
+            "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_TILE_BYTES}; choose a smaller one"
+        )));
+    }
+    Ok(Problem { n, m, d, metric, kernel, dtype, tile })
+}
+
+/// Who computes which tiles.
+pub(super) fn schedule(problem: &Problem, ranks: usize, symmetric: bool) -> Schedule {
+    Schedule { grid: Grid { n: problem.n, m: problem.m, edge: problem.tile }, ranks, symmetric }
+}
+
+/// The best SIMD level that every rank has.
+pub(super) fn common_level(comm: &Comm) -> Result<Level> {
+    let level = comm.agree(Level::detect().map_err(Error::Usage))?;
+    let place = Level::ALL.iter().position(|other| *other == level).unwrap_or(0);
+    let worst = comm.all_reduce(&[place as u64], Reduce::Max)[0];
+    Ok(Level::ALL.iter().copied().nth(usize::try_from(worst).unwrap_or(0)).unwrap_or(level))
+}
+
+/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
+pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> usize {
+    let slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok().filter(|&cpus| cpus > 0);
+    asked.or_else(slurm).unwrap_or_else(|| {
+        let usable = host::usable_cores();
+        // ranks that share all cores of a node divide them; ranks bound to their own use those
+        if usable >= host::cores() { (usable / nodes.ranks_here).max(1) } else { usable }
+    })
+}
+
+/// Warns where the launcher's binding or the thread count does not fit the cores.
+pub(super) fn warn_of_placement(threads: usize, nodes: &Nodes) {
+    let (usable, cores) = (host::usable_cores(), host::cores());
+    if usable == 1 && cores > nodes.ranks_here {
+        log::warn!(
+            "this rank may use 1 of the node's {cores} cores; with mpirun, add --bind-to none or --map-by slot:PE=N"
+        );
+    }
+    if nodes.ranks_here * threads > cores {
+        log::warn!(
+            "{} ranks x {threads} threads on a node of {cores} cores: they will take turns; use fewer --threads or ranks",
+            nodes.ranks_here
+        );
+    }
+}
+
+/// Refuses a run whose ranks do not fit their node's memory.
+pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
+    let needed = planned.saturating_mul(nodes.ranks_here as u64);
+    if let Some(available) = host::available_memory()
+        && needed > available
+    {
+        fail!(
+            "{} ranks on {} need {} of memory and {} are free; use more nodes, or a smaller --tile",
+            nodes.ranks_here,
+            host::name(),
+            bytes(needed),
+            bytes(available)
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a result that does not fit its file system.
+pub(super) fn check_space(needed: u64, folder: &Path) -> Result<()> {
+    if let Some(free) = host::free_space(folder)
+        && needed > free
+    {
+        fail!(
+            "the result takes {} and {} has {} free; make room, or write it elsewhere",
+            bytes(needed),
+            folder.display(),
+            bytes(free)
+        );
+    }
+    Ok(())
+}
+
+/// Calls a generic function with the element type that a [`Dtype`] names.
+macro_rules! with_dtype {
+    ($dtype:expr, $function:ident($($argument:expr),* $(,)?)) => {
+        match $dtype {
+            $crate::element::Dtype::F32 => $function::<f32>($($argument),*),
+            $crate::element::Dtype::F64 => $function::<f64>($($argument),*),
+        }
+    };
+}
+pub(super) use with_dtype;

@@ -1,0 +1,195 @@
+//! `verify`: a result against the definition of its metric, and against its checksums.
+
+use std::path::Path;
+
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::setup::{self, with_dtype};
+use crate::cli::VerifyArgs;
+use crate::comm::{Comm, Reduce};
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::host;
+use crate::io::matrix::{InputId, MatrixReader};
+use crate::io::samples::Samples;
+use crate::kernel::{Checksum, Level, Method, guard_tau};
+use crate::partition::{Tile, range_of};
+use crate::pipeline::{Number, Workers};
+
+/// The result to check, and the samples it was computed from.
+struct Case {
+    reader: MatrixReader,
+    x: Samples,
+    y: Option<Samples>,
+}
+
+/// The worst of the entries seen so far.
+#[derive(Clone, Copy, Debug, Default)]
+struct Worst {
+    /// Entries compared.
+    pairs: u64,
+    /// Largest |value − definition| / definition.
+    relative: f64,
+    /// Largest |value − definition| / tolerance.
+    of_bound: f64,
+    /// Entries beyond their tolerance.
+    wrong: u64,
+    /// The first of them: row, column, value, definition.
+    first: Option<(usize, usize, f64, f64)>,
+}
+
+impl Worst {
+    fn add(&mut self, other: &Self) {
+        self.pairs += other.pairs;
+        self.relative = self.relative.max(other.relative);
+        self.of_bound = self.of_bound.max(other.of_bound);
+        self.wrong += other.wrong;
+        self.first = self.first.or(other.first);
+    }
+}
+
+pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
+    let case = comm.agree(Case::open(&args.result))?;
+    with_dtype!(case.reader.header.dtype, verify_in(comm, args, &case))
+}
+
+fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
+    let nodes = comm.nodes(&host::name());
+    let workers = comm.agree(Workers::start(setup::threads(None, &nodes)))?;
+    let checked = if args.all { case.all::<T>(comm, &workers) } else { case.pairs::<T>(comm, args.pairs) };
+    let mine = comm.agree(checked.and_then(|worst| case.judge(&worst).map(|()| worst)))?;
+    let pairs = comm.all_reduce(&[mine.pairs], Reduce::Sum)[0];
+    let [relative, of_bound] =
+        [mine.relative, mine.of_bound].map(|value| comm.all_reduce(&[value], Reduce::Max)[0]);
+    comm.on_root(|| {
+        let what = if args.all { "every pair and checksum" } else { "random pairs" };
+        println!(
+            "verified     {pairs} distances ({what}): largest relative error {relative:.2e}, {:.1} % of its bound",
+            100.0 * of_bound
+        );
+        Ok(())
+    })
+}
+
+impl Case {
+    fn open(path: &Path) -> Result<Self> {
+        let reader = MatrixReader::open(path)?;
+        if !reader.complete {
+            fail!("{} is not finished: its values are not to be used", path.display());
+        }
+        let open = |id: &InputId| {
+            let hint = |text| format!("{text} (the samples that {} was computed from)", path.display());
+            let samples = Samples::open(Path::new(&id.path), Some(&id.dataset))
+                .map_err(|error: Error| error.map(hint))?;
+            if (samples.rows, samples.features) != id.shape {
+                fail!(
+                    "{} has {} x {} values, but had {} x {} when {} was computed",
+                    samples.describe(),
+                    samples.rows,
+                    samples.features,
+                    id.shape.0,
+                    id.shape.1,
+                    path.display()
+                );
+            }
+            Ok(samples)
+        };
+        let x = open(&reader.header.inputs[0])?;
+        let y = reader.header.inputs.get(1).map(open).transpose()?;
+        let (n, m) = (reader.header.grid.n, reader.header.grid.m);
+        if n != x.rows || m != y.as_ref().unwrap_or(&x).rows {
+            fail!("{} is damaged: its distances are {n} x {m}, not as many as its samples", path.display());
+        }
+        Ok(Self { reader, x, y })
+    }
+
+    fn y(&self) -> &Samples {
+        self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    /// Compares an entry with the definition.
+    fn compare<T: Number>(&self, place: (usize, usize), value: T, x: &[T], y: &[T]) -> Worst {
+        let header = &self.reader.header;
+        let definition = header.metric.distance(x, y);
+        let tau = (header.method == Method::Gemm).then(|| guard_tau(header.dtype));
+        let tolerance = header.metric.tolerance::<T>(header.features, tau, definition);
+        let got = value.to_f64();
+        // beyond the largest number, and for NaN, the type has one value only
+        let same = got.to_bits() == T::from_f64(definition).to_f64().to_bits()
+            || (got.is_nan() && definition.is_nan());
+        let error = if same { 0.0 } else { (got - definition).abs() };
+        let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        let is_wrong = !same && (error.is_nan() || error > tolerance);
+        Worst {
+            pairs: 1,
+            relative: ratio(error, definition),
+            of_bound: ratio(error, tolerance),
+            wrong: u64::from(is_wrong),
+            first: is_wrong.then_some((place.0, place.1, got, definition)),
+        }
+    }
+
+    /// This rank's share of `count` random pairs; the same pairs for any number of ranks.
+    fn pairs<T: Number>(&self, comm: &Comm, count: usize) -> Result<Worst> {
+        let grid = self.reader.header.grid;
+        let mut worst = Worst::default();
+        for pair in range_of(count, comm.size(), comm.rank()) {
+            let mut rng = Xoshiro256PlusPlus::seed_from_u64(pair as u64);
+            let (row, col) = (rng.random_range(0..grid.n), rng.random_range(0..grid.m));
+            let (x, y) = (self.x.read::<T>(row..row + 1)?, self.y().read::<T>(col..col + 1)?);
+            worst.add(&self.compare((row, col), self.reader.entry::<T>(row, col)?, &x, &y));
+        }
+        Ok(worst)
+    }
+
+    /// This rank's share of all tiles.
+    fn all<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<Worst> {
+        let level = Level::detect().map_err(Error::Failed)?;
+        let (grid, d) = (self.reader.header.grid, self.reader.header.features);
+        let mut checksum = Checksum::default();
+        let mut worst = Worst::default();
+        for i in range_of(grid.tile_rows(), comm.size(), comm.rank()) {
+            let rows = grid.rows(i);
+            let x = self.x.read::<T>(rows.clone())?;
+            for j in 0..grid.tile_cols() {
+                let (tile, cols) = (Tile { i, j }, grid.cols(j));
+                let values = self.reader.block::<T>(rows.clone(), cols.clone())?;
+                let (_, computed) = checksum.of(level, &values, rows.clone(), cols.clone());
+                let stored = self.reader.checksum(tile)?;
+                if computed != stored {
+                    fail!(
+                        "{}: tile ({i}, {j}), rows {} to {} and columns {} to {}, has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
+                        self.reader.shown(),
+                        rows.start,
+                        rows.end,
+                        cols.start,
+                        cols.end
+                    );
+                }
+                let y = self.y().read::<T>(cols.clone())?;
+                let of_row = |r: usize| {
+                    let mut worst = Worst::default();
+                    let line = values[r * cols.len()..].iter().zip(y.chunks_exact(d)).take(cols.len());
+                    for (c, (&value, y)) in line.enumerate() {
+                        let place = (rows.start + r, cols.start + c);
+                        worst.add(&self.compare(place, value, &x[r * d..][..d], y));
+                    }
+                    worst
+                };
+                workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));
+            }
+        }
+        Ok(worst)
+    }
+
+    fn judge(&self, worst: &Worst) -> Result<()> {
+        let Some((row, col, value, definition)) = worst.first else { return Ok(()) };
+        fail!(
+            "{}: {} of {} distances are beyond their bound, first ({row}, {col}): {value:e} in the file, {definition:e} by the definition; compute it again",
+            self.reader.shown(),
+            worst.wrong,
+            worst.pairs
+        )
+    }
+}

@@ -1,0 +1,149 @@
+//! Which rank computes which tiles in which round.
+//!
+//! Every rank owns contiguous rows of tiles, its stationary block. The column blocks move round the ring: in
+//! round s, rank p holds the block of rank p + s, received from rank p + 1 and sent on to rank p − 1. With
+//! two inputs all blocks pass every rank. With one input the matrix is symmetric and half the ring is walked: each
+//! unordered pair of tiles is computed once, and with an even number of ranks the two that meet in the
+//! last round share their tiles like the colours of a chessboard.
+//!
+//! Integer arithmetic only.
+
+use std::ops::Range;
+
+use crate::partition::{Grid, Tile, range_of};
+
+/// The distribution of a grid of tiles over ranks and rounds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Schedule {
+    /// The tiles.
+    pub grid: Grid,
+    /// Number of ranks.
+    pub ranks: usize,
+    /// One input: the matrix is symmetric, and tile (i, j) stands for (j, i) too.
+    pub symmetric: bool,
+}
+
+impl Schedule {
+    /// Rows of tiles that `rank` owns.
+    pub fn tile_rows(&self, rank: usize) -> Range<usize> {
+        range_of(self.grid.tile_rows(), self.ranks, rank)
+    }
+
+    /// Columns of tiles in the block that `rank` brings to the ring.
+    pub fn tile_cols(&self, rank: usize) -> Range<usize> {
+        range_of(self.grid.tile_cols(), self.ranks, rank)
+    }
+
+    /// Rounds, the same for all ranks.
+    pub fn rounds(&self) -> usize {
+        if self.symmetric { self.ranks / 2 + 1 } else { self.ranks }
+    }
+
+    /// Whose column block `rank` holds in a round.
+    pub fn source(&self, rank: usize, round: usize) -> usize {
+        (rank + round) % self.ranks
+    }
+
+    /// The rank that gets this rank's block for the next round.
+    pub fn send_to(&self, rank: usize) -> usize {
+        (rank + self.ranks - 1) % self.ranks
+    }
+
+    /// The rank whose block this rank gets for the next round.
+    pub fn receive_from(&self, rank: usize) -> usize {
+        (rank + 1) % self.ranks
+    }
+
+    /// Tiles that `rank` computes in `round`, row by row.
+    pub fn tiles(&self, rank: usize, round: usize) -> impl Iterator<Item = Tile> + use<> {
+        let source = self.source(rank, round);
+        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(source));
+        let own = self.symmetric && round == 0;
+        let shared = self.symmetric && round > 0 && 2 * round == self.ranks;
+        let parity = usize::from(rank > source);
+        rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }))
+            .filter(move |tile| !own || tile.i <= tile.j)
+            .filter(move |tile| !shared || (tile.i + tile.j) % 2 == parity)
+    }
+
+    /// Whether a computed tile is written a second time, transposed.
+    pub fn is_mirrored(&self, tile: Tile) -> bool {
+        self.symmetric && tile.i != tile.j
+    }
+
+    /// Tiles that `rank` computes in all rounds.
+    pub fn tile_count(&self, rank: usize) -> usize {
+        (0..self.rounds()).map(|round| self.tiles(rank, round).count()).sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    fn schedules(ranks: usize) -> impl Iterator<Item = Schedule> {
+        let grids = [(1, 1), (5, 5), (ranks, ranks), (ranks + 1, 2 * ranks + 3), (131, 67)];
+        grids.into_iter().flat_map(move |(n, m)| {
+            [true, false].map(|symmetric| {
+                let m = if symmetric { n } else { m };
+                Schedule { grid: Grid { n, m, edge: 1 }, ranks, symmetric }
+            })
+        })
+    }
+
+    #[test]
+    fn every_tile_comes_exactly_once_on_1_to_64_ranks() {
+        for schedule in (1..=64).flat_map(schedules) {
+            let mut written = HashMap::new();
+            for rank in 0..schedule.ranks {
+                for tile in (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round)) {
+                    *written.entry(tile).or_insert(0) += 1;
+                    if schedule.is_mirrored(tile) {
+                        *written.entry(tile.transposed()).or_insert(0) += 1;
+                    }
+                }
+            }
+            assert_eq!(written.len(), schedule.grid.tile_rows() * schedule.grid.tile_cols(), "{schedule:?}");
+            assert!(written.values().all(|&times| times == 1), "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_rank_holds_is_what_its_neighbour_held() {
+        for schedule in (1..=64).flat_map(schedules) {
+            for rank in 0..schedule.ranks {
+                assert_eq!(schedule.receive_from(schedule.send_to(rank)), rank);
+                assert_eq!(schedule.source(rank, 0), rank);
+                for round in 1..schedule.rounds() {
+                    let neighbour = schedule.receive_from(rank);
+                    assert_eq!(schedule.source(rank, round), schedule.source(neighbour, round - 1));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn tiles_lie_in_the_own_rows_and_the_moving_columns() {
+        for schedule in (1..=16).flat_map(schedules) {
+            for rank in 0..schedule.ranks {
+                for round in 0..schedule.rounds() {
+                    let cols = schedule.tile_cols(schedule.source(rank, round));
+                    for tile in schedule.tiles(rank, round) {
+                        assert!(schedule.tile_rows(rank).contains(&tile.i) && cols.contains(&tile.j));
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn work_is_balanced_where_rows_divide() {
+        for ranks in 1..=64 {
+            let grid = Grid { n: 8 * ranks, m: 8 * ranks, edge: 1 };
+            let schedule = Schedule { grid, ranks, symmetric: true };
+            let counts: Vec<_> = (0..ranks).map(|rank| schedule.tile_count(rank)).collect();
+            assert_eq!(counts.iter().min(), counts.iter().max());
+        }
+    }
+}

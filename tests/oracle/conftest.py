@@ -1,0 +1,124 @@
+"""Starts the release binary, alone or under mpirun, in a folder of its own; no run outlives its time.
+
+PAIRDIST_BIN names the binary [default: target/release/pairdist], MPIRUN the launcher [default: mpirun].
+"""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+REPOSITORY = Path(__file__).parents[2]
+BINARY = Path(os.environ.get("PAIRDIST_BIN", REPOSITORY / "target/release/pairdist")).resolve()
+MPIRUN = os.environ.get("MPIRUN", "mpirun")
+ENVIRONMENT = os.environ | {
+    # more ranks than cores, for Open MPI 4 and 5; as root, it wants to be told twice
+    "OMPI_MCA_rmaps_base_oversubscribe": "1",
+    "PRTE_MCA_rmaps_default_mapping_policy": ":oversubscribe",
+    **({"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"} if os.geteuid() == 0 else {}),
+}
+
+
+def session_members(leader: int) -> list[int]:
+    """Live processes of the session that `leader` opened."""
+    members = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):
+            state, _parent, _group, session = stat.read_text().rpartition(")")[2].split()[:4]
+            if int(session) == leader and state not in "ZX":
+                members.append(int(stat.parent.name))
+    return members
+
+
+def kill_session(leader: int) -> None:
+    """SIGKILL to all processes of a session, and to those they start meanwhile.
+
+    The process group is not enough: Open MPI puts each rank in a group of its own.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, signal.SIGKILL)
+    while members := session_members(leader):
+        for process in members:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+        time.sleep(0.02)
+
+
+def launch(argv, ranks=0, timeout=120, cwd=None):
+    """Runs `argv` under `mpirun -n ranks`, without mpirun if 0, and returns it completed."""
+    argv = [str(word) for word in ([MPIRUN, "-n", ranks] if ranks else []) + list(argv)]
+    process = subprocess.Popen(
+        argv,
+        cwd=cwd,
+        env=ENVIRONMENT,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    )
+    try:
+        stdout, stderr = process.communicate(timeout=timeout)
+    except BaseException as reason:
+        kill_session(process.pid)
+        stdout, stderr = process.communicate()
+        if isinstance(reason, subprocess.TimeoutExpired):
+            pytest.fail(f"killed after {timeout} s: {' '.join(argv)}\n{stdout[-2000:]}\n{stderr[-2000:]}")
+        raise
+    return subprocess.CompletedProcess(argv, process.returncode, stdout, stderr)
+
+
+class Workspace:
+    """A folder with inputs and results of `pairdist`."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+
+    def __truediv__(self, name: str) -> Path:
+        return self.folder / name
+
+    def pairdist(self, *arguments, ranks=0, timeout=120, status=(0,)):
+        """Runs the program and checks its exit code."""
+        assert BINARY.exists(), f"{BINARY} is missing: cargo build --release"
+        done = launch([BINARY, *arguments], ranks, timeout, self.folder)
+        assert done.returncode in status, f"exit {done.returncode}: {done.args}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def write(self, name: str, samples, **creation) -> Path:
+        """Writes `samples` as the dataset of that name in an input file of its own."""
+        path = self / f"{name}.h5"
+        with h5py.File(path, "w") as file:
+            file.create_dataset("samples", data=samples, **creation)
+        return path
+
+    def compute(self, x, y=None, *options, out="out.h5", ranks=1, timeout=120) -> Path:
+        """Computes the distances of arrays, or of files; one input without `y`. Returns the result's path."""
+        x, y = (self.write(name, z) if isinstance(z, np.ndarray) else z for name, z in (("x", x), ("y", y)))
+        against = [] if y is None else ["--against", y]
+        self.pairdist("compute", x, *against, "-o", self / out, *options, ranks=ranks, timeout=timeout)
+        return self / out
+
+    def record(self, *options, x, y=None, ranks=1):
+        """The run record (--json) of a computation."""
+        against = [] if y is None else ["--against", y]
+        self.pairdist("compute", x, *against, *options, "--json", self / "run.json", ranks=ranks)
+        return json.loads((self / "run.json").read_text())
+
+
+def distances(path: Path) -> np.ndarray:
+    """The matrix of a result, in memory."""
+    with h5py.File(path, "r") as file:
+        return file["distances"][()]
+
+
+@pytest.fixture
+def work(tmp_path):
+    return Workspace(tmp_path)

@@ -1,0 +1,90 @@
+"""`generate`, `verify`, and the run record of `compute`."""
+
+import h5py
+import numpy as np
+import pytest
+from conftest import distances, launch, session_members
+from tolerance import UNIT_ROUNDOFF, gamma
+
+RECORD = """problem ranks nodes threads_per_rank hosts versions wall_s phases pairs pair_features_per_s recomputed_pairs
+bytes_read bytes_written peak_rss_bytes planned_bytes sum min max digest""".split()
+PHASES = "read exchange compute write sync wait".split()
+
+
+def generated(work, name, *options, ranks=0):
+    """Makes samples and returns their file and the one 2-D dataset in it."""
+    path = work / f"{name}.h5"
+    work.pairdist("generate", path, "--samples", 307, "--features", 13, *options, ranks=ranks)
+    found = []
+    with h5py.File(path, "r") as file:
+        file.visititems(lambda _, item: found.append(item[()]) if isinstance(item, h5py.Dataset) and item.ndim == 2 else None)
+    (samples,) = found
+    assert samples.shape == (307, 13) and np.isfinite(samples).all()
+    return path, samples
+
+
+@pytest.mark.parametrize("dtype", ("f32", "f64"))
+@pytest.mark.parametrize("distribution", ("uniform", "normal", "blobs"))
+def test_generate_makes_the_same_samples_on_any_number_of_ranks(work, distribution, dtype):
+    options = "--distribution", distribution, "--dtype", dtype, "--seed"
+    path, one = generated(work, "one", *options, 1, ranks=1)
+    assert one.dtype == {"f32": np.float32, "f64": np.float64}[dtype]
+    for ranks in (2, 3):
+        assert generated(work, f"on-{ranks}", *options, 1, ranks=ranks)[1].tobytes() == one.tobytes(), f"{ranks} ranks"
+    other = generated(work, "other", *options, 2)[1]
+    assert not np.isin(other, one).all(axis=1).any(), "another seed makes other samples"
+    assert len(np.unique(one, axis=0)) == len(one), "no two samples are equal"
+    work.pairdist("verify", work.compute(path, ranks=2))
+
+
+# how one entry is changed
+DAMAGES = {"halved": lambda value: value / 2, "its last bit flipped": lambda value: np.nextafter(value, 0)}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+@pytest.mark.parametrize("options", ((), ("--all",)), ids=("pairs", "all"))
+def test_verify_finds_one_changed_entry(work, options, damage):
+    out = work.compute(np.random.default_rng(11).normal(size=(300, 9)), None, "--tile", "64", ranks=2)
+    work.pairdist("verify", out, *options)
+    with h5py.File(out, "r+") as file:
+        file["distances"][217, 31] = damage(file["distances"][217, 31])
+    work.pairdist("verify", out, *options, status=(1,))
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+def test_the_run_record_describes_the_matrix_with_and_without_output(work, inputs):
+    x, y = np.random.default_rng(12).normal(size=(2, 203, 7))
+    files = {"x": work.write("x", x), "y": work.write("y", y) if inputs == 2 else None}
+    options = "--metric", "euclidean", "--tile", 64
+    written = work.record(*options, "-o", work / "out.h5", **files, ranks=2)
+    matrix = distances(work / "out.h5")
+    assert [field for field in RECORD if field not in written] == []
+    assert [phase for phase in PHASES if not {"min_s", "mean_s", "max_s"} <= set(written["phases"][phase])] == []
+    problem = {"n": 203, "m": 203, "d": 7, "metric": "euclidean", "dtype": "f64", "tile": 64}
+    assert problem.items() <= written["problem"].items() and "kernel" in written["problem"]
+    assert written["ranks"] == 2 and written["bytes_written"] >= matrix.nbytes
+    for ranks in (1, 2, 3):
+        unwritten = work.record(*options, "--no-output", **files, ranks=ranks)
+        for record in (written, unwritten):
+            assert (record["min"], record["max"]) == (matrix.min(), matrix.max())
+            assert record["sum"] == pytest.approx(matrix.sum(), rel=2 * gamma(matrix.size, UNIT_ROUNDOFF["f8"]), abs=0)
+        assert int(unwritten["digest"], 16) == int(written["digest"], 16)
+        assert unwritten["bytes_written"] == 0
+
+
+def test_memory_does_not_grow_with_the_result(work):
+    n, d, ranks = 10_000, 16, 2
+    x = work.write("x", np.random.default_rng(13).random((n, d), dtype="f4"))
+    record = work.record("--metric", "sqeuclidean", "-o", work / "out.h5", x=x, ranks=ranks)
+    assert record["bytes_written"] >= 4 * n * n == 400_000_000
+    row_blocks = 3 * (n // ranks) * d * 4  # the rank's own, the one that visits, the one that arrives
+    assert record["peak_rss_bytes"] < 300e6 + row_blocks
+
+
+def test_a_run_over_its_time_is_killed_with_all_its_ranks(tmp_path):
+    """The launcher of these tests is itself under test: nothing it starts may stay behind."""
+    pids = tmp_path / "pids"
+    with pytest.raises(pytest.fail.Exception, match="killed after 2 s"):
+        launch(["sh", "-c", f"trap '' TERM; cut -d' ' -f6 /proc/$$/stat >> {pids}; sleep 60"], ranks=2, timeout=2)
+    sessions = set(pids.read_text().split())
+    assert len(sessions) == 1 and session_members(int(sessions.pop())) == []

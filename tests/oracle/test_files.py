@@ -1,0 +1,105 @@
+"""Kinds of input that are read, and the layout of the result."""
+
+import importlib.util
+
+import h5py
+import numpy as np
+import pytest
+from conftest import REPOSITORY, distances
+from tolerance import assert_within_bound
+
+# name: stored type, computed in, range of the values, how the dataset is stored
+INPUTS = {
+    "contiguous f8": ("<f8", "f8", 10, {}),
+    "contiguous f4": ("<f4", "f4", 10, {}),
+    "chunked f4": ("<f4", "f4", 10, {"chunks": (32, 5)}),
+    "compressed f8": ("<f8", "f8", 10, {"chunks": (50, 7), "compression": "gzip"}),
+    "shuffled, compressed, checked f4": ("<f4", "f4", 10, {"chunks": True, "compression": "gzip", "shuffle": True, "fletcher32": True}),
+    "big-endian f4": (">f4", "f4", 10, {}),
+    "big-endian f8": (">f8", "f8", 10, {"chunks": (16, 23)}),
+    "f2": ("<f2", "f4", 10, {}),
+    "i1": ("i1", "f4", 100, {}),
+    "u1": ("u1", "f4", 200, {"chunks": (64, 23), "compression": "gzip"}),
+    "u2": ("<u2", "f4", 60_000, {}),
+    "big-endian i2": (">i2", "f4", 30_000, {}),
+    "i4": ("<i4", "f8", 2_000_000_000, {}),
+    "i8": ("<i8", "f8", 2**40, {}),
+}
+# attributes of a result that docs/FORMAT.md promises; the last ones begin so
+ATTRIBUTES = "format_version pairdist_version metric kernel symmetric tile created command_line ranks threads complete".split()
+ATTRIBUTE_GROUPS = "input", "mpi", "hdf5"
+
+
+@pytest.mark.parametrize("stored, computed, high, storage", INPUTS.values(), ids=INPUTS)
+def test_every_kind_of_input_is_read(work, stored, computed, high, storage):
+    values = np.random.default_rng(6).uniform(-high if np.dtype(stored).kind != "u" else 0, high, (151, 23))
+    x = work.write("x", values.astype(stored), **storage)
+    result = distances(work.compute(x, None, "--metric", "euclidean", ranks=3))
+    assert result.dtype == computed
+    assert_within_bound(result, values.astype(stored), values.astype(stored), "euclidean")
+
+
+def test_samples_are_rounded_to_the_type_asked_for(work):
+    x, y = np.random.default_rng(7).normal(size=(2, 60, 17))
+    result = distances(work.compute(x, y, "--metric", "cityblock", "--dtype", "f32", ranks=2))
+    assert result.dtype == np.float32
+    assert_within_bound(result, x, y, "cityblock")
+
+
+def test_one_of_two_datasets_must_be_named(work):
+    rows = np.random.default_rng(8).normal(size=(2, 40, 6))
+    path = work / "two.h5"
+    with h5py.File(path, "w") as file:
+        file["first"], file["group/second"], file["vector"] = rows[0], rows[1], np.arange(3.0)
+    failed = work.pairdist("compute", path, "-o", work / "out.h5", ranks=2, status=(1, 2))
+    assert "first" in failed.stderr and "group/second" in failed.stderr and "vector" not in failed.stderr
+    assert not (work / "out.h5").exists()
+    result = distances(work.compute(path, path, "--dataset", "first", "--against-dataset", "group/second", "--metric", "cityblock"))
+    assert_within_bound(result, *rows, "cityblock")
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+def test_a_result_has_the_promised_layout(work, inputs):
+    x, y = np.random.default_rng(9).normal(size=(2, 203, 11))
+    out = work.compute(x, None if inputs == 1 else y, "--metric", "chebyshev", "--tile", "64", ranks=2)
+    with h5py.File(out, "r") as file:
+        matrix, attributes = file["distances"], dict(file.attrs)
+        assert matrix.shape == (203, 203) and matrix.chunks == (64, 64)
+        assert matrix.id.get_create_plist().get_nfilters() == 0
+        assert file["tile_checksums"].size >= 16
+        assert [name for name in ATTRIBUTES if name not in attributes] == []
+        assert [group for group in ATTRIBUTE_GROUPS if not any(name.startswith(group) for name in attributes)] == []
+        assert attributes["complete"] == 1 and set(np.ravel(attributes["tile"])) == {64}
+        assert np.asarray(attributes["metric"]).astype(str) == "chebyshev"
+        assert bool(attributes["symmetric"]) == (inputs == 1)
+    assert [path.name for path in work.folder.glob("*.partial")] == []
+
+
+def test_an_existing_result_is_only_replaced_by_force(work):
+    x = np.random.default_rng(10).normal(size=(20, 4))
+    before = work.compute(x).read_bytes()
+    refused = work.pairdist("compute", work / "x.h5", "-o", work / "out.h5", ranks=2, status=(1, 2))
+    assert "out.h5" in refused.stderr and "--force" in refused.stderr
+    assert (work / "out.h5").read_bytes() == before
+    work.compute(x[:10], None, "--force")
+    assert distances(work / "out.h5").shape == (10, 10)
+
+
+def test_the_committed_digits_are_what_their_script_makes(work):
+    specification = importlib.util.spec_from_file_location("make_digits", REPOSITORY / "inputs/make_digits.py")
+    make_digits = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_digits)
+    make_digits.make(work / "digits.h5")
+    with h5py.File(work / "digits.h5", "r") as made, h5py.File(REPOSITORY / "inputs/digits.h5", "r") as committed:
+        assert dict(made.attrs) == dict(committed.attrs)
+        assert set(made) == set(committed) == {"samples", "labels"}
+        for name in made:
+            assert made[name].dtype == committed[name].dtype and made[name].chunks == committed[name].chunks
+            assert np.array_equal(made[name], committed[name])
+
+
+def test_the_distances_of_the_digits_are_within_the_bound(work):
+    with h5py.File(REPOSITORY / "inputs/digits.h5", "r") as file:
+        samples = file["samples"][()]
+    result = distances(work.compute(REPOSITORY / "inputs/digits.h5", None, "--metric", "euclidean", ranks=2))
+    assert_within_bound(result, samples, samples, "euclidean")
