@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rand::{RngExt, SeedableRng};
+use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::setup::{self, with_dtype};
@@ -130,13 +130,14 @@ impl Case {
         }
     }
 
-    /// This rank's share of `count` random pairs; the same pairs for any number of ranks.
+    /// This rank's share of `count` different random pairs, or of all; the same pairs for any number of ranks.
     fn pairs<T: Number>(&self, comm: &Comm, count: usize) -> Result<Worst> {
         let grid = self.reader.header.grid;
+        let (total, mut rng) = (grid.n * grid.m, Xoshiro256PlusPlus::seed_from_u64(0));
+        let places = rand::seq::index::sample(&mut rng, total, count.min(total)).into_vec();
         let mut worst = Worst::default();
-        for pair in range_of(count, comm.size(), comm.rank()) {
-            let mut rng = Xoshiro256PlusPlus::seed_from_u64(pair as u64);
-            let (row, col) = (rng.random_range(0..grid.n), rng.random_range(0..grid.m));
+        for &place in &places[range_of(places.len(), comm.size(), comm.rank())] {
+            let (row, col) = (place / grid.m, place % grid.m);
             let (x, y) = (self.x.read::<T>(row..row + 1)?, self.y().read::<T>(col..col + 1)?);
             worst.add(&self.compare((row, col), self.reader.entry::<T>(row, col)?, &x, &y));
         }
