@@ -3,6 +3,7 @@ pub mod cli;
 pub mod comm;
 pub mod element;
 pub mod error;
+pub mod failpoint;
 pub mod host;
 pub mod io;
 pub mod kernel;

@@ -5,7 +5,6 @@
 build_packages=(
     gcc                 # linker, and C compiler for the small C part of the MPI bindings
     libc6-dev           # headers and start-up files of C programs
-    make                # builds libffi, part of the MPI bindings
     pkg-config          # finds the libraries
     openmpi-bin         # mpirun
     libopenmpi-dev      # mpicc and the MPI headers

@@ -8,6 +8,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::{Number, Workers};
 use crate::error::Result;
 use crate::fail;
+use crate::failpoint;
 use crate::io::samples::Samples;
 use crate::kernel::PanelShape;
 use crate::tile::Block;
@@ -73,6 +74,7 @@ pub fn load<T: Number>(
         // a slab smaller than a tile does not reach into the next one
         let tile_end = if slab < edge { (start / edge + 1) * edge } else { usize::MAX };
         let part = start..rows.end.min(start + slab).min(tile_end);
+        failpoint::hit("read")?;
         let mut values: Vec<T> = samples.read(part.clone())?;
         if !allow_nonfinite && let Some(place) = first_nonfinite(workers, &values) {
             let (row, column) = (part.start + place / samples.features, place % samples.features);

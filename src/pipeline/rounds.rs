@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
 use super::{Number, Workers};
 use crate::comm::Comm;
 use crate::error::Result;
+use crate::failpoint;
 use crate::io::matrix::MatrixWriter;
 use crate::kernel::{Kernel, Summary};
 use crate::partition::Tile;
@@ -129,6 +130,7 @@ fn compute_tiles<T: Number>(
     let mut worker = TileWorker::new(kernel, schedule.grid);
     for Order { tile, cols } in ordered {
         let Ok(buffer) = freed.recv() else { return };
+        failpoint::hit("compute").expect("a worker can panic, not fail");
         let result = worker.compute(tile, schedule.is_mirrored(tile), rows, &cols, buffer);
         // the block is free for the next arrival before the result is looked at
         drop(cols);
@@ -223,6 +225,7 @@ impl<T: Number> Desk<'_, T> {
         let mut times = 0;
         for (tile, values, checksum) in images.into_iter().flatten() {
             if let Some(output) = self.work.output {
+                failpoint::hit("write")?;
                 output.write_tile(tile, values)?;
                 self.totals.bytes_written += size_of_val(values) as u64;
                 self.totals.checksums.push((tile, checksum));

@@ -6,6 +6,7 @@ use super::setup::{self, Inputs, with_dtype};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::error::{Context, Result};
+use crate::failpoint;
 use crate::host;
 use crate::io::matrix::{self, Header, InputId, MatrixWriter};
 use crate::io::samples::Samples;
@@ -215,6 +216,7 @@ fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<
 
 /// Stores the checksums, forces all to the disk and declares the matrix complete.
 fn complete(writer: MatrixWriter, totals: &Totals, sync: bool) -> Result<()> {
+    failpoint::hit("complete")?;
     writer.write_checksums(totals.checksums.clone())?;
     if sync {
         writer.sync()?;

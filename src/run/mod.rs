@@ -10,6 +10,7 @@ mod verify;
 use crate::cli::{Cli, Command};
 use crate::comm::Comm;
 use crate::error::Result;
+use crate::failpoint;
 use crate::report::start_log;
 
 /// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage.
@@ -31,6 +32,7 @@ fn with_mpi(work: impl FnOnce(&Comm) -> Result<()>) -> u8 {
     match Comm::start() {
         Ok(comm) => {
             start_log(comm.rank(), comm.size());
+            failpoint::arm(comm.rank());
             finish(work(&comm), comm.is_root())
         }
         Err(error) => finish(Err(error), true),

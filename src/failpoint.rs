@@ -1,0 +1,65 @@
+//! Named steps at which a test can make a rank panic, fail or die.
+//!
+//! `PAIRDIST_FAIL_AT=STEP:RANK:COUNT:ACTION` does ACTION (`panic`, `error` or `kill`) when RANK reaches STEP for the
+//! COUNT-th time, from 1. Only builds with the feature `failpoints` look at it; in all others these functions do nothing.
+
+#[cfg(feature = "failpoints")]
+mod armed {
+    use std::sync::OnceLock;
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    #[derive(Debug)]
+    pub(super) struct Point {
+        pub(super) step: String,
+        pub(super) left: AtomicU64,
+        pub(super) action: String,
+    }
+
+    pub(super) static POINT: OnceLock<Option<Point>> = OnceLock::new();
+
+    pub(super) fn parse(text: &str, rank: usize) -> Option<Point> {
+        let parts: Vec<&str> = text.split(':').collect();
+        let &[step, at, count, action] = parts.as_slice() else { return None };
+        let left = AtomicU64::new(count.parse().ok()?);
+        (at.parse() == Ok(rank)).then(|| Point { step: step.into(), left, action: action.into() })
+    }
+
+    pub(super) fn is_reached(point: &Point, step: &str) -> bool {
+        point.step == step && point.left.fetch_sub(1, Ordering::Relaxed) == 1
+    }
+}
+
+/// Reads what this rank is to do.
+pub fn arm(rank: usize) {
+    #[cfg(feature = "failpoints")]
+    {
+        let text = std::env::var("PAIRDIST_FAIL_AT").unwrap_or_default();
+        let _ = armed::POINT.set(armed::parse(&text, rank));
+    }
+    #[cfg(not(feature = "failpoints"))]
+    let _ = rank;
+}
+
+/// The rank has reached a step.
+///
+/// # Errors
+/// If it is to fail here.
+///
+/// # Panics
+/// If it is to panic here.
+pub fn hit(step: &str) -> crate::error::Result<()> {
+    #[cfg(feature = "failpoints")]
+    if let Some(Some(point)) = armed::POINT.get()
+        && armed::is_reached(point, step)
+    {
+        match point.action.as_str() {
+            "panic" => panic!("told to panic at {step}"),
+            "error" => crate::fail!("told to fail at {step}"),
+            _ => {
+                let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
+            }
+        }
+    }
+    let _ = step;
+    Ok(())
+}
