@@ -9,9 +9,7 @@ use nix::unistd::Pid;
 
 /// The node's name.
 pub fn name() -> String {
-    nix::unistd::gethostname()
-        .map(|name| name.to_string_lossy().into_owned())
-        .unwrap_or_else(|_| "unknown".into())
+    nix::unistd::gethostname().map_or_else(|_| "unknown".into(), |name| name.to_string_lossy().into_owned())
 }
 
 /// Processor cores of the node, as the operating system counts them.

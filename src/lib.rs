@@ -1,4 +1,12 @@
-//! The full matrix of distances between the rows of large sample matrices.
+//! The full matrix of distances between the rows of large sample matrices: HDF5 in, MPI ranks × threads, parallel HDF5
+//! out.
+//!
+//! The program is a thin binary over this library. Start reading at [`run`]; `docs/ARCHITECTURE.md` has the
+//! map, `docs/FORMAT.md` the files.
+//!
+//! Letters: the matrix has n rows (samples of X) and m columns (samples of Y), a sample has d features; within a tile of m × n
+//! entries and k features, i, j and l are the indices, as in BLAS. A micro-tile has MR rows and NR columns.
+
 pub mod cli;
 pub mod comm;
 pub mod element;

@@ -91,11 +91,12 @@ impl Workdir {
             // a link fails if the name was taken meanwhile, which a rename would overwrite
             match fs::hard_link(&matrix, &self.output) {
                 Ok(()) => {
-                    fs::remove_file(&matrix).context(|| format!("{} cannot be removed", matrix.display()))?
+                    fs::remove_file(&matrix).context(|| format!("{} cannot be removed", matrix.display()))?;
                 }
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     fail!("{shown} appeared during the run; the result is in {}", matrix.display())
                 }
+                // no links on this file system
                 Err(_) => fs::rename(&matrix, &self.output)
                     .context(|| format!("the result cannot be renamed to {shown}"))?,
             }

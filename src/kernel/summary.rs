@@ -85,7 +85,7 @@ impl<T: SimdElement> WithSimd for Pass<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Self::Output {
-        let n = self.weights.len() * size_of::<u32>() / size_of::<T>();
+        let n = size_of_val(self.weights) / size_of::<T>();
         let mut summary = Summary::default();
         let mut checksum = 0_u64;
         for (row, values) in self.rows.zip(self.values.chunks_exact(n)) {
