@@ -77,7 +77,7 @@ const EDGE_MIN: usize = 64;
 
 /// An edge for the tiles of an n × m matrix on so many ranks.
 ///
-/// It lies near the one that gives [`TILES`] tiles of [`TILE_BYTES`], small enough that each rank has a row of tiles.
+/// It lies near the one that gives `TILES` tiles of `TILE_BYTES`, small enough that each rank has a row of tiles.
 /// Among the edges near that, the one that leaves the least: ranks with more rows than others, a short last tile (which
 /// is written row by row), edges that are no multiple of 16 elements (a cache line and more).
 pub fn choose_edge(n: usize, m: usize, ranks: usize, element_bytes: usize) -> usize {
