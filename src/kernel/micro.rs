@@ -46,9 +46,8 @@ fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
     for (x, neg_y) in rows.iter().zip(cols) {
         for i in 0..MR {
             let x = T::splat(lanes.simd, x[i]);
-            for v in 0..NV {
-                acc[i][v] = F::step(lanes, acc[i][v], x, neg_y[v]);
-            }
+            acc[i][0] = F::step(lanes, acc[i][0], x, neg_y[0]);
+            acc[i][1] = F::step(lanes.fused(), acc[i][1], x, neg_y[1]);
         }
     }
     acc

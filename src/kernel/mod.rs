@@ -200,7 +200,9 @@ impl<T: SimdElement> Visitor for Select<T> {
             #[cfg(target_arch = "x86_64")]
             Level::Avx512 => block::entry::<pulp::x86::V4, T, F, 10>(gram),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => block::entry::<pulp::x86::V3, T, F, 6>(gram),
+            Level::Avx2 if gram => block::entry::<pulp::x86::V3, T, F, 6>(true),
+            #[cfg(target_arch = "x86_64")]
+            Level::Avx2 => block::entry::<pulp::x86::V3, T, F, 5>(false),
             #[cfg(target_arch = "aarch64")]
             Level::Neon => block::entry::<pulp::aarch64::Neon, T, F, 10>(gram),
             Level::Portable => block::entry::<pulp::Scalar128b, T, F, 4>(gram),

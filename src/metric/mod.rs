@@ -25,6 +25,9 @@ pub trait Arithmetic: Copy {
     /// One value per lane.
     type Value: Copy;
     /// x − y, correctly rounded, from x and −y.
+    ///
+    /// Neither the sum x + (−y) nor the product-sum x·1 + (−y) rounds more than once: which of them it is, is a
+    /// matter of the processor's units.
     fn difference(self, x: Self::Value, neg_y: Self::Value) -> Self::Value;
     /// a + b
     fn add(self, a: Self::Value, b: Self::Value) -> Self::Value;

@@ -10,7 +10,8 @@ impl Formula for Sqeuclidean {
 
     #[inline(always)]
     fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
-        let difference = a.difference(x, neg_y);
+        // an addition: the multipliers have the square
+        let difference = a.add(x, neg_y);
         a.mul_add(difference, difference, acc)
     }
 }
