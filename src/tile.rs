@@ -2,7 +2,7 @@
 
 use std::ops::{Neg, Range};
 
-use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, SimdElement, Summary};
+use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, SimdElement, Summary, transpose};
 use crate::partition::{Grid, Tile};
 
 /// Packed samples of contiguous rows of tiles (or columns, of a moving block), one slot for each.
@@ -157,47 +157,20 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
         let recomputed =
             self.kernel.compute(rows.slot(tile.i), m, cols.slot(tile.j), n, values, &mut self.scratch);
         let level = self.kernel.level();
-        let (summary, checksum) = self.checksum.of(level, values, row_range.clone(), col_range.clone());
+        let (checksum, summary) =
+            self.checksum.with_summary(level, values, row_range.clone(), col_range.clone());
         let mirror_checksum = mirrored.then(|| {
             let mirror = &mut buffer.mirror[..m * n];
-            transpose(values, m, n, mirror);
-            self.checksum.of(level, mirror, col_range, row_range).1
+            transpose(level, values, m, n, mirror);
+            self.checksum.of(level, mirror, col_range, row_range)
         });
         TileResult { tile, summary, checksum, mirror_checksum, recomputed, shape: (m, n), buffer }
-    }
-}
-
-/// Edge of the squares that [`transpose`] moves: their rows and columns fit a level-1 cache.
-const SQUARE: usize = 16;
-
-/// The m × n matrix `from` as the n × m matrix `to`, both row-major.
-fn transpose<T: Copy>(from: &[T], m: usize, n: usize, to: &mut [T]) {
-    for i in (0..m).step_by(SQUARE) {
-        for j in (0..n).step_by(SQUARE) {
-            let (rows, cols) = (SQUARE.min(m - i), SQUARE.min(n - j));
-            for col in j..j + cols {
-                let line = &mut to[col * m + i..][..rows];
-                for (row, value) in line.iter_mut().enumerate() {
-                    *value = from[(i + row) * n + col];
-                }
-            }
-        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn transposing_moves_every_element() {
-        for (m, n) in [(1, 1), (3, 40), (17, 16), (33, 35)] {
-            let from: Vec<usize> = (0..m * n).collect();
-            let mut to = vec![0; m * n];
-            transpose(&from, m, n, &mut to);
-            assert!((0..m * n).all(|at| to[at] == (at % m) * n + at / m), "{m} x {n}");
-        }
-    }
 
     #[test]
     fn panels_of_a_block_hold_every_row_once() {

@@ -8,6 +8,7 @@
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
 //! - `block` — the loops around it, the Gram guard and the finish
+//! - `transpose` — the mirror image of a tile
 //! - `summary` — sum, extremes and checksum of a finished tile
 
 mod block;
@@ -15,10 +16,12 @@ mod micro;
 mod pack;
 mod simd;
 mod summary;
+mod transpose;
 
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};
 pub use summary::{Checksum, Summary};
+pub use transpose::transpose;
 
 use std::fmt;
 use std::marker::PhantomData;

@@ -58,11 +58,14 @@ pub trait SimdElement: Element {
     fn and<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
     /// Whether the mask holds in every lane.
     fn all<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
+    /// Transposes a square of one 256-bit vector's length between rows `from_ld` and `to_ld` elements apart.
+    #[cfg(target_arch = "x86_64")]
+    fn transpose_square(simd: pulp::x86::V3, from: &[Self], from_ld: usize, to: &mut [Self], to_ld: usize);
 }
 
 macro_rules! simd_element {
     ($type:ident, $vector:ident, $mask:ident, $vectors:ident, $vectors_mut:ident, $splat:ident, $add:ident, $sub:ident,
-     $mul_add:ident, $max:ident, $abs:ident, $sqrt:ident, $greater:ident, $equal:ident, $select:ident, $and:ident, $not:ident, $first_true:ident, $lanes:ident) => {
+     $mul_add:ident, $max:ident, $abs:ident, $sqrt:ident, $greater:ident, $equal:ident, $select:ident, $and:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
         impl SimdElement for $type {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -129,6 +132,26 @@ macro_rules! simd_element {
             fn all<S: Simd>(simd: S, mask: S::$mask) -> bool {
                 simd.$first_true(simd.$not(mask)) == S::$lanes
             }
+            #[cfg(target_arch = "x86_64")]
+            #[inline(always)]
+            fn transpose_square(
+                simd: pulp::x86::V3,
+                from: &[Self],
+                from_ld: usize,
+                to: &mut [Self],
+                to_ld: usize,
+            ) {
+                let mut rows = [pulp::cast([0 as Self; $edge]); $edge];
+                for (r, row) in rows.iter_mut().enumerate() {
+                    let line: &[Self; $edge] = from[r * from_ld..].first_chunk().expect("a whole square");
+                    *row = pulp::cast(*line);
+                }
+                let columns = $transpose(simd, rows);
+                for (c, column) in columns.iter().enumerate() {
+                    let line: &mut [Self; $edge] = to[c * to_ld..].first_chunk_mut().expect("a whole square");
+                    *line = pulp::cast(*column);
+                }
+            }
         }
     };
 }
@@ -151,7 +174,9 @@ simd_element!(
     and_m32s,
     not_m32s,
     first_true_m32s,
-    F32_LANES
+    F32_LANES,
+    transpose_8,
+    8
 );
 simd_element!(
     f64,
@@ -172,8 +197,54 @@ simd_element!(
     and_m64s,
     not_m64s,
     first_true_m64s,
-    F64_LANES
+    F64_LANES,
+    transpose_4,
+    4
 );
+
+/// Eight rows of eight as eight columns: pairs of rows, then of pairs, then of halves are interleaved.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_8(simd: pulp::x86::V3, rows: [pulp::f32x8; 8]) -> [pulp::f32x8; 8] {
+    use core::arch::x86_64::{__m256, __m256d};
+    let avx = simd.avx;
+    let mut pairs: [__m256d; 8] = [pulp::cast(rows[0]); 8];
+    for i in 0..4 {
+        let (a, b): (__m256, __m256) = (pulp::cast(rows[2 * i]), pulp::cast(rows[2 * i + 1]));
+        pairs[2 * i] = pulp::cast(avx._mm256_unpacklo_ps(a, b));
+        pairs[2 * i + 1] = pulp::cast(avx._mm256_unpackhi_ps(a, b));
+    }
+    let mut fours: [__m256; 8] = [pulp::cast(rows[0]); 8];
+    for half in 0..2 {
+        for i in 0..2 {
+            let (a, b) = (pairs[4 * half + i], pairs[4 * half + i + 2]);
+            fours[4 * half + 2 * i] = pulp::cast(avx._mm256_unpacklo_pd(a, b));
+            fours[4 * half + 2 * i + 1] = pulp::cast(avx._mm256_unpackhi_pd(a, b));
+        }
+    }
+    let mut columns = rows;
+    for i in 0..4 {
+        columns[i] = pulp::cast(avx._mm256_permute2f128_ps::<0x20>(fours[i], fours[i + 4]));
+        columns[i + 4] = pulp::cast(avx._mm256_permute2f128_ps::<0x31>(fours[i], fours[i + 4]));
+    }
+    columns
+}
+
+/// Four rows of four as four columns.
+#[cfg(target_arch = "x86_64")]
+#[inline(always)]
+fn transpose_4(simd: pulp::x86::V3, rows: [pulp::f64x4; 4]) -> [pulp::f64x4; 4] {
+    let avx = simd.avx;
+    let [a, b, c, d] = [pulp::cast(rows[0]), pulp::cast(rows[1]), pulp::cast(rows[2]), pulp::cast(rows[3])];
+    let (ab_low, ab_high) = (avx._mm256_unpacklo_pd(a, b), avx._mm256_unpackhi_pd(a, b));
+    let (cd_low, cd_high) = (avx._mm256_unpacklo_pd(c, d), avx._mm256_unpackhi_pd(c, d));
+    [
+        pulp::cast(avx._mm256_permute2f128_pd::<0x20>(ab_low, cd_low)),
+        pulp::cast(avx._mm256_permute2f128_pd::<0x20>(ab_high, cd_high)),
+        pulp::cast(avx._mm256_permute2f128_pd::<0x31>(ab_low, cd_low)),
+        pulp::cast(avx._mm256_permute2f128_pd::<0x31>(ab_high, cd_high)),
+    ]
+}
 
 /// The metrics' arithmetic on vectors of `T` on level `S`. With `FUSED`, differences run as multiply-adds.
 #[derive(Clone, Copy)]

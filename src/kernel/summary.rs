@@ -49,20 +49,37 @@ pub struct Checksum {
 }
 
 impl Checksum {
-    /// Summary and checksum of the tile with these rows and columns of the matrix, row-major in `values`.
+    /// Checksum of the tile with these rows and columns of the matrix, row-major in `values`; and what it sums up to.
+    pub fn with_summary<T: SimdElement>(
+        &mut self,
+        level: Level,
+        values: &[T],
+        rows: Range<usize>,
+        cols: Range<usize>,
+    ) -> (u64, Summary) {
+        let weights = self.weights_of::<T>(cols);
+        vectorize(level, Pass::<T, true> { values, rows, weights })
+    }
+
+    /// Checksum of the tile with these rows and columns of the matrix, row-major in `values`.
     pub fn of<T: SimdElement>(
         &mut self,
         level: Level,
         values: &[T],
         rows: Range<usize>,
         cols: Range<usize>,
-    ) -> (Summary, u64) {
+    ) -> u64 {
+        let weights = self.weights_of::<T>(cols);
+        vectorize(level, Pass::<T, false> { values, rows, weights }).0
+    }
+
+    fn weights_of<T>(&mut self, cols: Range<usize>) -> &[u32] {
         let words = size_of::<T>() / size_of::<u32>();
         self.weights.clear();
         let columns = cols.start * words..cols.end * words;
         #[allow(clippy::cast_possible_truncation, reason = "half of a mixed number is as good")]
         self.weights.extend(columns.map(|word| mix(word as u64) as u32 | 1));
-        vectorize(level, Pass { values, rows, weights: &self.weights })
+        &self.weights
     }
 }
 
@@ -74,14 +91,14 @@ fn mix(number: u64) -> u64 {
     z ^ (z >> 31)
 }
 
-struct Pass<'a, T> {
+struct Pass<'a, T, const SUMMARY: bool> {
     values: &'a [T],
     rows: Range<usize>,
     weights: &'a [u32],
 }
 
-impl<T: SimdElement> WithSimd for Pass<'_, T> {
-    type Output = (Summary, u64);
+impl<T: SimdElement, const SUMMARY: bool> WithSimd for Pass<'_, T, SUMMARY> {
+    type Output = (u64, Summary);
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _: S) -> Self::Output {
@@ -92,9 +109,11 @@ impl<T: SimdElement> WithSimd for Pass<'_, T> {
             let words: &[u32] = bytemuck::cast_slice(values);
             let row_weight = mix(!(row as u64)) | 1;
             checksum = checksum.wrapping_add(row_weight.wrapping_mul(dot(words, self.weights)));
-            add_row(&mut summary, values);
+            if SUMMARY {
+                add_row(&mut summary, values);
+            }
         }
-        (summary, checksum)
+        (checksum, summary)
     }
 }
 
@@ -153,11 +172,11 @@ mod tests {
     fn checksums_of_parts_add_up_on_every_level() {
         for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
             let all = values(7 * 40);
-            let whole = Checksum::default().of(level, &all, 3..10, 5..45).1;
+            let whole = Checksum::default().of(level, &all, 3..10, 5..45);
             let mut parts = 0_u64;
             for (row, line) in (3..10).zip(all.chunks(40)) {
                 for (cols, piece) in [(5..22, &line[..17]), (22..45, &line[17..])] {
-                    parts = parts.wrapping_add(Checksum::default().of(level, piece, row..row + 1, cols).1);
+                    parts = parts.wrapping_add(Checksum::default().of(level, piece, row..row + 1, cols));
                 }
             }
             assert_eq!(whole, parts);
@@ -167,7 +186,7 @@ mod tests {
     #[test]
     fn one_flipped_bit_or_two_swapped_values_change_the_checksum() {
         let good = values(6 * 9);
-        let sum = |values: &[f64]| Checksum::default().of(Level::Portable, values, 0..6, 0..9).1;
+        let sum = |values: &[f64]| Checksum::default().of(Level::Portable, values, 0..6, 0..9);
         for bit in 0..64 {
             let mut bad = good.clone();
             bad[13] = f64::from_bits(bad[13].to_bits() ^ 1 << bit);
@@ -182,7 +201,7 @@ mod tests {
 
     #[test]
     fn a_summary_has_sum_and_extremes() {
-        let (summary, _) = Checksum::default().of(Level::Portable, &values(100), 0..1, 0..100);
+        let (_, summary) = Checksum::default().with_summary(Level::Portable, &values(100), 0..1, 0..100);
         let (min, max) = values(100).iter().fold((1.0_f64, -1.0_f64), |(a, b), v| (a.min(*v), b.max(*v)));
         assert_eq!((summary.min, summary.max), (min, max));
         assert!((summary.sum - values(100).iter().sum::<f64>()).abs() < 1e-12);

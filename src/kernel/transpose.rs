@@ -1,0 +1,103 @@
+//! The mirror image of a tile.
+//!
+//! Squares of one vector's length are transposed in registers where the machine has AVX2; elsewhere element by element.
+
+use super::{Level, SimdElement};
+
+/// Edge of the squares that fill whole cache lines of 64 bytes.
+const LINE_BYTES: usize = 64;
+
+/// The m × n matrix `from` as the n × m matrix `to`, both row-major.
+///
+/// # Panics
+/// If a slice is shorter than that.
+pub fn transpose<T: SimdElement>(level: Level, from: &[T], m: usize, n: usize, to: &mut [T]) {
+    let (from, to) = (&from[..m * n], &mut to[..m * n]);
+    #[cfg(target_arch = "x86_64")]
+    if let Some(simd) = avx2(level) {
+        return pulp::Simd::vectorize(simd, Avx2 { simd, from, m, n, to });
+    }
+    let _ = level;
+    let square = LINE_BYTES / size_of::<T>();
+    for i in (0..m).step_by(square) {
+        for j in (0..n).step_by(square) {
+            scalar(from, i..m.min(i + square), j..n.min(j + square), (m, n), to);
+        }
+    }
+}
+
+/// Element by element, a part of the matrix.
+#[inline(always)]
+fn scalar<T: Copy>(
+    from: &[T],
+    rows: std::ops::Range<usize>,
+    cols: std::ops::Range<usize>,
+    (m, n): (usize, usize),
+    to: &mut [T],
+) {
+    for j in cols {
+        for i in rows.clone() {
+            to[j * m + i] = from[i * n + j];
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx2(level: Level) -> Option<pulp::x86::V3> {
+    matches!(level, Level::Avx2 | Level::Avx512).then(pulp::x86::V3::try_new).flatten()
+}
+
+#[cfg(target_arch = "x86_64")]
+struct Avx2<'a, T> {
+    simd: pulp::x86::V3,
+    from: &'a [T],
+    m: usize,
+    n: usize,
+    to: &'a mut [T],
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: pulp::Simd>(self, _: S) {
+        let Self { simd, from, m, n, to } = self;
+        let square = LINE_BYTES / size_of::<T>();
+        let lanes = square / 2;
+        let (whole_m, whole_n) = (m / square * square, n / square * square);
+        for j in (0..whole_n).step_by(square) {
+            for i in (0..whole_m).step_by(square) {
+                // four squares of one vector's length
+                for (r, c) in [(0, 0), (lanes, 0), (0, lanes), (lanes, lanes)] {
+                    let (at, into) = ((i + r) * n + j + c, (j + c) * m + i + r);
+                    T::transpose_square(simd, &from[at..], n, &mut to[into..], m);
+                }
+            }
+        }
+        scalar(from, whole_m..m, 0..n, (m, n), to);
+        scalar(from, 0..whole_m, whole_n..n, (m, n), to);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check<T: SimdElement>() {
+        for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
+            for (m, n) in [(1, 1), (3, 40), (17, 16), (16, 16), (33, 35), (64, 48)] {
+                let from: Vec<T> = (0..m * n).map(|value| T::from_f64(value as f64)).collect();
+                let mut to = vec![T::default(); m * n];
+                transpose(level, &from, m, n, &mut to);
+                assert!((0..m * n).all(|at| to[at] == from[(at % m) * n + at / m]), "{m} x {n}");
+            }
+        }
+    }
+
+    #[test]
+    fn transposing_moves_every_element() {
+        check::<f32>();
+        check::<f64>();
+    }
+}
