@@ -154,16 +154,25 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
         let (row_range, col_range) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
         let (m, n) = (row_range.len(), col_range.len());
         let values = &mut buffer.values[..m * n];
-        let recomputed =
-            self.kernel.compute(rows.slot(tile.i), m, cols.slot(tile.j), n, values, &mut self.scratch);
+        let (row_panels, col_panels) = (rows.slot(tile.i), cols.slot(tile.j));
         let level = self.kernel.level();
-        let (checksum, summary) =
-            self.checksum.with_summary(level, values, row_range.clone(), col_range.clone());
-        let mirror_checksum = mirrored.then(|| {
-            let mirror = &mut buffer.mirror[..m * n];
-            transpose(level, values, m, n, mirror);
-            self.checksum.of(level, mirror, col_range, row_range)
-        });
+        let strip = self.kernel.strip_rows(n).min(m);
+        let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
+        // strip by strip, so that what is computed is summed up and mirrored from a near cache
+        for (number, values) in values.chunks_mut(strip * n).enumerate() {
+            let (first, height) = (number * strip, values.len() / n);
+            let panels = &row_panels[rows.shape().count(first) * rows.shape().len()..];
+            recomputed += self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch);
+            let places = row_range.start + first..row_range.start + first + height;
+            let (sum, part) = self.checksum.with_summary(level, values, places, col_range.clone());
+            checksum = checksum.wrapping_add(sum);
+            summary.add(&part, 1);
+            if mirrored {
+                transpose(level, values, height, n, &mut buffer.mirror[first..m * n], m);
+            }
+        }
+        let mirror_checksum =
+            mirrored.then(|| self.checksum.of(level, &buffer.mirror[..m * n], col_range, row_range));
         TileResult { tile, summary, checksum, mirror_checksum, recomputed, shape: (m, n), buffer }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::micro::{Block, Partial, Product, fold_blocks, total};
+use super::micro::{Block, Partial, Product, fold, fold_blocks, total, zeros};
 use super::simd::{Lanes, NV, SimdElement, Token};
 use super::{Scratch, guard_tau};
 use crate::metric::{BLOCK, Formula};
@@ -83,8 +83,11 @@ impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool> WithSimd
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> u64 {
         let Self { input, out, scratch, .. } = self;
-        let tile = Tile::<S, T, F, MR, GRAM>::new(simd, input);
         let d = input.features;
+        if d <= BLOCK {
+            return Tile::<S, T, F, MR, GRAM, false>::new(simd, input).sweep(0..d, out, &mut []);
+        }
+        let tile = Tile::<S, T, F, MR, GRAM, true>::new(simd, input);
         let kc = features_in_cache::<T>(tile.nr);
         scratch.partials.resize(partials_len::<T>(d, input.m, MR, input.n, tile.nr), T::default());
         let mut recomputed = 0;
@@ -95,9 +98,9 @@ impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool> WithSimd
     }
 }
 
-/// A tile on its level, with what its micro-tiles share.
+/// A tile on its level, with what its micro-tiles share. Unless it is `LONG`, one block of features is all.
 #[derive(Clone, Copy)]
-struct Tile<'a, S: Simd, T: SimdElement, F, const MR: usize, const GRAM: bool> {
+struct Tile<'a, S: Simd, T: SimdElement, F, const MR: usize, const GRAM: bool, const LONG: bool> {
     lanes: Lanes<S, T>,
     input: TileInput<'a, T>,
     /// Samples in a column panel.
@@ -105,7 +108,9 @@ struct Tile<'a, S: Simd, T: SimdElement, F, const MR: usize, const GRAM: bool> {
     formula: PhantomData<F>,
 }
 
-impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool> Tile<'a, S, T, F, MR, GRAM> {
+impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const LONG: bool>
+    Tile<'a, S, T, F, MR, GRAM, LONG>
+{
     #[inline(always)]
     fn new(simd: S, input: TileInput<'a, T>) -> Self {
         let nr = NV * size_of::<T::Vector<S>>() / size_of::<T>();
@@ -128,6 +133,10 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>
         for first in (0..row_panels).step_by(group) {
             for j in 0..col_panels {
                 for i in first..row_panels.min(first + group) {
+                    if !LONG {
+                        recomputed += self.finish(i, j, self.fold_short(i, j), out);
+                        continue;
+                    }
                     let slot = (i * col_panels + j) * partial_len;
                     let start = if is_first {
                         None
@@ -136,7 +145,7 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>
                     };
                     let partial = self.fold(i, j, features.clone(), start);
                     if is_last {
-                        recomputed += self.finish(i, j, &partial, out);
+                        recomputed += self.finish(i, j, total(self.lanes, &partial), out);
                     } else {
                         save::<S, T, MR>(&partial, &mut partials[slot..][..partial_len]);
                     }
@@ -158,6 +167,20 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>
         T::vectors::<S>(&self.input.cols[j * len..][..len]).0
     }
 
+    /// All features of a micro-tile, which are one block.
+    #[inline(always)]
+    fn fold_short(&self, i: usize, j: usize) -> Block<T::Vector<S>, MR> {
+        let d = self.input.features;
+        let (rows, cols) = (&self.row_panel(i)[..d * MR], &self.col_panel(j)[..d * NV]);
+        let zeros = zeros(self.lanes);
+        if GRAM {
+            fold::<S, T, Product, MR>(self.lanes, rows, cols, zeros)
+        } else {
+            fold::<S, T, F, MR>(self.lanes, rows, cols, zeros)
+        }
+    }
+
+    /// Some features of a micro-tile, after those in `start`.
     #[inline(always)]
     fn fold(
         &self,
@@ -175,12 +198,10 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>
         }
     }
 
-    /// Distances of the micro-tile into the tile.
+    /// Distances of the micro-tile into the tile, from the values folded over all features.
     #[inline(always)]
-    fn finish(self, i: usize, j: usize, partial: &Partial<T::Vector<S>, MR>, out: &mut [T]) -> u64 {
+    fn finish(self, i: usize, j: usize, mut block: Block<T::Vector<S>, MR>, out: &mut [T]) -> u64 {
         let simd = self.lanes.simd;
-        let long = self.input.features > BLOCK;
-        let mut block = if long { total(self.lanes, partial) } else { partial.value };
         let recomputed = if GRAM { self.guard(i, j, &mut block) } else { 0 };
         for row in &mut block {
             for value in row {
@@ -199,44 +220,50 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>
     #[inline(always)]
     fn guard(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>) -> u64 {
         let simd = self.lanes.simd;
-        let d = self.input.features;
-        let (row_norms, col_norms) = (&self.row_panel(i)[d * MR..], &self.col_panel(j)[d * NV..]);
         let two = T::splat(simd, T::from_f64(2.0));
-        let tau = T::splat(simd, T::from_f64(guard_tau(T::DTYPE)));
-        let tiny = T::splat(simd, T::from_f64(T::GUARD_FLOOR));
         let mut kept = T::equal(simd, two, two);
-        let mut floor = *block;
         for r in 0..MR {
-            let row_norm = T::splat(simd, row_norms[r]);
             for v in 0..NV {
-                let norms = T::add(simd, row_norm, col_norms[v]);
+                let norms = self.norms(i, j, r, v);
                 block[r][v] = T::mul_add(simd, two, block[r][v], norms);
-                floor[r][v] = T::mul_add(simd, tau, norms, tiny);
-                kept = T::and(simd, kept, T::greater(simd, block[r][v], floor[r][v]));
+                kept = T::and(simd, kept, T::greater(simd, block[r][v], self.floor(norms)));
             }
         }
-        if T::all(simd, kept) { 0 } else { self.replace(i, j, &floor, block) }
+        if T::all(simd, kept) { 0 } else { self.replace(i, j, block) }
+    }
+
+    /// |x|² + |y|² of row r and column vector v of a micro-tile.
+    #[inline(always)]
+    fn norms(&self, i: usize, j: usize, r: usize, v: usize) -> T::Vector<S> {
+        let (simd, d) = (self.lanes.simd, self.input.features);
+        let row_norm = T::splat(simd, self.row_panel(i)[d * MR + r]);
+        T::add(simd, row_norm, self.col_panel(j)[d * NV + v])
+    }
+
+    /// What a Gram value must exceed to be kept.
+    #[inline(always)]
+    fn floor(&self, norms: T::Vector<S>) -> T::Vector<S> {
+        let simd = self.lanes.simd;
+        let tau = T::splat(simd, T::from_f64(guard_tau(T::DTYPE)));
+        T::mul_add(simd, tau, norms, T::splat(simd, T::from_f64(T::GUARD_FLOOR)))
     }
 
     /// Direct values where the block does not exceed its floor.
     #[inline(always)]
-    fn replace(
-        &self,
-        i: usize,
-        j: usize,
-        floor: &Block<T::Vector<S>, MR>,
-        block: &mut Block<T::Vector<S>, MR>,
-    ) -> u64 {
-        let simd = self.lanes.simd;
-        let d = self.input.features;
+    fn replace(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>) -> u64 {
+        let (simd, d) = (self.lanes.simd, self.input.features);
         let rows = &self.row_panel(i)[..d * MR];
         let cols = &self.col_panel(j)[..d * NV];
-        let direct = total(self.lanes, &fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, None));
+        let direct = if LONG {
+            total(self.lanes, &fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, None))
+        } else {
+            fold::<S, T, F, MR>(self.lanes, rows, cols, zeros(self.lanes))
+        };
         let (zero, one) = (T::splat(simd, T::default()), T::splat(simd, T::from_f64(1.0)));
         let mut count = zero;
         for r in 0..MR {
             for v in 0..NV {
-                let keep = T::greater(simd, block[r][v], floor[r][v]);
+                let keep = T::greater(simd, block[r][v], self.floor(self.norms(i, j, r, v)));
                 block[r][v] = T::select(simd, keep, block[r][v], direct[r][v]);
                 count = T::add(simd, count, T::select(simd, keep, zero, one));
             }

@@ -31,11 +31,17 @@ impl Formula for Product {
     }
 }
 
+/// The value over no features.
+#[inline(always)]
+pub(super) fn zeros<S: Simd, T: SimdElement, const MR: usize>(lanes: Lanes<S, T>) -> Block<T::Vector<S>, MR> {
+    [[T::splat(lanes.simd, T::default()); NV]; MR]
+}
+
 /// Folds the features of two panels from `start`, the value over no features.
 ///
 /// `rows` holds MR values a feature, `cols` NV vectors a feature, as many features as the shorter.
 #[inline(always)]
-fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
+pub(super) fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
     lanes: Lanes<S, T>,
     rows: &[T],
     cols: &[T::Vector<S>],
@@ -62,7 +68,7 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
     cols: &[T::Vector<S>],
     partial: Option<Partial<T::Vector<S>, MR>>,
 ) -> Partial<T::Vector<S>, MR> {
-    let zeros = [[T::splat(lanes.simd, T::default()); NV]; MR];
+    let zeros = zeros(lanes);
     let (mut partial, mut is_first) = match partial {
         Some(partial) => (partial, false),
         None => (Partial { value: zeros, error: zeros }, true),

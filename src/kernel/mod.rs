@@ -70,6 +70,12 @@ impl fmt::Display for Method {
 /// Up to this many features, direct differences are as fast as the Gram trick.
 const DIRECT_FEATURES: usize = 4;
 
+/// Rows in a strip are a multiple of this many panels, so that a strip's columns are whole vectors.
+const STRIP_MULTIPLE: usize = 16;
+
+/// Bytes of distances that stay in a level-2 cache beside the panels they are computed from.
+const STRIP_BYTES: usize = 128 << 10;
+
 /// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
 ///
 /// Its error is at most 2γ(L + 3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
@@ -144,6 +150,12 @@ impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
 
     fn panels(&self, width: usize) -> PanelShape {
         PanelShape { width, features: self.features, norms: self.method == Method::Gemm }
+    }
+
+    /// Rows of a tile with `n` columns that are best computed together: whole panels and vectors, in a level-2 cache.
+    pub fn strip_rows(&self, n: usize) -> usize {
+        let whole = self.entry.mr * STRIP_MULTIPLE;
+        (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
     }
 
     /// Elements of scratch that a worker needs for tiles of m × n.

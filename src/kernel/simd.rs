@@ -141,7 +141,7 @@ macro_rules! simd_element {
                 to: &mut [Self],
                 to_ld: usize,
             ) {
-                let mut rows = [pulp::cast([0 as Self; $edge]); $edge];
+                let mut rows = [pulp::cast([Self::default(); $edge]); $edge];
                 for (r, row) in rows.iter_mut().enumerate() {
                     let line: &[Self; $edge] = from[r * from_ld..].first_chunk().expect("a whole square");
                     *row = pulp::cast(*line);

@@ -7,21 +7,21 @@ use super::{Level, SimdElement};
 /// Edge of the squares that fill whole cache lines of 64 bytes.
 const LINE_BYTES: usize = 64;
 
-/// The m × n matrix `from` as the n × m matrix `to`, both row-major.
+/// Transposes the m × n matrix `from`, row-major, to n rows of m elements, `ld` elements apart in `to`.
 ///
 /// # Panics
 /// If a slice is shorter than that.
-pub fn transpose<T: SimdElement>(level: Level, from: &[T], m: usize, n: usize, to: &mut [T]) {
-    let (from, to) = (&from[..m * n], &mut to[..m * n]);
+pub fn transpose<T: SimdElement>(level: Level, from: &[T], m: usize, n: usize, to: &mut [T], ld: usize) {
+    assert!(from.len() >= m * n && (n == 0 || to.len() >= (n - 1) * ld + m), "{m} x {n}, rows {ld} apart");
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = avx2(level) {
-        return pulp::Simd::vectorize(simd, Avx2 { simd, from, m, n, to });
+        return pulp::Simd::vectorize(simd, Avx2 { simd, from, m, n, to, ld });
     }
     let _ = level;
     let square = LINE_BYTES / size_of::<T>();
     for i in (0..m).step_by(square) {
         for j in (0..n).step_by(square) {
-            scalar(from, i..m.min(i + square), j..n.min(j + square), (m, n), to);
+            scalar(from, i..m.min(i + square), j..n.min(j + square), n, to, ld);
         }
     }
 }
@@ -32,12 +32,13 @@ fn scalar<T: Copy>(
     from: &[T],
     rows: std::ops::Range<usize>,
     cols: std::ops::Range<usize>,
-    (m, n): (usize, usize),
+    n: usize,
     to: &mut [T],
+    ld: usize,
 ) {
     for j in cols {
         for i in rows.clone() {
-            to[j * m + i] = from[i * n + j];
+            to[j * ld + i] = from[i * n + j];
         }
     }
 }
@@ -54,6 +55,7 @@ struct Avx2<'a, T> {
     m: usize,
     n: usize,
     to: &'a mut [T],
+    ld: usize,
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -62,7 +64,7 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { simd, from, m, n, to } = self;
+        let Self { simd, from, m, n, to, ld } = self;
         let square = LINE_BYTES / size_of::<T>();
         let lanes = square / 2;
         let (whole_m, whole_n) = (m / square * square, n / square * square);
@@ -70,13 +72,13 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
             for i in (0..whole_m).step_by(square) {
                 // four squares of one vector's length
                 for (r, c) in [(0, 0), (lanes, 0), (0, lanes), (lanes, lanes)] {
-                    let (at, into) = ((i + r) * n + j + c, (j + c) * m + i + r);
-                    T::transpose_square(simd, &from[at..], n, &mut to[into..], m);
+                    let (at, into) = ((i + r) * n + j + c, (j + c) * ld + i + r);
+                    T::transpose_square(simd, &from[at..], n, &mut to[into..], ld);
                 }
             }
         }
-        scalar(from, whole_m..m, 0..n, (m, n), to);
-        scalar(from, 0..whole_m, whole_n..n, (m, n), to);
+        scalar(from, whole_m..m, 0..n, n, to, ld);
+        scalar(from, 0..whole_m, whole_n..n, n, to, ld);
     }
 }
 
@@ -88,9 +90,13 @@ mod tests {
         for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
             for (m, n) in [(1, 1), (3, 40), (17, 16), (16, 16), (33, 35), (64, 48)] {
                 let from: Vec<T> = (0..m * n).map(|value| T::from_f64(value as f64)).collect();
-                let mut to = vec![T::default(); m * n];
-                transpose(level, &from, m, n, &mut to);
-                assert!((0..m * n).all(|at| to[at] == from[(at % m) * n + at / m]), "{m} x {n}");
+                let ld = m + 3;
+                let mut to = vec![T::default(); ld * n];
+                transpose(level, &from, m, n, &mut to, ld);
+                assert!(
+                    (0..m * n).all(|at| to[at / m * ld + at % m] == from[at % m * n + at / m]),
+                    "{m} x {n}"
+                );
             }
         }
     }
