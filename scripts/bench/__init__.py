@@ -1,0 +1,1 @@
+"""pairdist and its peers side by side: scripts/bench-peers and scripts/plot-peers start it."""

@@ -1,0 +1,33 @@
+"""Nobody is timed with a wrong result: some rows are compared with SciPy in f64."""
+
+from bench.failure import Failure
+
+ROWS = 24
+
+
+class Check:
+    """Holds what SciPy says about some rows of x against all of y."""
+
+    def __init__(self, work, x, y):
+        import numpy as np
+        from scipy.spatial.distance import cdist
+
+        self.rows = np.unique(np.linspace(0, len(x) - 1, ROWS, dtype=int))
+        x, y = x[self.rows].astype("f8"), y.astype("f8")
+        self.expected = cdist(x, y, work.metric)
+        self.tolerance = tolerance(work, x, y, self.expected)
+
+    def rows_are_right(self, found):
+        """Raises Failure if these rows of a result are not the expected ones."""
+        if found.shape != self.expected.shape:
+            raise Failure(f"a result of shape {found.shape} instead of {self.expected.shape}")
+        error = abs(found - self.expected)
+        if not (error <= self.tolerance).all():
+            raise Failure(f"a distance is off by {error.max():.3g}")
+
+
+def tolerance(work, x, y, expected):
+    """Four times the bound of a sum of d terms: 4 (d + 8) u s, where s is the distance, |x|^2 + |y|^2 for the Gram trick."""
+    unit_roundoff = {"f32": 2.0**-24, "f64": 2.0**-53}[work.dtype]
+    scale = expected if work.metric != "sqeuclidean" else (x * x).sum(1)[:, None] + (y * y).sum(1)
+    return 4 * (work.d + 8) * unit_roundoff * scale

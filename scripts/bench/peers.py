@@ -1,0 +1,168 @@
+"""The peers: what a user would call instead of pairdist.
+
+Every function returns the matrix of distances of the rows of x (n x d) to those of y (m x d), in `out` where the library
+takes one. Imports are inside, so that a process loads one peer and no other thread pool than its.
+"""
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+
+CORES = len(os.sched_getaffinity(0))
+
+
+def numpy_gram(metric, x, y, out):
+    """D^2 = |x|^2 + |y|^2 - 2 x.y in place. Clipped: rounding can make it slightly negative."""
+    import numpy as np
+
+    np.dot(x, y.T, out=out)
+    out *= -2
+    out += np.einsum("il,il->i", x, x)[:, None]
+    out += np.einsum("jl,jl->j", y, y)
+    return np.maximum(out, 0, out=out)
+
+
+def scipy_cdist(metric, x, y, out):
+    from scipy.spatial.distance import cdist
+
+    return cdist(x, y, metric, out=out)
+
+
+def dask_cdist(metric, x, y, out):
+    """SciPy on blocks of rows, four for each core, in Dask's threads."""
+    import dask
+    from scipy.spatial.distance import cdist
+
+    rows = -(-len(x) // (4 * CORES))
+    blocks = [slice(start, start + rows) for start in range(0, len(x), rows)]
+    dask.compute(*[dask.delayed(cdist, pure=False)(x[block], y, metric, out=out[block]) for block in blocks], scheduler="threads")
+    return out
+
+
+def sklearn_own(metric, x, y, out):
+    from sklearn.metrics import pairwise
+
+    if metric == "sqeuclidean":
+        return pairwise.euclidean_distances(x, y, squared=True)
+    return pairwise.manhattan_distances(x, y)
+
+
+def sklearn_jobs(metric, x, y, out):
+    from sklearn.metrics import pairwise_distances
+
+    return pairwise_distances(x, y, metric, n_jobs=-1)
+
+
+@functools.cache
+def numba_loops(fastmath):
+    """The loops a user writes, by metric."""
+    from numba import njit, prange
+
+    def cityblock(x, y, out):
+        for i in prange(x.shape[0]):
+            for j in range(y.shape[0]):
+                total = x.dtype.type(0)
+                for feature in range(x.shape[1]):
+                    total += abs(x[i, feature] - y[j, feature])
+                out[i, j] = total
+
+    def sqeuclidean(x, y, out):
+        for i in prange(x.shape[0]):
+            for j in range(y.shape[0]):
+                total = x.dtype.type(0)
+                for feature in range(x.shape[1]):
+                    difference = x[i, feature] - y[j, feature]
+                    total += difference * difference
+                out[i, j] = total
+
+    return {loops.__name__: njit(parallel=True, fastmath=fastmath)(loops) for loops in (cityblock, sqeuclidean)}
+
+
+def numba(fastmath):
+    def fill(metric, x, y, out):
+        numba_loops(fastmath)[metric](x, y, out)
+        return out
+
+    return fill
+
+
+def torch_addmm(metric, x, y, out):
+    """The Gram trick: |y|^2 - 2 x.y in one call, |x|^2 and the clamp in place."""
+    import torch
+
+    x, y, distances = map(torch.from_numpy, (x, y, out))
+    torch.addmm((y * y).sum(1), x, y.T, beta=1, alpha=-2, out=distances)
+    distances.add_((x * x).sum(1, keepdim=True)).clamp_(min=0)
+    return out
+
+
+def torch_extended(metric, x, y, out):
+    """The Gram trick as one product, the way torch.cdist does it: [-2x, |x|^2, 1] . [y, 1, |y|^2]."""
+    import torch
+
+    x, y, distances = map(torch.from_numpy, (x, y, out))
+    x2, y2 = ((z * z).sum(1, keepdim=True) for z in (x, y))
+    left = torch.cat((-2 * x, x2, torch.ones_like(x2)), 1)
+    right = torch.cat((y, torch.ones_like(y2), y2), 1)
+    torch.mm(left, right.T, out=distances).clamp_(min=0)
+    return out
+
+
+def torch_cdist(metric, x, y, out):
+    import torch
+
+    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), p=1).numpy()
+
+
+def faiss_pairwise(metric, x, y, out):
+    """What faiss.pairwise_distances calls, into memory that is there already."""
+    import faiss
+
+    sizes_and_rows = x.shape[1], len(x), faiss.swig_ptr(x), len(y), faiss.swig_ptr(y)
+    if metric == "sqeuclidean":
+        faiss.pairwise_L2sqr(*sizes_and_rows, faiss.swig_ptr(out))
+    else:
+        faiss.pairwise_extra_distances(*sizes_and_rows, faiss.METRIC_L1, 0, faiss.swig_ptr(out))
+    return out
+
+
+SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """One way to call a program. Some write f64 whatever the samples are."""
+
+    program: str
+    variant: str
+    fill: Callable
+    metrics: tuple[str, ...]
+    dtypes: tuple[str, ...] = ("f32", "f64")
+    writes_f64: bool = False
+
+    def takes(self, work):
+        wanted = not work.programs or self.program in work.programs
+        return wanted and work.metric in self.metrics and work.dtype in self.dtypes
+
+
+# program: module that it cannot do without
+PEERS = {"NumPy": "numpy", "SciPy": "scipy", "SciPy + Dask": "dask", "scikit-learn": "sklearn", "Numba": "numba", "torch": "torch", "faiss": "faiss"}
+VARIANTS = (
+    Variant("NumPy", "Gram trick", numpy_gram, SQEUCLIDEAN),
+    Variant("SciPy", "cdist", scipy_cdist, BOTH, writes_f64=True),
+    Variant("SciPy + Dask", "cdist on blocks", dask_cdist, BOTH, writes_f64=True),
+    Variant("scikit-learn", "euclidean_distances", sklearn_own, SQEUCLIDEAN),
+    Variant("scikit-learn", "manhattan_distances", sklearn_own, CITYBLOCK),
+    Variant("scikit-learn", "pairwise_distances n_jobs=-1", sklearn_jobs, BOTH),
+    Variant("Numba", "parallel", numba(False), BOTH),
+    Variant("Numba", "parallel fastmath", numba(True), BOTH),
+    Variant("torch", "addmm", torch_addmm, SQEUCLIDEAN),
+    Variant("torch", "mm of extended rows", torch_extended, SQEUCLIDEAN),
+    Variant("torch", "cdist p=1", torch_cdist, CITYBLOCK),
+    Variant("faiss", "pairwise_distances", faiss_pairwise, BOTH, dtypes=("f32",)),
+)
+
+
+def variants_of(program, work):
+    return {entry.variant: entry for entry in VARIANTS if entry.program == program and entry.takes(work)}

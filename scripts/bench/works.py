@@ -1,0 +1,65 @@
+"""What is measured: the table of works."""
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Work:
+    """The distances of n samples with d features to n samples.
+
+    group: "compute" for two inputs and no output; "file" for one input, from HDF5 to HDF5
+    goal: pairdist's rate over that of the fastest peer is to be at least this
+    programs: the peers that take part; all if empty
+    """
+
+    group: str
+    metric: str
+    n: int
+    d: int
+    dtype: str
+    goal: float
+    programs: tuple[str, ...] = ()
+
+    @property
+    def size(self):
+        return f"{self.n}x{self.d} {self.dtype}"
+
+    @property
+    def name(self):
+        return f"{self.group} {self.metric} {self.size}"
+
+    @property
+    def pair_features(self):
+        return self.n * self.n * self.d
+
+    @property
+    def bytes(self):
+        return self.n * self.n * {"f32": 4, "f64": 8}[self.dtype]
+
+    def smaller(self):
+        """The same kind of work at a size that tests this program, not the machine."""
+        return dataclasses.replace(self, n=max(200, self.n // 16))
+
+
+WORKS = (
+    Work("compute", "cityblock", 4096, 128, "f32", 2.4),
+    Work("compute", "cityblock", 4096, 128, "f64", 2.5),
+    Work("compute", "cityblock", 12000, 50, "f64", 3.0),
+    Work("compute", "cityblock", 3000, 784, "f32", 1.8),
+    Work("compute", "cityblock", 8192, 3, "f32", 3.0),
+    Work("compute", "sqeuclidean", 4096, 128, "f32", 2.5),
+    Work("compute", "sqeuclidean", 4096, 128, "f64", 2.3),
+    Work("compute", "sqeuclidean", 12000, 50, "f64", 3.0),
+    Work("compute", "sqeuclidean", 3000, 784, "f32", 1.1),
+    Work("compute", "sqeuclidean", 8192, 3, "f32", 1.2),
+    Work("file", "cityblock", 12000, 50, "f64", 5.0, ("Numba", "SciPy + Dask", "scikit-learn")),
+    Work("file", "sqeuclidean", 16384, 128, "f32", 3.0, ("torch", "Numba", "scikit-learn", "NumPy")),
+)
+# What else is measured, by its name in the record.
+ONE_INPUT = " one-input"  # behind a work's name: pairdist with one input instead of two
+COMPUTE_ALONE = "pairdist --no-output"  # a program: what pairdist takes without writing,
+WRITE_ALONE = "raw pwrite"  # and what as many processes as it has ranks take to write the bytes of the matrix
+OURS = "pairdist", COMPUTE_ALONE, WRITE_ALONE
+
+ONE_INPUT_GOAL = 1.8  # the pair rate is to be at least this times that with two inputs
+WRITE_BOUND_GOAL = 1.15  # the time is to be at most this times (compute alone + write alone)
