@@ -1,0 +1,114 @@
+//! Invariants of the source: each external crate has one home, and nothing is unsafe.
+
+use std::fs;
+use std::path::Path;
+
+/// Crates that no module but their home may name. A home is a file, or a folder.
+const HOMES: [(&str, &[&str]); 9] = [
+    ("mpi", &["comm.rs"]),
+    ("hdf5", &["io/"]),
+    ("ndarray", &["io/"]),
+    ("rayon", &["pipeline/"]),
+    ("crossbeam_channel", &["pipeline/"]),
+    ("pulp", &["kernel/"]),
+    // main calls the parser
+    ("clap", &["cli.rs", "main.rs"]),
+    ("indicatif", &["report.rs"]),
+    ("nix", &["host.rs", "failpoint.rs"]),
+];
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every source file: its path in src, and its lines without comments.
+fn sources() -> Vec<(String, Vec<String>)> {
+    let src = root().join("src");
+    let mut folders = vec![src.clone()];
+    let mut sources = Vec::new();
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).expect("a folder of sources") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                let name = path.strip_prefix(&src).expect("it lies in src").display().to_string();
+                let text = fs::read_to_string(path).expect("a source file");
+                sources.push((name, text.lines().map(|line| code(line).to_owned()).collect()));
+            }
+        }
+    }
+    sources
+}
+
+/// The line up to its comment. Strings count as code: they may name no crate by its paths.
+fn code(line: &str) -> &str {
+    line.split("//").next().unwrap_or_default()
+}
+
+/// What stands before and after each occurrence of a name as a whole word.
+fn occurrences<'a>(line: &'a str, name: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+    let is_inside = |c: char| c.is_alphanumeric() || c == '_';
+    let around = line.match_indices(name).map(|(at, found)| (&line[..at], &line[at + found.len()..]));
+    around.filter(move |(before, after)| !before.ends_with(is_inside) && !after.starts_with(is_inside))
+}
+
+/// Whether the line names the crate: in a path that begins with it, or in an import.
+fn names_crate(line: &str, name: &str) -> bool {
+    occurrences(line, name).any(|(before, after)| {
+        let begins = !before.ends_with("::") && !before.ends_with('.');
+        let imported = before.ends_with("use ") || before.ends_with("extern crate ");
+        begins && (imported || after.starts_with("::") || after.starts_with(" as "))
+    })
+}
+
+/// Files with a line for which `is_wanted` holds.
+fn files_with(is_wanted: impl Fn(&str) -> bool) -> Vec<String> {
+    let has = |lines: &[String]| lines.iter().any(|line| is_wanted(line));
+    sources().into_iter().filter(|(_, lines)| has(lines)).map(|(file, _)| file).collect()
+}
+
+#[test]
+fn each_external_crate_is_named_in_its_home_and_nowhere_else() {
+    for (name, homes) in HOMES {
+        let is_home =
+            |home: &&str, file: &str| file == *home || (home.ends_with('/') && file.starts_with(home));
+        let naming = files_with(|line| names_crate(line, name));
+        let strangers: Vec<_> =
+            naming.iter().filter(|file| !homes.iter().any(|home| is_home(home, file))).collect();
+        assert!(strangers.is_empty(), "{name} belongs to {homes:?}, and is named in {strangers:?}");
+        assert!(!naming.is_empty(), "{name} is named nowhere");
+    }
+}
+
+#[test]
+fn no_source_file_says_unsafe() {
+    let files = files_with(|line| occurrences(line, "unsafe").next().is_some());
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
+fn the_manifest_forbids_unsafe_code() {
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    assert!(manifest.lines().any(|line| line == "unsafe_code = \"forbid\""));
+}
+
+#[test]
+fn there_is_one_mpi_sys() {
+    // two of them could not be linked, or would be two different MPI libraries
+    let lock = fs::read_to_string(root().join("Cargo.lock")).expect("the lock file");
+    assert_eq!(lock.lines().filter(|line| *line == "name = \"mpi-sys\"").count(), 1);
+}
+
+#[test]
+fn paths_and_imports_name_a_crate_but_comments_and_fields_do_not() {
+    for line in ["use mpi::topology;", "let x = mpi::time();", "use mpi as m;", "#[derive(mpi::Equivalence)]"]
+    {
+        assert!(names_crate(code(line), "mpi"), "{line}");
+    }
+    for line in
+        ["// mpi::x", "    mpi: crate::mpi::version(), // mpi::x", "self.mpi", "mpi_sys::x()", "mpio::x()"]
+    {
+        assert!(!names_crate(code(line), "mpi"), "{line}");
+    }
+}

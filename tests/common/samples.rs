@@ -1,0 +1,66 @@
+//! Inputs to write, results to read, and the definition to compare them with.
+
+use std::path::Path;
+
+use hdf5::File;
+use ndarray::Array2;
+use pairdist::element::Element;
+use pairdist::io::Stored;
+use pairdist::kernel::{Method, guard_tau};
+use pairdist::metric::Metric;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::launch::hold_starts;
+
+/// Samples with values between -1 and 1, the same for the same seed.
+pub(crate) fn random<T: Element>(rows: usize, features: usize, seed: u64) -> Array2<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    Array2::from_shape_simple_fn((rows, features), || T::from_f64(2.0 * rng.random::<f64>() - 1.0))
+}
+
+/// Makes a file and fills it. No program starts meanwhile: it would inherit the open file, with its lock.
+pub(crate) fn create(path: impl AsRef<Path>, fill: impl FnOnce(&File) -> hdf5::Result<()>) {
+    let _no_start = hold_starts();
+    File::create(path).and_then(|file| fill(&file)).expect("a file can be written");
+}
+
+/// Writes samples as the only dataset of a new file.
+pub(crate) fn write<T: Stored>(path: impl AsRef<Path>, samples: &Array2<T>) {
+    create(path, |file| file.new_dataset_builder().with_data(samples).create("samples").map(drop));
+}
+
+/// The matrix of a result.
+pub(crate) fn distances<T: Stored>(path: impl AsRef<Path>) -> Array2<T> {
+    let _no_start = hold_starts();
+    let file = File::open(path).expect("a result");
+    file.dataset("distances").and_then(|matrix| matrix.read_2d()).expect("a matrix of distances")
+}
+
+/// Every distance in f64, by the definition of the metric.
+pub(crate) fn definition<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T>) -> Array2<f64> {
+    let [x, y] = [x, y].map(|samples| samples.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
+    Array2::from_shape_fn((x.len(), y.len()), |(i, j)| metric.distance(&x[i], &y[j]))
+}
+
+/// Demands that every entry lies within [`Metric::tolerance`] of the definition.
+pub(crate) fn assert_within_tolerance<T: Element>(
+    what: &str,
+    (metric, method, features): (Metric, Method, usize),
+    got: &Array2<T>,
+    expected: &Array2<f64>,
+) {
+    assert_eq!(got.shape(), expected.shape(), "{what}");
+    let tau = (method == Method::Gemm).then(|| guard_tau(T::DTYPE));
+    for ((place, got), &expected) in got.indexed_iter().zip(expected) {
+        let got = got.to_f64();
+        // beyond the largest number, and for NaN, the type has one value only
+        let same = got == T::from_f64(expected).to_f64() || (got.is_nan() && expected.is_nan());
+        let allowed = metric.tolerance::<T>(features, tau, expected);
+        assert!(
+            same || (got - expected).abs() <= allowed,
+            "{what}: {metric}, {method}, {}, {features} features, entry {place:?}: {got:e}, by definition {expected:e}, allowed {allowed:e}",
+            T::DTYPE
+        );
+    }
+}

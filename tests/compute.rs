@@ -1,0 +1,192 @@
+//! `compute`, by the real program on 1 to 5 ranks, against the definition of each metric.
+
+mod common;
+
+use common::launch::ALONE;
+use common::samples::{assert_within_tolerance, definition, distances, random, write};
+use common::{Work, for_all};
+use ndarray::{Array2, Axis, concatenate};
+use pairdist::io::Stored;
+use pairdist::kernel::Method;
+use pairdist::metric::Metric;
+
+const RANKS: [usize; 5] = [1, 2, 3, 4, 5];
+
+/// Rows of X, rows of Y or one input, features, tile.
+type Shape = (usize, Option<usize>, usize, usize);
+
+const SHAPES: [Shape; 9] = [
+    (1, None, 1, 1),
+    (1, None, 7, 64),
+    (2, None, 5, 1),
+    (3, Some(1), 1, 2),
+    (1, Some(9), 4, 3),
+    (13, None, 11, 5),
+    (101, None, 1, 17),
+    (97, Some(53), 19, 16),
+    (53, Some(131), 300, 31),
+];
+
+/// How distances are computed; cases take turns.
+const WAYS: [(Metric, &str, &str); 7] = [
+    (Metric::Cityblock, "auto", "f64"),
+    (Metric::Euclidean, "gemm", "f32"),
+    (Metric::Chebyshev, "auto", "f32"),
+    (Metric::Sqeuclidean, "auto", "f64"),
+    (Metric::Euclidean, "direct", "f64"),
+    (Metric::Cityblock, "direct", "f32"),
+    (Metric::Sqeuclidean, "gemm", "f32"),
+];
+
+#[derive(Debug)]
+struct Case {
+    ranks: usize,
+    shape: Shape,
+    way: (Metric, &'static str, &'static str),
+}
+
+/// Every shape on every number of ranks; as 7 ways, 9 shapes and 5 counts have no common factor, each way comes with
+/// different ones.
+fn cases() -> Vec<Case> {
+    let places = RANKS.into_iter().flat_map(|ranks| SHAPES.map(|shape| (ranks, shape)));
+    let case = |(number, (ranks, shape)): (usize, _)| Case { ranks, shape, way: WAYS[number % WAYS.len()] };
+    places.enumerate().map(case).collect()
+}
+
+/// Writes the inputs of a shape and returns them, with the arguments that name them.
+fn inputs<T: Stored>(work: &Work, (n, m, d, tile): Shape) -> (Array2<T>, Array2<T>, String) {
+    let x = random(n, d, 1);
+    write(work.path("x.h5"), &x);
+    let arguments = format!("compute x.h5 --tile {tile}");
+    let Some(m) = m else { return (x.clone(), x, arguments) };
+    let y = random(m, d, 2);
+    write(work.path("y.h5"), &y);
+    (x, y, arguments + " --against y.h5")
+}
+
+fn check_distances<T: Stored>(case: &Case) {
+    let (work, (metric, kernel, _)) = (Work::new(), case.way);
+    let (x, y, arguments) = inputs::<T>(&work, case.shape);
+    work.run(case.ranks, &format!("{arguments} -o out.h5 --metric {metric} --kernel {kernel}"), 0);
+    let features = case.shape.2;
+    let method = Method::from_name(kernel).unwrap_or_else(|| Method::fastest(metric, features));
+    let (got, expected) = (distances::<T>(work.path("out.h5")), definition(metric, &x, &y));
+    assert_within_tolerance("a run", (metric, method, features), &got, &expected);
+}
+
+#[test]
+fn every_distance_is_within_its_bound_for_every_shape_on_1_to_5_ranks() {
+    for_all(&cases(), |case| match case.way.2 {
+        "f32" => check_distances::<f32>(case),
+        _ => check_distances::<f64>(case),
+    });
+}
+
+#[test]
+fn one_input_gives_an_exactly_symmetric_matrix_with_zeros_for_equal_rows() {
+    for_all(&RANKS.map(|ranks| (ranks, WAYS[ranks])), |&(ranks, (metric, kernel, dtype))| {
+        let work = Work::new();
+        let rows = random::<f64>(23, 10, 3);
+        write(work.path("x.h5"), &concatenate![Axis(0), rows, rows]);
+        let way = format!("--metric {metric} --kernel {kernel} --dtype {dtype}");
+        work.run(ranks, &format!("compute x.h5 -o out.h5 --tile 7 {way}"), 0);
+        let matrix = distances::<f64>(work.path("out.h5"));
+        for ((i, j), value) in matrix.indexed_iter() {
+            assert_eq!(value.to_bits(), matrix[(j, i)].to_bits(), "({i}, {j})");
+            assert_eq!(*value == 0.0, i % 23 == j % 23, "({i}, {j}): {value}");
+        }
+    });
+}
+
+/// A field of the run record, as JSON.
+fn record(work: &Work, field: &str) -> String {
+    let text = std::fs::read_to_string(work.path("run.json")).expect("a run record");
+    let record: serde_json::Value = serde_json::from_str(&text).expect("a JSON object");
+    record.get(field).unwrap_or_else(|| panic!("no field \"{field}\" in {text}")).to_string()
+}
+
+#[test]
+fn the_digest_is_the_same_with_and_without_output_on_1_to_5_ranks() {
+    for shape in [(61, None, 9, 8), (61, Some(37), 9, 8)] {
+        let work = Work::new();
+        let (_, _, arguments) = inputs::<f32>(&work, shape);
+        work.run(2, &format!("{arguments} -o out.h5 --json run.json"), 0);
+        let written = record(&work, "digest");
+        for ranks in RANKS {
+            std::fs::remove_file(work.path("run.json")).expect("the last record");
+            work.run(ranks, &format!("{arguments} --no-output --json run.json"), 0);
+            assert_eq!(record(&work, "digest"), written, "{shape:?} on {ranks} ranks");
+        }
+    }
+}
+
+#[test]
+fn another_matrix_has_another_digest() {
+    let digests = ["euclidean", "sqeuclidean"].map(|metric| {
+        let work = Work::new();
+        let (_, _, arguments) = inputs::<f64>(&work, (30, None, 6, 8));
+        work.run(ALONE, &format!("{arguments} --no-output --json run.json --metric {metric}"), 0);
+        record(&work, "digest")
+    });
+    assert_ne!(digests[0], digests[1]);
+}
+
+#[test]
+fn a_finished_run_leaves_its_result_and_nothing_else() {
+    for_all(&[ALONE, 1, 3], |&ranks| {
+        let work = Work::new();
+        let (_, _, arguments) = inputs::<f64>(&work, (20, Some(7), 3, 4));
+        work.run(ranks, &format!("{arguments} -o out.h5"), 0);
+        assert_eq!(work.list(), ["out.h5", "x.h5", "y.h5"]);
+    });
+}
+
+#[test]
+fn a_run_without_output_leaves_nothing() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = Work::new();
+        let (_, _, arguments) = inputs::<f64>(&work, (20, None, 3, 4));
+        work.run(ranks, &format!("{arguments} --no-output"), 0);
+        assert_eq!(work.list(), ["x.h5"]);
+    });
+}
+
+#[test]
+fn an_existing_result_is_refused_and_stays_as_it_is() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = Work::new();
+        inputs::<f64>(&work, (20, None, 3, 4));
+        std::fs::write(work.path("out.h5"), "precious").expect("a file");
+        let done = work.run(ranks, "compute x.h5 -o out.h5", 1);
+        assert!(done.stderr.contains("out.h5 exists") && done.stderr.contains("--force"), "{done}");
+        assert_eq!(std::fs::read(work.path("out.h5")).expect("the file"), b"precious");
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+    });
+}
+
+#[test]
+fn an_existing_result_is_replaced_by_force() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = Work::new();
+        inputs::<f64>(&work, (20, None, 3, 4));
+        std::fs::write(work.path("out.h5"), "in the way").expect("a file");
+        work.run(ranks, "compute x.h5 -o out.h5 --force", 0);
+        assert_eq!(distances::<f64>(work.path("out.h5")).dim(), (20, 20));
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+    });
+}
+
+#[test]
+fn an_unfinished_run_is_refused_and_started_over_by_force() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = Work::new();
+        inputs::<f64>(&work, (20, None, 3, 4));
+        std::fs::create_dir(work.path("out.h5.partial")).expect("a folder");
+        std::fs::write(work.path("out.h5.partial/matrix.h5"), "half").expect("a file");
+        let done = work.run(ranks, "compute x.h5 -o out.h5", 1);
+        assert!(done.stderr.contains("out.h5.partial") && done.stderr.contains("--force"), "{done}");
+        assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
+        work.run(ranks, "compute x.h5 -o out.h5 --force", 0);
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+    });
+}

@@ -1,0 +1,332 @@
+//! The kernels against the definition of each metric, on every SIMD level that this machine has.
+
+mod common;
+
+use std::ops::Range;
+
+use common::samples::{assert_within_tolerance, definition, random};
+use ndarray::{Array2, ArrayView2, Axis, Slice};
+use pairdist::element::Dtype;
+use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
+use pairdist::metric::Metric;
+use pairdist::pipeline::Number;
+
+/// Around the vectors, around the blocks of a sum, and beyond the features that stay in cache.
+const FEATURES: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 255, 256, 257, 300, 1000, 5000];
+
+/// Tiles with whole and ragged panels.
+const SHAPES: [(usize, usize); 5] = [(1, 1), (1, 40), (7, 5), (33, 17), (64, 64)];
+
+/// Rows of the samples that tiles are taken from.
+const ROWS: usize = 64;
+
+/// A metric, and how it is computed.
+type Way = (Metric, Method);
+
+fn ways() -> impl Iterator<Item = Way> {
+    let methods = [Method::Direct, Method::Gemm];
+    let ways = Metric::ALL.iter().flat_map(move |&metric| methods.map(|method| (metric, method)));
+    ways.filter(|&(metric, method)| method == Method::Direct || metric.has_gram())
+}
+
+/// Every way on every level of this machine.
+fn kernels() -> impl Iterator<Item = (Way, Level)> {
+    let levels = || Level::ALL.iter().copied().filter(|level| level.is_available());
+    ways().flat_map(move |way| levels().map(move |level| (way, level)))
+}
+
+fn kernels_of(metric: Metric) -> impl Iterator<Item = (Way, Level)> {
+    kernels().filter(move |(way, _)| way.0 == metric)
+}
+
+fn packed<T: Number>(samples: ArrayView2<T>, shape: PanelShape, pack: impl Fn(&[T], &mut [T])) -> Vec<T> {
+    let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
+    pack(samples.as_slice().expect("samples are row-major"), &mut panels);
+    panels
+}
+
+/// The tile of all rows of `x` and `y`, and the number of its entries that failed the Gram guard.
+fn tile_with<T: Number>(
+    scratch: &mut Scratch<T>,
+    ((metric, method), level): (Way, Level),
+    x: ArrayView2<T>,
+    y: ArrayView2<T>,
+) -> (Array2<T>, u64) {
+    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level);
+    let rows = packed(x, kernel.row_panels(), |samples, panels| kernel.pack_rows(samples, panels));
+    let cols = packed(y, kernel.col_panels(), |samples, panels| kernel.pack_cols(samples, panels));
+    let mut tile = Array2::from_elem((x.nrows(), y.nrows()), T::NAN);
+    let out = tile.as_slice_mut().expect("a tile is row-major");
+    let recomputed = kernel.compute(&rows, x.nrows(), &cols, y.nrows(), out, scratch);
+    (tile, recomputed)
+}
+
+fn tile<T: Number>(kernel: (Way, Level), x: ArrayView2<T>, y: ArrayView2<T>) -> Array2<T> {
+    tile_with(&mut Scratch::new(), kernel, x, y).0
+}
+
+/// The bits of every entry, in f64, which holds them all.
+fn bits<T: Number>(tile: &Array2<T>) -> Array2<u64> {
+    tile.mapv(|value| value.to_f64().to_bits())
+}
+
+fn rows<T>(samples: &Array2<T>, range: Range<usize>) -> ArrayView2<'_, T> {
+    samples.slice_axis(Axis(0), Slice::from(range))
+}
+
+/// Two sets of samples; some of the second are close to one of the first, and some are equal to one.
+fn two_sets<T: Number>(features: usize) -> [Array2<T>; 2] {
+    let x = random::<T>(ROWS, features, 1);
+    let mut y = random::<T>(ROWS, features, 2);
+    for row in (0..ROWS).step_by(5) {
+        y.row_mut(row).assign(&x.row(row).mapv(|value| T::from_f64(value.to_f64() * 1.001)));
+        y.row_mut((row + 2) % ROWS).assign(&x.row(row));
+    }
+    [x, y]
+}
+
+/// Calls a check that is generic over the element type for both of them.
+macro_rules! for_both_types {
+    ($check:ident) => {
+        $check::<f32>();
+        $check::<f64>();
+    };
+}
+
+fn check_bounds<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for &metric in Metric::ALL {
+            let expected = definition(metric, &x, &y);
+            for (way, level) in kernels_of(metric) {
+                let got = tile((way, level), x.view(), y.view());
+                assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_distance_is_within_its_bound() {
+    for_both_types!(check_bounds);
+}
+
+fn check_levels<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for way in ways() {
+            let expected = bits(&tile((way, Level::Portable), x.view(), y.view()));
+            for kernel in kernels().filter(|kernel| kernel.0 == way) {
+                let got = bits(&tile(kernel, x.view(), y.view()));
+                assert!(got == expected, "{kernel:?}, {}, {features} features", T::DTYPE);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_gives_the_same_bits() {
+    for_both_types!(check_levels);
+}
+
+fn check_places<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for kernel in kernels() {
+            let whole = bits(&tile(kernel, x.view(), y.view()));
+            for (m, n) in SHAPES {
+                let (i, j) = (11.min(ROWS - m), ROWS - n);
+                let part = bits(&tile(kernel, rows(&x, i..i + m), rows(&y, j..j + n)));
+                let same = part.indexed_iter().all(|((r, c), value)| *value == whole[(i + r, j + c)]);
+                assert!(same, "{kernel:?}, {}, {features} features, {m} x {n}", T::DTYPE);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_pair_has_the_same_bits_wherever_it_stands_in_a_tile() {
+    for_both_types!(check_places);
+}
+
+fn check_symmetry<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for kernel in kernels() {
+            let there = bits(&tile(kernel, x.view(), y.view()));
+            let back = bits(&tile(kernel, y.view(), x.view()));
+            assert!(there == back.t(), "{kernel:?}, {}, {features} features", T::DTYPE);
+        }
+    }
+}
+
+#[test]
+fn a_distance_and_its_reverse_have_the_same_bits() {
+    for_both_types!(check_symmetry);
+}
+
+fn check_scratch<T: Number>() {
+    let [x, y] = two_sets::<T>(5000);
+    for kernel in kernels() {
+        let mut scratch = Scratch::new();
+        for (m, n) in SHAPES.into_iter().rev() {
+            let (x, y) = (rows(&x, 0..m), rows(&y, 0..n));
+            let used = tile_with(&mut scratch, kernel, x, y).0;
+            assert!(bits(&used) == bits(&tile(kernel, x, y)), "{kernel:?}, {}, {m} x {n}", T::DTYPE);
+        }
+    }
+}
+
+#[test]
+fn what_a_worker_keeps_between_tiles_changes_nothing() {
+    for_both_types!(check_scratch);
+}
+
+/// Samples on which |x|² + |y|² − 2x·y cancels, or whose squares come near an end of the range of numbers.
+const HOSTILE: [(&str, fn(f64) -> f64); 8] = [
+    ("1000 + 1e-4 u", |u| 1000.0 + 1e-4 * u),
+    ("1 or 1 + 1e-4", |u| if u > 0.0 { 1.0 } else { 1.0 + 1e-4 }),
+    ("0 or 1", |u| if u > 0.0 { 1.0 } else { 0.0 }),
+    ("5e5 + u", |u| 5e5 + u),
+    ("1e15 u", |u| 1e15 * u),
+    ("1e-20 u, with squares below the normal numbers of f32", |u| 1e-20 * u),
+    ("1e-41 u, below the normal numbers of f32", |u| 1e-41 * u),
+    ("10 to the power of 18 u", |u| 10_f64.powf(18.0 * u)),
+];
+
+const HOSTILE_FEATURES: [usize; 4] = [1, 16, 300, 5000];
+
+/// Hostile samples, the first of them twice.
+fn hostile<T: Number>(features: usize, value: fn(f64) -> f64) -> Array2<T> {
+    let mut samples = random::<f64>(20, features, 3).mapv(|u| T::from_f64(value(u)));
+    let first = rows(&samples, 0..7).to_owned();
+    samples.append(Axis(0), first.view()).expect("they have as many features");
+    samples
+}
+
+fn check_hostile<T: Number>() {
+    for ((name, value), features) in HOSTILE.iter().flat_map(|kind| HOSTILE_FEATURES.map(|d| (kind, d))) {
+        let samples = hostile::<T>(features, *value);
+        for &metric in Metric::ALL {
+            let expected = definition(metric, &samples, &samples);
+            for (way, level) in kernels_of(metric) {
+                let got = tile((way, level), samples.view(), samples.view());
+                let what = format!("{name}, {}", level.name());
+                assert_within_tolerance(&what, (metric, way.1, features), &got, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn hostile_samples_stay_within_the_bound() {
+    for_both_types!(check_hostile);
+}
+
+fn check_zeros<T: Number>() {
+    for ((name, value), features) in HOSTILE.iter().flat_map(|kind| HOSTILE_FEATURES.map(|d| (kind, d))) {
+        let samples = hostile::<T>(features, *value);
+        for kernel in kernels() {
+            let got = bits(&tile(kernel, samples.view(), samples.view()));
+            let equal = |(i, j): (usize, usize)| i == j || i.abs_diff(j) == 20;
+            let zero = got.indexed_iter().filter(|(place, _)| equal(*place)).all(|(_, bits)| *bits == 0);
+            assert!(zero, "{name}, {kernel:?}, {}, {features} features", T::DTYPE);
+        }
+    }
+}
+
+#[test]
+fn equal_samples_are_at_exactly_zero() {
+    for_both_types!(check_zeros);
+}
+
+/// Samples whose differences the type can hold, and their squares not.
+fn too_large_to_square<T: Number>(features: usize) -> Array2<T> {
+    let scale = if T::DTYPE == Dtype::F32 { 1e25 } else { 1e200 };
+    random::<f64>(20, features, 5).mapv(|u| T::from_f64(scale * u))
+}
+
+fn check_large<T: Number>() {
+    for features in HOSTILE_FEATURES {
+        let samples = too_large_to_square::<T>(features);
+        for metric in [Metric::Cityblock, Metric::Chebyshev] {
+            let expected = definition(metric, &samples, &samples);
+            for (way, level) in kernels_of(metric) {
+                let got = tile((way, level), samples.view(), samples.view());
+                assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn metrics_without_squares_measure_what_is_too_large_to_square() {
+    for_both_types!(check_large);
+}
+
+fn check_overflow<T: Number>() {
+    for features in HOSTILE_FEATURES {
+        let samples = too_large_to_square::<T>(features);
+        for kernel in kernels_of(Metric::Sqeuclidean).chain(kernels_of(Metric::Euclidean)) {
+            let got = tile(kernel, samples.view(), samples.view());
+            for ((i, j), value) in got.indexed_iter() {
+                let expected = if i == j { 0.0 } else { f64::INFINITY };
+                let value = value.to_f64();
+                assert!(value.to_bits() == expected.to_bits(), "{kernel:?}, {features}, ({i}, {j}): {value}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_sum_of_squares_that_is_too_large_is_infinite() {
+    for_both_types!(check_overflow);
+}
+
+/// Samples with NaN in rows 1 and 9, ∞ in 4, 5 and 9, −∞ in 7.
+fn nonfinite<T: Number>(features: usize) -> Array2<T> {
+    let mut samples = random::<T>(12, features, 4);
+    let [nan, positive, negative] = [T::NAN, T::from_f64(f64::INFINITY), T::from_f64(f64::NEG_INFINITY)];
+    for (row, value) in [(1, nan), (4, positive), (5, positive), (7, negative), (9, nan)] {
+        samples[(row, row * 7 % features)] = value;
+    }
+    samples[(9, 0)] = positive;
+    samples
+}
+
+fn check_nonfinite<T: Number>() {
+    for features in [1, 9, 300, 5000] {
+        let samples = nonfinite::<T>(features);
+        for kernel in kernels() {
+            let got = tile(kernel, samples.view(), samples.view());
+            let expected = definition(kernel.0.0, &samples, &samples);
+            for ((place, got), expected) in got.indexed_iter().zip(expected.mapv(T::from_f64)) {
+                let expected = if expected.is_nan() { T::NAN } else { expected };
+                let same = got.to_f64().to_bits() == expected.to_f64().to_bits();
+                let both_finite = got.is_finite() && expected.is_finite();
+                assert!(same || both_finite, "{kernel:?}, {features}, {place:?}: {got}, expected {expected}");
+            }
+        }
+    }
+}
+
+#[test]
+fn nan_and_infinity_come_out_as_the_definition_says_and_every_nan_with_the_same_bits() {
+    for_both_types!(check_nonfinite);
+}
+
+fn check_count<T: Number>() {
+    let [x, y] = two_sets::<T>(9);
+    for kernel in kernels() {
+        let count = |x, y| tile_with(&mut Scratch::new(), kernel, x, y).1;
+        let of_row = |i: usize| (0..ROWS).map(|j| count(rows(&x, i..i + 1), rows(&y, j..j + 1))).sum::<u64>();
+        let one_by_one: u64 = (0..ROWS).map(of_row).sum();
+        assert_eq!(count(x.view(), y.view()), one_by_one, "{kernel:?}, {}", T::DTYPE);
+        assert_eq!(one_by_one > 0, kernel.0.1 == Method::Gemm, "{kernel:?}: some samples are close");
+    }
+}
+
+#[test]
+fn as_many_entries_fail_the_guard_in_a_tile_as_one_by_one() {
+    for_both_types!(check_count);
+}

@@ -1,0 +1,469 @@
+//! Broken inputs and command lines: refused by all ranks at once, with one sentence from rank 0 and nothing left behind.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::path::Path;
+
+use common::launch::ALONE;
+use common::samples::{assert_within_tolerance, create, definition, distances, random, write};
+use common::{Work, for_all};
+use hdf5::types::{CompoundField, CompoundType, FloatSize, TypeDescriptor};
+use hdf5::{Group, H5Type};
+use ndarray::{Array2, arr2};
+use nix::sys::stat::Mode;
+use nix::unistd::mkfifo;
+use pairdist::kernel::Method;
+use pairdist::metric::Metric;
+
+const RANKS: [usize; 2] = [ALONE, 3];
+
+/// A case: its name, what makes its files, the arguments, and words that the message must have.
+type Case = (&'static str, fn(&Work), &'static str, &'static [&'static str]);
+
+/// Runs a case on every number of ranks, and demands the exit code, one message with the words, and no traces.
+fn check((name, make, arguments, words): &Case, environment: &[(&str, &str)], code: i32) {
+    let work = Work::new();
+    make(&work);
+    let before = work.list();
+    for ranks in RANKS {
+        let program =
+            environment.iter().fold(work.program(ranks), |program, (name, value)| program.env(name, value));
+        let done = program.run(arguments);
+        assert_eq!(done.code, code, "{name}: {done}");
+        let messages: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).collect();
+        assert_eq!(messages.len(), 1, "{name}: {done}");
+        for word in *words {
+            assert!(messages[0].contains(word), "{name}: no \"{word}\" in: {}", messages[0]);
+        }
+        let noise = ["panicked", "HDF5-DIAG"].iter().find(|noise| done.stderr.contains(**noise));
+        assert_eq!(noise, None, "{name}: {done}");
+        assert_eq!(work.list(), before, "{name}: files");
+    }
+}
+
+const COMPUTE: &str = "compute x.h5 -o out.h5";
+
+fn nothing(_: &Work) {}
+
+fn good(work: &Work) {
+    write(work.path("x.h5"), &random::<f64>(6, 4, 1));
+}
+
+/// A file with one dataset of some type and shape, its values never written.
+fn unwritten(work: &Work, of: &TypeDescriptor, shape: &[usize]) {
+    let shape = shape.to_vec();
+    create(work.path("x.h5"), |file| {
+        file.new_dataset_builder().empty_as(of).shape(shape).create("samples").map(drop)
+    });
+}
+
+const F64: TypeDescriptor = TypeDescriptor::Float(FloatSize::U8);
+
+/// A file with one dataset that holds these values.
+fn written<T: H5Type>(work: &Work, values: &[T], shape: &[usize]) {
+    let array = ndarray::ArrayViewD::from_shape(shape, values).expect("as many values as the shape has");
+    create(work.path("x.h5"), |file| file.new_dataset_builder().with_data(array).create("samples").map(drop));
+}
+
+fn truncated(work: &Work, kept: impl Fn(u64) -> u64) {
+    good(work);
+    let file = fs::OpenOptions::new().write(true).open(work.path("x.h5")).expect("the input");
+    let len = file.metadata().expect("its length").len();
+    file.set_len(kept(len)).expect("a shorter input");
+}
+
+fn fifo(path: &Path) {
+    mkfifo(path, Mode::S_IRWXU).expect("a FIFO");
+}
+
+fn add(group: &Group, name: &str) -> hdf5::Result<()> {
+    group.new_dataset_builder().with_data(&random::<f32>(6, 4, 2)).create(name).map(drop)
+}
+
+/// A compressed dataset, with the filter's number in the file changed to one that nobody has registered.
+fn missing_filter(work: &Work) {
+    let path = work.path("x.h5");
+    let samples = random::<f64>(6, 4, 1);
+    create(&path, |file| {
+        let builder = file.new_dataset_builder().with_data(&samples).chunk((6, 4));
+        builder.deflate(1).create("samples").map(drop)
+    });
+    let mut bytes = fs::read(&path).expect("the input");
+    // in its message: number of the filter, length of its name, flags, number of parameters (2 bytes each), name
+    let name = bytes.windows(8).position(|window| window == b"deflate\0").expect("the filter's name");
+    assert_eq!(bytes[name - 8..name - 6], [1, 0], "the number of deflate");
+    bytes[name - 8..name - 6].copy_from_slice(&[0x39, 0x30]);
+    fs::write(path, bytes).expect("the input");
+}
+
+fn external_storage(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset::<f64>().shape((6, 4));
+        let builder = builder.with_dcpl(|plist| plist.external("values.bin", 0, 6 * 4 * 8));
+        builder.create("samples").map(drop)
+    });
+    fs::write(work.path("values.bin"), [0; 6 * 4 * 8]).expect("the values");
+}
+
+fn virtual_dataset(work: &Work) {
+    write(work.path("source.h5"), &random::<f64>(6, 4, 1));
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset::<f64>().shape((6, 4));
+        let shape = (6, 4);
+        let builder =
+            builder.with_dcpl(|plist| plist.virtual_map("source.h5", "samples", shape, .., shape, ..));
+        builder.create("samples").map(drop)
+    });
+}
+
+/// A link into another file, which must not even be opened: opening a FIFO would wait for ever.
+fn external_link(work: &Work) {
+    fifo(&work.path("other.h5"));
+    create(work.path("x.h5"), |file| file.link_external("other.h5", "/samples", "samples"));
+}
+
+/// Far more samples than fit any memory, a single chunk of which is stored.
+fn one_stored_chunk(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset::<f64>().chunk((1, 1024)).shape((1 << 20, 1 << 20));
+        builder.create("samples")?.write_slice(&arr2(&[[1.0]]), (0..1, 0..1))
+    });
+}
+
+/// So many samples that their distances fit no disk, a single chunk of which is stored.
+fn ten_million_samples(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset::<u8>().chunk((1000, 1)).shape((10_000_000, 1));
+        builder.create("samples")?.write_slice(&arr2(&[[1_u8]]), (0..1, 0..1))
+    });
+}
+
+/// Samples with a value in row 4, column 2, and another further on.
+fn with_value(work: &Work, value: f64) {
+    let mut samples = random::<f64>(6, 4, 1);
+    samples[(4, 2)] = value;
+    samples[(5, 0)] = value;
+    write(work.path("x.h5"), &samples);
+}
+
+fn compound() -> TypeDescriptor {
+    let fields = vec![CompoundField::typed::<f64>("re", 0, 0), CompoundField::typed::<f64>("im", 8, 1)];
+    TypeDescriptor::Compound(CompoundType { fields, size: 16 })
+}
+
+const NOT_HDF5: &[&str] = &["x.h5", "is not an HDF5 file"];
+const TRUNCATED: &[&str] = &["x.h5", "is truncated"];
+const NO_MATRIX: &[&str] = &["x.h5", "no two-dimensional numeric dataset"];
+const NAMED: &str = "compute x.h5 --dataset samples -o out.h5";
+
+const FILES: &[Case] = &[
+    ("missing", nothing, COMPUTE, &["x.h5", "cannot be opened", "No such file"]),
+    ("a folder", |w| fs::create_dir(w.path("x.h5")).expect("a folder"), COMPUTE, &["x.h5", "is a folder"]),
+    ("a FIFO", |w| fifo(&w.path("x.h5")), COMPUTE, &["x.h5", "not a regular file"]),
+    ("empty", |w| fs::write(w.path("x.h5"), "").expect("a file"), COMPUTE, NOT_HDF5),
+    ("text", |w| fs::write(w.path("x.h5"), "1.0, 2.0\n").expect("a file"), COMPUTE, NOT_HDF5),
+    ("half of it", |w| truncated(w, |len| len / 2), COMPUTE, TRUNCATED),
+    ("one byte short", |w| truncated(w, |len| len - 1), COMPUTE, TRUNCATED),
+    ("Y missing", good, "compute x.h5 --against y.h5 -o out.h5", &["y.h5", "cannot be opened"]),
+];
+
+#[test]
+fn what_is_no_whole_hdf5_file_is_refused() {
+    for_all(FILES, |case| check(case, &[], 1));
+}
+
+const DATASETS: &[Case] = &[
+    (
+        "none of that name",
+        good,
+        "compute x.h5 --dataset missing -o out.h5",
+        &["x.h5", "\"missing\"", "samples"],
+    ),
+    (
+        "a group",
+        |w| create(w.path("x.h5"), |file| add(&file.create_group("group")?, "inside")),
+        "compute x.h5 --dataset group -o out.h5",
+        &["x.h5", "\"group\"", "is a group", "group/inside"],
+    ),
+    (
+        "two candidates",
+        |w| {
+            create(w.path("x.h5"), |file| {
+                add(file, "first").and_then(|()| add(&file.create_group("group")?, "second"))
+            });
+        },
+        COMPUTE,
+        &["x.h5", "--dataset", "first, group/second"],
+    ),
+    ("one dimension", |w| written(w, &[1.0; 6], &[6]), NAMED, &["x.h5", "\"samples\"", "1 dimension"]),
+    (
+        "three dimensions",
+        |w| written(w, &[1.0; 8], &[2, 2, 2]),
+        NAMED,
+        &["x.h5", "\"samples\"", "3 dimensions"],
+    ),
+    ("a scalar", |w| unwritten(w, &F64, &[]), NAMED, &["x.h5", "\"samples\"", "0 dimensions"]),
+    ("one dimension, unnamed", |w| written(w, &[1.0; 6], &[6]), COMPUTE, NO_MATRIX),
+    ("no samples", |w| unwritten(w, &F64, &[0, 5]), COMPUTE, &["x.h5", "is empty", "0 x 5"]),
+    ("no features", |w| unwritten(w, &F64, &[5, 0]), COMPUTE, &["x.h5", "is empty", "5 x 0"]),
+    (
+        "a dangling soft link",
+        |w| create(w.path("x.h5"), |file| file.link_soft("/nowhere", "samples")),
+        NAMED,
+        &["x.h5", "\"samples\"", "leads nowhere"],
+    ),
+    ("an external link", external_link, NAMED, &["x.h5", "\"samples\"", "link into another file"]),
+    ("an external link, unnamed", external_link, COMPUTE, NO_MATRIX),
+];
+
+#[test]
+fn what_is_no_single_matrix_is_refused() {
+    for_all(DATASETS, |case| check(case, &[], 1));
+}
+
+const TYPES: &[Case] = &[
+    (
+        "text",
+        |w| unwritten(w, &TypeDescriptor::VarLenUnicode, &[6, 4]),
+        NAMED,
+        &["x.h5", "\"samples\"", "holds text"],
+    ),
+    ("compound", |w| unwritten(w, &compound(), &[6, 4]), NAMED, &["x.h5", "\"samples\"", "compound"]),
+    ("boolean", |w| written(w, &[true; 24], &[6, 4]), NAMED, &["x.h5", "\"samples\"", "enumeration"]),
+    ("boolean, unnamed", |w| written(w, &[true; 24], &[6, 4]), COMPUTE, NO_MATRIX),
+];
+
+#[test]
+fn values_that_are_no_real_numbers_are_refused() {
+    for_all(TYPES, |case| check(case, &[], 1));
+}
+
+const STORAGE: &[Case] = &[
+    ("external storage", external_storage, COMPUTE, &["x.h5", "\"samples\"", "external storage"]),
+    ("a virtual dataset", virtual_dataset, COMPUTE, &["x.h5", "\"samples\"", "virtual"]),
+    (
+        "a missing filter",
+        missing_filter,
+        COMPUTE,
+        &["x.h5", "\"samples\"", "filter", "not installed", "12345"],
+    ),
+    ("nothing stored", |w| unwritten(w, &F64, &[1 << 20, 1 << 20]), COMPUTE, &["x.h5", "no values stored"]),
+];
+
+#[test]
+fn values_that_are_not_stored_in_the_file_are_refused() {
+    for_all(STORAGE, |case| check(case, &[], 1));
+}
+
+const VALUES: &[Case] = &[
+    ("NaN", |w| with_value(w, f64::NAN), COMPUTE, &["x.h5", "row 4, column 2", "NaN", "--allow-nonfinite"]),
+    ("infinity", |w| with_value(w, f64::INFINITY), COMPUTE, &["x.h5", "row 4, column 2", "inf"]),
+    (
+        "too large for f32",
+        |w| with_value(w, 1e300),
+        "compute x.h5 -o out.h5 --dtype f32",
+        &["x.h5", "row 4, column 2", "1e300", "--dtype f64"],
+    ),
+    (
+        "X and Y differ",
+        |w| {
+            good(w);
+            write(w.path("y.h5"), &random::<f64>(6, 3, 1));
+        },
+        "compute x.h5 --against y.h5 -o out.h5",
+        &["x.h5", "4 features", "y.h5", "has 3"],
+    ),
+];
+
+#[test]
+fn values_that_have_no_distance_are_refused() {
+    for_all(VALUES, |case| check(case, &[], 1));
+}
+
+const OUTPUTS: &[Case] = &[
+    ("the input", good, "compute x.h5 -o x.h5 --force", &["x.h5", "is an input"]),
+    (
+        "the second input",
+        |w| {
+            good(w);
+            fs::copy(w.path("x.h5"), w.path("y.h5")).expect("a copy");
+        },
+        "compute x.h5 --against y.h5 -o y.h5 --force",
+        &["y.h5", "is an input"],
+    ),
+    (
+        "another name of the input",
+        |w| {
+            good(w);
+            fs::hard_link(w.path("x.h5"), w.path("out.h5")).expect("a hard link");
+        },
+        "compute x.h5 -o out.h5 --force",
+        &["out.h5", "is an input"],
+    ),
+    (
+        "a symbolic link",
+        |w| {
+            good(w);
+            symlink("elsewhere.h5", w.path("out.h5")).expect("a symbolic link");
+        },
+        "compute x.h5 -o out.h5 --force",
+        &["out.h5", "symbolic link"],
+    ),
+    (
+        "a folder",
+        |w| {
+            good(w);
+            fs::create_dir(w.path("out.h5")).expect("a folder");
+        },
+        "compute x.h5 -o out.h5 --force",
+        &["out.h5", "not a regular file"],
+    ),
+    ("a folder that is missing", good, "compute x.h5 -o missing/out.h5", &["missing", "is not a folder"]),
+    ("below a file", good, "compute x.h5 -o x.h5/out.h5", &["x.h5", "is not a folder"]),
+    // the one place where not even root can make a file
+    ("a folder that nobody can write to", good, "compute x.h5 -o /proc/out.h5", &["/proc"]),
+    ("generated over a file", good, "generate x.h5 --samples 5 --features 2", &["x.h5 exists"]),
+];
+
+#[test]
+fn results_that_cannot_be_written_without_harm_are_refused() {
+    for_all(OUTPUTS, |case| check(case, &[], 1));
+}
+
+const LIMITS: &[Case] = &[
+    (
+        "more samples than any disk",
+        nothing,
+        "generate out.h5 --samples 1000000000 --features 1000000",
+        &["8000.00 TB", "free", "make room"],
+    ),
+    ("more distances than any disk", ten_million_samples, COMPUTE, &["400.00 TB", "free", "make room"]),
+    ("more samples than any memory", one_stored_chunk, COMPUTE, &["memory", "are free"]),
+    (
+        "more tiles than any memory",
+        |w| write(w.path("x.h5"), &random::<f64>(8000, 1, 1)),
+        "compute x.h5 -o out.h5 --tile 8000 --threads 100000",
+        &["memory", "are free", "--tile"],
+    ),
+];
+
+#[test]
+fn what_fits_no_disk_or_memory_is_refused_before_anything_is_written() {
+    for_all(LIMITS, |case| check(case, &[], 1));
+}
+
+const RESULTS: &[Case] = &[
+    ("verify samples", good, "verify x.h5", &["x.h5", "no result of pairdist"]),
+    ("verify text", |w| fs::write(w.path("x.h5"), "text").expect("a file"), "verify x.h5", NOT_HDF5),
+    ("info of nothing", nothing, "info x.h5", &["x.h5", "cannot be opened"]),
+    (
+        "verify without the samples",
+        |w| {
+            good(w);
+            w.run(ALONE, COMPUTE, 0);
+            fs::remove_file(w.path("x.h5")).expect("the input");
+        },
+        "verify out.h5",
+        &["x.h5", "cannot be opened", "the samples that out.h5 was computed from"],
+    ),
+];
+
+#[test]
+fn what_is_no_result_is_refused() {
+    for_all(RESULTS, |case| check(case, &[], 1));
+}
+
+/// Usage that only shows once the problem is known, with the environment it needs.
+type Usage = (Case, &'static [(&'static str, &'static str)]);
+
+const USAGE: &[Usage] = &[
+    (
+        (
+            "a tile over 1 GiB",
+            |w| write(w.path("x.h5"), &random::<f64>(11_600, 1, 1)),
+            "compute x.h5 -o out.h5 --tile 11600",
+            &["--tile 11600", "1076480000", "1073741824"],
+        ),
+        &[],
+    ),
+    (
+        (
+            "no Gram form",
+            good,
+            "compute x.h5 -o out.h5 --kernel gemm --metric cityblock",
+            &["--kernel gemm", "cityblock"],
+        ),
+        &[],
+    ),
+    (
+        ("an unknown SIMD level", good, COMPUTE, &["PAIRDIST_SIMD=nonsense", "portable"]),
+        &[("PAIRDIST_SIMD", "nonsense")],
+    ),
+];
+
+#[test]
+fn usage_that_does_not_fit_the_problem_is_refused_with_code_2() {
+    for_all(USAGE, |(case, environment)| check(case, environment, 2));
+}
+
+/// Arguments that the parser refuses, and words that its message must have.
+const PARSED: [(&str, &[&str]); 12] = [
+    ("compute x.h5 -o out.h5 --tile 0", &["--tile", "at least 1"]),
+    ("compute x.h5 -o out.h5 --tile -1", &["-1"]),
+    ("compute x.h5 -o out.h5 --threads 0", &["--threads", "at least 1"]),
+    ("compute x.h5 -o out.h5 --metric cosine", &["--metric", "cosine", "cityblock"]),
+    ("compute x.h5 -o out.h5 --dtype f16", &["--dtype", "f16", "f32"]),
+    ("compute x.h5 -o out.h5 --kernel fast", &["--kernel", "fast", "gemm"]),
+    ("compute x.h5", &["--output"]),
+    ("compute x.h5 -o out.h5 --no-output", &["--no-output"]),
+    ("compute x.h5 -o out.h5 --against-dataset y", &["--against"]),
+    ("generate out.h5 --samples 0 --features 5", &["--samples", "at least 1"]),
+    ("verify out.h5 --all --pairs 5", &["--all", "--pairs"]),
+    ("calculate x.h5", &["calculate"]),
+];
+
+#[test]
+fn a_wrong_command_line_is_refused_with_code_2_and_its_word_named() {
+    for_all(&PARSED, |(arguments, words)| {
+        let work = Work::new();
+        good(&work);
+        for ranks in RANKS {
+            let done = work.run(ranks, arguments, 2);
+            let missing: Vec<_> = words.iter().filter(|word| !done.stderr.contains(**word)).collect();
+            assert!(missing.is_empty(), "no {missing:?}: {done}");
+            assert_eq!(work.list(), ["x.h5"]);
+        }
+    });
+}
+
+#[test]
+fn a_symbolic_link_leaves_what_it_points_to_untouched() {
+    let work = Work::new();
+    good(&work);
+    fs::write(work.path("target"), "precious").expect("a file");
+    symlink("target", work.path("out.h5")).expect("a symbolic link");
+    work.run(ALONE, "compute x.h5 -o out.h5 --force", 1);
+    assert_eq!(fs::read(work.path("target")).expect("the file"), b"precious");
+}
+
+#[test]
+fn allowed_nan_and_infinity_come_out_as_the_definition_says() {
+    for_all(&[(f64::NAN, 3), (f64::INFINITY, ALONE)], |&(value, ranks)| {
+        let work = Work::new();
+        with_value(&work, value);
+        work.run(ranks, "compute x.h5 -o out.h5 --allow-nonfinite", 0);
+        let mut samples: Array2<f64> = random(6, 4, 1);
+        samples[(4, 2)] = value;
+        samples[(5, 0)] = value;
+        let got = distances::<f64>(work.path("out.h5"));
+        let expected = definition(Metric::Euclidean, &samples, &samples);
+        let way = (Metric::Euclidean, Method::fastest(Metric::Euclidean, 4), 4);
+        assert_within_tolerance("allowed", way, &got, &expected);
+        assert_eq!(
+            got.iter().filter(|value| !value.is_finite()).count(),
+            expected.iter().filter(|value| !value.is_finite()).count()
+        );
+    });
+}
