@@ -5,7 +5,7 @@ mod common;
 use std::ops::Range;
 
 use common::samples::{assert_within_tolerance, definition, random};
-use ndarray::{Array2, ArrayView2, Axis, Slice};
+use ndarray::{Array2, Axis, Slice};
 use pairdist::element::Dtype;
 use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
 use pairdist::metric::Metric;
@@ -39,7 +39,7 @@ fn kernels_of(metric: Metric) -> impl Iterator<Item = (Way, Level)> {
     kernels().filter(move |(way, _)| way.0 == metric)
 }
 
-fn packed<T: Number>(samples: ArrayView2<T>, shape: PanelShape, pack: impl Fn(&[T], &mut [T])) -> Vec<T> {
+fn packed<T: Number>(samples: &Array2<T>, shape: PanelShape, pack: impl Fn(&[T], &mut [T])) -> Vec<T> {
     let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
     pack(samples.as_slice().expect("samples are row-major"), &mut panels);
     panels
@@ -49,8 +49,8 @@ fn packed<T: Number>(samples: ArrayView2<T>, shape: PanelShape, pack: impl Fn(&[
 fn tile_with<T: Number>(
     scratch: &mut Scratch<T>,
     ((metric, method), level): (Way, Level),
-    x: ArrayView2<T>,
-    y: ArrayView2<T>,
+    x: &Array2<T>,
+    y: &Array2<T>,
 ) -> (Array2<T>, u64) {
     let kernel = Kernel::<T>::new(metric, method, x.ncols(), level);
     let rows = packed(x, kernel.row_panels(), |samples, panels| kernel.pack_rows(samples, panels));
@@ -61,7 +61,7 @@ fn tile_with<T: Number>(
     (tile, recomputed)
 }
 
-fn tile<T: Number>(kernel: (Way, Level), x: ArrayView2<T>, y: ArrayView2<T>) -> Array2<T> {
+fn tile<T: Number>(kernel: (Way, Level), x: &Array2<T>, y: &Array2<T>) -> Array2<T> {
     tile_with(&mut Scratch::new(), kernel, x, y).0
 }
 
@@ -70,8 +70,8 @@ fn bits<T: Number>(tile: &Array2<T>) -> Array2<u64> {
     tile.mapv(|value| value.to_f64().to_bits())
 }
 
-fn rows<T>(samples: &Array2<T>, range: Range<usize>) -> ArrayView2<'_, T> {
-    samples.slice_axis(Axis(0), Slice::from(range))
+fn rows<T: Number>(samples: &Array2<T>, range: Range<usize>) -> Array2<T> {
+    samples.slice_axis(Axis(0), Slice::from(range)).to_owned()
 }
 
 /// Two sets of samples; some of the second are close to one of the first, and some are equal to one.
@@ -99,7 +99,7 @@ fn check_bounds<T: Number>() {
         for &metric in Metric::ALL {
             let expected = definition(metric, &x, &y);
             for (way, level) in kernels_of(metric) {
-                let got = tile((way, level), x.view(), y.view());
+                let got = tile((way, level), &x, &y);
                 assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
             }
         }
@@ -115,9 +115,9 @@ fn check_levels<T: Number>() {
     for features in FEATURES {
         let [x, y] = two_sets::<T>(features);
         for way in ways() {
-            let expected = bits(&tile((way, Level::Portable), x.view(), y.view()));
+            let expected = bits(&tile((way, Level::Portable), &x, &y));
             for kernel in kernels().filter(|kernel| kernel.0 == way) {
-                let got = bits(&tile(kernel, x.view(), y.view()));
+                let got = bits(&tile(kernel, &x, &y));
                 assert!(got == expected, "{kernel:?}, {}, {features} features", T::DTYPE);
             }
         }
@@ -133,10 +133,10 @@ fn check_places<T: Number>() {
     for features in FEATURES {
         let [x, y] = two_sets::<T>(features);
         for kernel in kernels() {
-            let whole = bits(&tile(kernel, x.view(), y.view()));
+            let whole = bits(&tile(kernel, &x, &y));
             for (m, n) in SHAPES {
                 let (i, j) = (11.min(ROWS - m), ROWS - n);
-                let part = bits(&tile(kernel, rows(&x, i..i + m), rows(&y, j..j + n)));
+                let part = bits(&tile(kernel, &rows(&x, i..i + m), &rows(&y, j..j + n)));
                 let same = part.indexed_iter().all(|((r, c), value)| *value == whole[(i + r, j + c)]);
                 assert!(same, "{kernel:?}, {}, {features} features, {m} x {n}", T::DTYPE);
             }
@@ -153,8 +153,8 @@ fn check_symmetry<T: Number>() {
     for features in FEATURES {
         let [x, y] = two_sets::<T>(features);
         for kernel in kernels() {
-            let there = bits(&tile(kernel, x.view(), y.view()));
-            let back = bits(&tile(kernel, y.view(), x.view()));
+            let there = bits(&tile(kernel, &x, &y));
+            let back = bits(&tile(kernel, &y, &x));
             assert!(there == back.t(), "{kernel:?}, {}, {features} features", T::DTYPE);
         }
     }
@@ -170,7 +170,7 @@ fn check_scratch<T: Number>() {
     for kernel in kernels() {
         let mut scratch = Scratch::new();
         for (m, n) in SHAPES.into_iter().rev() {
-            let (x, y) = (rows(&x, 0..m), rows(&y, 0..n));
+            let (x, y) = (&rows(&x, 0..m), &rows(&y, 0..n));
             let used = tile_with(&mut scratch, kernel, x, y).0;
             assert!(bits(&used) == bits(&tile(kernel, x, y)), "{kernel:?}, {}, {m} x {n}", T::DTYPE);
         }
@@ -182,8 +182,11 @@ fn what_a_worker_keeps_between_tiles_changes_nothing() {
     for_both_types!(check_scratch);
 }
 
+/// A kind of samples: its name, and a value made of a number between -1 and 1.
+type Kind = (&'static str, fn(f64) -> f64);
+
 /// Samples on which |x|² + |y|² − 2x·y cancels, or whose squares come near an end of the range of numbers.
-const HOSTILE: [(&str, fn(f64) -> f64); 8] = [
+const HOSTILE: [Kind; 8] = [
     ("1000 + 1e-4 u", |u| 1000.0 + 1e-4 * u),
     ("1 or 1 + 1e-4", |u| if u > 0.0 { 1.0 } else { 1.0 + 1e-4 }),
     ("0 or 1", |u| if u > 0.0 { 1.0 } else { 0.0 }),
@@ -199,7 +202,7 @@ const HOSTILE_FEATURES: [usize; 4] = [1, 16, 300, 5000];
 /// Hostile samples, the first of them twice.
 fn hostile<T: Number>(features: usize, value: fn(f64) -> f64) -> Array2<T> {
     let mut samples = random::<f64>(20, features, 3).mapv(|u| T::from_f64(value(u)));
-    let first = rows(&samples, 0..7).to_owned();
+    let first = rows(&samples, 0..7);
     samples.append(Axis(0), first.view()).expect("they have as many features");
     samples
 }
@@ -210,7 +213,7 @@ fn check_hostile<T: Number>() {
         for &metric in Metric::ALL {
             let expected = definition(metric, &samples, &samples);
             for (way, level) in kernels_of(metric) {
-                let got = tile((way, level), samples.view(), samples.view());
+                let got = tile((way, level), &samples, &samples);
                 let what = format!("{name}, {}", level.name());
                 assert_within_tolerance(&what, (metric, way.1, features), &got, &expected);
             }
@@ -227,7 +230,7 @@ fn check_zeros<T: Number>() {
     for ((name, value), features) in HOSTILE.iter().flat_map(|kind| HOSTILE_FEATURES.map(|d| (kind, d))) {
         let samples = hostile::<T>(features, *value);
         for kernel in kernels() {
-            let got = bits(&tile(kernel, samples.view(), samples.view()));
+            let got = bits(&tile(kernel, &samples, &samples));
             let equal = |(i, j): (usize, usize)| i == j || i.abs_diff(j) == 20;
             let zero = got.indexed_iter().filter(|(place, _)| equal(*place)).all(|(_, bits)| *bits == 0);
             assert!(zero, "{name}, {kernel:?}, {}, {features} features", T::DTYPE);
@@ -252,7 +255,7 @@ fn check_large<T: Number>() {
         for metric in [Metric::Cityblock, Metric::Chebyshev] {
             let expected = definition(metric, &samples, &samples);
             for (way, level) in kernels_of(metric) {
-                let got = tile((way, level), samples.view(), samples.view());
+                let got = tile((way, level), &samples, &samples);
                 assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
             }
         }
@@ -268,7 +271,7 @@ fn check_overflow<T: Number>() {
     for features in HOSTILE_FEATURES {
         let samples = too_large_to_square::<T>(features);
         for kernel in kernels_of(Metric::Sqeuclidean).chain(kernels_of(Metric::Euclidean)) {
-            let got = tile(kernel, samples.view(), samples.view());
+            let got = tile(kernel, &samples, &samples);
             for ((i, j), value) in got.indexed_iter() {
                 let expected = if i == j { 0.0 } else { f64::INFINITY };
                 let value = value.to_f64();
@@ -298,7 +301,7 @@ fn check_nonfinite<T: Number>() {
     for features in [1, 9, 300, 5000] {
         let samples = nonfinite::<T>(features);
         for kernel in kernels() {
-            let got = tile(kernel, samples.view(), samples.view());
+            let got = tile(kernel, &samples, &samples);
             let expected = definition(kernel.0.0, &samples, &samples);
             for ((place, got), expected) in got.indexed_iter().zip(expected.mapv(T::from_f64)) {
                 let expected = if expected.is_nan() { T::NAN } else { expected };
@@ -318,10 +321,11 @@ fn nan_and_infinity_come_out_as_the_definition_says_and_every_nan_with_the_same_
 fn check_count<T: Number>() {
     let [x, y] = two_sets::<T>(9);
     for kernel in kernels() {
-        let count = |x, y| tile_with(&mut Scratch::new(), kernel, x, y).1;
-        let of_row = |i: usize| (0..ROWS).map(|j| count(rows(&x, i..i + 1), rows(&y, j..j + 1))).sum::<u64>();
+        let count = |x: &_, y: &_| tile_with(&mut Scratch::new(), kernel, x, y).1;
+        let of_pair = |i: usize, j: usize| count(&rows(&x, i..i + 1), &rows(&y, j..j + 1));
+        let of_row = |i: usize| (0..ROWS).map(|j| of_pair(i, j)).sum::<u64>();
         let one_by_one: u64 = (0..ROWS).map(of_row).sum();
-        assert_eq!(count(x.view(), y.view()), one_by_one, "{kernel:?}, {}", T::DTYPE);
+        assert_eq!(count(&x, &y), one_by_one, "{kernel:?}, {}", T::DTYPE);
         assert_eq!(one_by_one > 0, kernel.0.1 == Method::Gemm, "{kernel:?}: some samples are close");
     }
 }

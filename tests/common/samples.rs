@@ -55,7 +55,8 @@ pub(crate) fn assert_within_tolerance<T: Element>(
     for ((place, got), &expected) in got.indexed_iter().zip(expected) {
         let got = got.to_f64();
         // beyond the largest number, and for NaN, the type has one value only
-        let same = got == T::from_f64(expected).to_f64() || (got.is_nan() && expected.is_nan());
+        let same =
+            got.to_bits() == T::from_f64(expected).to_f64().to_bits() || (got.is_nan() && expected.is_nan());
         let allowed = metric.tolerance::<T>(features, tau, expected);
         assert!(
             same || (got - expected).abs() <= allowed,
