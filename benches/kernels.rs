@@ -1,0 +1,117 @@
+//! Rates of the kernels in pair-features per second (Gitem/s), each with its limit beside it.
+//!
+//! `micro_tile` computes one micro-tile over and over from panels in a level-1 cache: what the step itself can do. `tile` is a
+//! tile of 512 × 512 as the workers compute them, without and with its mirror image.
+//!
+//! usage: cargo bench --bench kernels [-- FILTER]
+
+use std::fmt;
+use std::ops::Neg;
+
+use divan::counter::ItemsCount;
+use divan::{Bencher, black_box};
+use pairdist::kernel::{Kernel, Level, Method, Scratch, SimdElement};
+use pairdist::metric::Metric;
+use pairdist::partition::{Grid, Tile};
+use pairdist::tile::{Block, TileBuffer, TileWorker};
+
+const EDGE: usize = 512;
+const FEATURES: [usize; 5] = [3, 16, 64, 128, 784];
+
+/// What is computed.
+#[derive(Clone, Copy)]
+struct Step(Metric, Method);
+
+impl fmt::Debug for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.0, self.1)
+    }
+}
+
+const STEPS: [Step; 4] = [
+    Step(Metric::Cityblock, Method::Direct),
+    Step(Metric::Chebyshev, Method::Direct),
+    Step(Metric::Sqeuclidean, Method::Direct),
+    Step(Metric::Sqeuclidean, Method::Gemm),
+];
+
+fn main() {
+    divan::main();
+}
+
+fn cases(features: &[usize]) -> Vec<Case> {
+    STEPS.iter().flat_map(|&step| features.iter().map(move |&features| Case { step, features })).collect()
+}
+
+#[derive(Clone, Copy)]
+struct Case {
+    step: Step,
+    features: usize,
+}
+
+impl fmt::Display for Case {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:?} d={}", self.step, self.features)
+    }
+}
+
+impl Case {
+    fn kernel<T: SimdElement + Neg<Output = T>>(self) -> Kernel<T> {
+        let level = Level::detect().expect("a level of this machine");
+        Kernel::new(self.step.0, self.step.1, self.features, level)
+    }
+}
+
+/// Numbers in [0, 1), the same every time.
+fn samples<T: SimdElement>(count: usize, seed: u64) -> Vec<T> {
+    let mut state = seed;
+    let mut next = || {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        T::from_f64((state >> 40) as f64 / f64::from(1 << 24))
+    };
+    (0..count).map(|_| next()).collect()
+}
+
+#[divan::bench(types = [f32, f64], args = cases(&[256]))]
+fn micro_tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+    let kernel = case.kernel::<T>();
+    let (m, n) = (kernel.row_panels().width, kernel.col_panels().width);
+    let mut rows = vec![T::default(); kernel.row_panels().len()];
+    let mut cols = vec![T::default(); kernel.col_panels().len()];
+    kernel.pack_rows(&samples(m * case.features, 1), &mut rows);
+    kernel.pack_cols(&samples(n * case.features, 2), &mut cols);
+    let mut out = vec![T::default(); m * n];
+    let mut scratch = Scratch::new();
+    bencher
+        .counter(ItemsCount::new(m * n * case.features))
+        .bench_local(|| kernel.compute(black_box(&rows), m, black_box(&cols), n, &mut out, &mut scratch));
+}
+
+fn tile_of<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: bool) {
+    let kernel = case.kernel::<T>();
+    let grid = Grid { n: EDGE, m: EDGE, edge: EDGE };
+    let mut rows = Block::new(0..1, EDGE, kernel.row_panels());
+    let mut cols = Block::new(0..1, EDGE, kernel.col_panels());
+    kernel.pack_rows(&samples(EDGE * case.features, 1), rows.receive(0..1));
+    kernel.pack_cols(&samples(EDGE * case.features, 2), cols.receive(0..1));
+    let mut worker = TileWorker::new(&kernel, grid);
+    let mut buffer = Some(TileBuffer::new(&grid, mirrored));
+    let images = 1 + usize::from(mirrored);
+    bencher.counter(ItemsCount::new(images * EDGE * EDGE * case.features)).bench_local(|| {
+        let free = buffer.take().expect("it comes back every time");
+        let result = worker.compute(Tile { i: 0, j: 0 }, mirrored, &rows, &cols, free);
+        let checksum = result.checksum;
+        buffer = Some(result.buffer);
+        checksum
+    });
+}
+
+#[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
+fn tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+    tile_of::<T>(bencher, case, false);
+}
+
+#[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
+fn tile_mirrored<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+    tile_of::<T>(bencher, case, true);
+}
