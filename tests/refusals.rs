@@ -398,6 +398,15 @@ const USAGE: &[Usage] = &[
         &[],
     ),
     (
+        (
+            "threads beyond any node",
+            good,
+            "compute x.h5 -o out.h5 --threads 20000",
+            &["--threads 20000", "at most"],
+        ),
+        &[],
+    ),
+    (
         ("an unknown SIMD level", good, COMPUTE, &["PAIRDIST_SIMD=nonsense", "portable"]),
         &[("PAIRDIST_SIMD", "nonsense")],
     ),

@@ -96,6 +96,7 @@ fn prepare<'a, T: Number>(
     let threads = setup::threads(args.threads, &nodes);
     let memory = Memory::of(&schedule, &kernel, problem.d, threads);
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
+    comm.agree(setup::check_threads(threads))?;
     if let Some(output) = &args.output {
         let workdir = Workdir::of(output);
         let paths: Vec<&Path> = [Some(&args.input), args.problem.against.as_ref()]

@@ -111,6 +111,22 @@ pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> usize {
     })
 }
 
+/// Threads for each core of a node that are still an honest wish.
+const THREADS_PER_CORE: usize = 16;
+
+/// Refuses thread counts that no node could serve.
+pub(super) fn check_threads(threads: usize) -> Result<()> {
+    let most = THREADS_PER_CORE * host::cores();
+    if threads > most {
+        return Err(Error::Usage(format!(
+            "--threads {threads}: {} has {} cores; use at most {most}",
+            host::name(),
+            host::cores()
+        )));
+    }
+    Ok(())
+}
+
 /// Warns where the launcher's binding or the thread count does not fit the cores.
 pub(super) fn warn_of_placement(threads: usize, nodes: &Nodes) {
     let (usable, cores) = (host::usable_cores(), host::cores());
