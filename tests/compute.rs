@@ -2,6 +2,8 @@
 
 mod common;
 
+use std::time::Duration;
+
 use common::launch::ALONE;
 use common::samples::{assert_within_tolerance, definition, distances, random, write};
 use common::{Work, for_all};
@@ -45,8 +47,8 @@ struct Case {
     way: (Metric, &'static str, &'static str),
 }
 
-/// Every shape on every number of ranks; as 7 ways, 9 shapes and 5 counts have no common factor, each way comes with
-/// different ones.
+/// Every shape on every number of ranks; as the 9 shapes of a number are no multiple of the 7 ways, each shape comes with
+/// five of them.
 fn cases() -> Vec<Case> {
     let places = RANKS.into_iter().flat_map(|ranks| SHAPES.map(|shape| (ranks, shape)));
     let case = |(number, (ranks, shape)): (usize, _)| Case { ranks, shape, way: WAYS[number % WAYS.len()] };
@@ -189,4 +191,20 @@ fn an_unfinished_run_is_refused_and_started_over_by_force() {
         work.run(ranks, "compute x.h5 -o out.h5 --force", 0);
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
     });
+}
+
+#[test]
+fn a_file_that_takes_the_name_during_the_run_is_not_overwritten() {
+    let work = Work::new();
+    // so many tiles that they take a while to write
+    inputs::<f64>(&work, (500, None, 1, 2));
+    let mut job = work.program(2).start("compute x.h5 -o out.h5 --tile 2 --no-sync");
+    while job.is_running() && !work.path("out.h5.partial").exists() {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    std::fs::write(work.path("out.h5"), "precious").expect("a file");
+    let done = job.wait();
+    assert_eq!(done.code, 1, "{done}");
+    assert!(done.stderr.contains("out.h5 appeared during the run"), "{done}");
+    assert_eq!(std::fs::read(work.path("out.h5")).expect("the file"), b"precious");
 }
