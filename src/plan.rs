@@ -66,27 +66,30 @@ impl Memory {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
         let edge = schedule.grid.edge;
         let size = size_of::<T>();
-        let bytes = |count: usize| (count * size) as u64;
+        let bytes = |count: usize| (count as u64).saturating_mul(size as u64);
         let block = |tiles: usize, samples: usize, shape: crate::kernel::PanelShape| {
-            bytes((tiles * shape.count(edge)).min(shape.count(samples) + tiles) * shape.len())
+            bytes((tiles * shape.count(edge)).min(shape.count(samples) + tiles).saturating_mul(shape.len()))
         };
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let (n, m) = (schedule.grid.n, schedule.grid.m);
         let tile = edge.min(n) * edge.min(m);
         let images = 1 + usize::from(schedule.symmetric);
         let scratch = threads * kernel.scratch_len(edge.min(n), edge.min(m));
-        let slab = slab_rows(features * size, [rows, cols], edge, 1).min(tile_rows * edge).min(n);
+        let slab =
+            slab_rows(features.saturating_mul(size), [rows, cols], edge, 1).min(tile_rows * edge).min(n);
         Self {
             rows: block(tile_rows, n, rows),
-            cols: block(tile_cols, m, cols) * schedule.rounds().min(3) as u64,
+            cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
             buffers: bytes(buffers(threads) * images * tile + scratch) + threads as u64 * THREAD_BYTES,
-            slab: bytes(slab * features),
+            slab: bytes(slab.saturating_mul(features)),
             base: BASE_BYTES,
         }
     }
 
     /// Largest resident memory of the rank.
     pub fn total(&self) -> u64 {
-        self.base + self.rows + self.cols + self.buffers.max(self.slab)
+        [self.base, self.rows, self.cols, self.buffers.max(self.slab)]
+            .into_iter()
+            .fold(0, u64::saturating_add)
     }
 }

@@ -304,6 +304,15 @@ impl Record {
     }
 }
 
+/// Writes text to standard output.
+pub fn print(text: &str) -> Result<()> {
+    match std::io::stdout().write_all(text.as_bytes()) {
+        // a reader that has seen enough is no failure
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
+        result => result.context(|| "standard output cannot be written".into()),
+    }
+}
+
 /// A number with an SI prefix, three digits.
 pub fn si(value: f64) -> String {
     let prefixes = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];

@@ -44,6 +44,8 @@ impl SamplesWriter {
             Ok((file, samples))
         };
         let shown = path.display().to_string();
+        // a rank that cannot see the file would leave the others waiting in the collective open
+        comm.agree(super::see(path))?;
         let (file, samples) =
             comm.agree(build().context(|| format!("{shown} cannot be opened by all ranks (MPI-IO)")))?;
         Ok(Self { file, samples, shown })

@@ -160,6 +160,8 @@ impl MatrixWriter {
             Ok((file, distances, checksums))
         };
         let shown = path.display().to_string();
+        // a rank that cannot see the file would leave the others waiting in the collective open
+        comm.agree(super::see(path))?;
         let opened = build().context(|| format!("{shown} cannot be opened by all ranks (MPI-IO)"));
         let (file, distances, checksums) = comm.agree(opened)?;
         Ok(Self { file, distances, checksums, shown, grid })

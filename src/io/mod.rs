@@ -30,6 +30,19 @@ pub fn library_version() -> String {
     format!("{major}.{minor}.{release}")
 }
 
+/// Whether this rank sees a file that rank 0 has created.
+fn see(path: &Path) -> Result<()> {
+    match std::fs::metadata(path) {
+        Ok(_) => Ok(()),
+        Err(error) => {
+            let shown = path.display();
+            fail!(
+                "{shown}, which rank 0 has created, cannot be seen: {error}; write to a file system that all nodes share"
+            )
+        }
+    }
+}
+
 /// Opens an existing file to read, or says in a sentence why not.
 fn open(path: &Path) -> Result<File> {
     let shown = path.display();

@@ -260,17 +260,20 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
             fold::<S, T, F, MR>(self.lanes, rows, cols, zeros(self.lanes))
         };
         let (zero, one) = (T::splat(simd, T::default()), T::splat(simd, T::from_f64(1.0)));
-        let mut count = zero;
+        let (height, width) = (self.input.m - i * MR, self.input.n - j * self.nr);
+        let mut count = [zero; NV];
         for r in 0..MR {
             for v in 0..NV {
                 let keep = T::greater(simd, block[r][v], self.floor(self.norms(i, j, r, v)));
                 block[r][v] = T::select(simd, keep, block[r][v], direct[r][v]);
-                count = T::add(simd, count, T::select(simd, keep, zero, one));
+                if r < height {
+                    count[v] = T::add(simd, count[v], T::select(simd, keep, zero, one));
+                }
             }
         }
-        let lanes: &[T] = bytemuck::cast_slice(std::slice::from_ref(&count));
+        let lanes: &[T] = bytemuck::cast_slice(&count);
         let mut replaced = 0.0;
-        for lane in lanes {
+        for lane in &lanes[..width.min(self.nr)] {
             replaced += lane.to_f64();
         }
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]

@@ -21,7 +21,7 @@ pub struct PanelShape {
 impl PanelShape {
     /// Elements of one panel.
     pub fn len(&self) -> usize {
-        self.width * (self.features + usize::from(self.norms))
+        self.width.saturating_mul(self.features.saturating_add(usize::from(self.norms)))
     }
 
     /// Whether a panel holds nothing; it never does.

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::setup::{self, Inputs, with_dtype};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Nodes, Reduce};
-use crate::error::{Context, Result};
+use crate::error::Result;
 use crate::failpoint;
 use crate::host;
 use crate::io::matrix::{self, Header, InputId, MatrixWriter};
@@ -15,7 +15,7 @@ use crate::kernel::{Kernel, Level};
 use crate::partition::Grid;
 use crate::pipeline::{Loaded, Number, Target, Totals, Work, Workers, load, rounds, slab_rows};
 use crate::plan::{Memory, Problem};
-use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes};
+use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print};
 use crate::schedule::Schedule;
 use crate::tile::Block;
 
@@ -36,6 +36,7 @@ struct Setup<'a, T> {
 
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
+    inputs.agree(comm)?;
     let problem = comm.agree(setup::problem(&args.problem, inputs.shape(), comm.size()))?;
     with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem))
 }
@@ -97,14 +98,16 @@ fn prepare<'a, T: Number>(
     let memory = Memory::of(&schedule, &kernel, problem.d, threads);
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
     comm.agree(setup::check_threads(threads))?;
+    let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
+    let paths: Vec<&Path> =
+        inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
+    if let Some(record) = &args.json {
+        comm.on_root(|| setup::check_record(record, &paths))?;
+    }
     if let Some(output) = &args.output {
         let workdir = Workdir::of(output);
-        let paths: Vec<&Path> = [Some(&args.input), args.problem.against.as_ref()]
-            .into_iter()
-            .flatten()
-            .map(std::path::PathBuf::as_path)
-            .collect();
-        comm.on_root(|| workdir.check(args.force, &paths))?;
+        let paths = &paths[..paths.len() - 1];
+        comm.on_root(|| workdir.check(args.force, paths))?;
         comm.on_root(|| setup::check_space(problem.result_bytes(), workdir.parent()))?;
     }
     setup::warn_of_placement(threads, &nodes);
@@ -190,7 +193,7 @@ fn pairs_of_rank<T>(setup: &Setup<'_, T>) -> u64 {
 /// Makes the working folder and the matrix in it on rank 0, and opens the matrix on all.
 fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<(Workdir, MatrixWriter)>> {
     let Some(output) = &setup.args.output else { return Ok(None) };
-    let workdir = Workdir::of(output);
+    let mut workdir = Workdir::of(output);
     let header = Header {
         grid: setup.schedule.grid,
         features: setup.problem.d,
@@ -200,7 +203,7 @@ fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<
         symmetric: setup.schedule.symmetric,
         inputs: read.ids.clone(),
         created: setup.started.clone(),
-        command_line: std::env::args().collect::<Vec<_>>().join(" "),
+        command_line: host::command_line(),
         ranks: setup.comm.size(),
         threads: setup.threads,
         pairdist_version: setup.versions.pairdist.clone(),
@@ -208,8 +211,9 @@ fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<
         hdf5_version: setup.versions.hdf5.clone(),
     };
     setup.comm.on_root(|| {
-        workdir.create()?;
-        matrix::create::<T>(&workdir.matrix(), &header).inspect_err(|_| workdir.discard())
+        workdir.create(setup.args.force)?;
+        let created = matrix::create::<T>(&workdir.matrix(), &header);
+        created.map_err(|error| super::end_job(setup.comm, &workdir, &error))
     })?;
     let writer = MatrixWriter::open(&workdir.matrix(), header.grid, setup.comm)?;
     Ok(Some((workdir, writer)))
@@ -257,16 +261,7 @@ fn report<T: Number>(setup: &Setup<'_, T>, read: &Read, totals: &Totals, clock: 
         digest: format!("{:016x}", counts[4]),
     };
     comm.on_root(|| {
-        print_summary(&record.summary(args.output.as_deref()))?;
+        print(&record.summary(args.output.as_deref()))?;
         args.json.as_ref().map_or(Ok(()), |path| record.write_json(path))
     })
-}
-
-fn print_summary(text: &str) -> Result<()> {
-    use std::io::Write as _;
-    match std::io::stdout().write_all(text.as_bytes()) {
-        // a reader that has seen enough is no failure of the run
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(()),
-        result => result.context(|| "the summary cannot be printed".into()),
-    }
 }

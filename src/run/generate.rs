@@ -11,6 +11,7 @@ use crate::cli::{Distribution, GenerateArgs};
 use crate::comm::Comm;
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
+use crate::host;
 use crate::io::generated::{SamplesWriter, create};
 use crate::io::workdir::Workdir;
 use crate::partition::range_of;
@@ -31,13 +32,13 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    let workdir = Workdir::of(&args.output);
+    let mut workdir = Workdir::of(&args.output);
     comm.on_root(|| workdir.check(false, &[]))?;
     comm.on_root(|| setup::check_space(size as u64, workdir.parent()))?;
     comm.on_root(|| {
-        let origin = std::env::args().collect::<Vec<_>>().join(" ");
-        workdir.create()?;
-        create::<T>(&workdir.matrix(), (n, d), &origin).inspect_err(|_| workdir.discard())
+        workdir.create(false)?;
+        let created = create::<T>(&workdir.matrix(), (n, d), &host::command_line());
+        created.map_err(|error| super::end_job(comm, &workdir, &error))
     })?;
     let writer = SamplesWriter::open(&workdir.matrix(), comm)?;
     let written = comm.agree(write_rows::<T>(comm, args, &writer));

@@ -9,9 +9,18 @@ mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::comm::Comm;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint;
+use crate::io::workdir::Workdir;
 use crate::report::start_log;
+
+/// Ends the job where the file of a result could not be created: HDF5 holds what it could not write and
+/// would crash when MPI ends in the ordinary way.
+fn end_job(comm: &Comm, workdir: &Workdir, error: &Error) -> Error {
+    workdir.discard();
+    eprintln!("pairdist: {error}");
+    comm.abort()
+}
 
 /// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage.
 pub fn run(cli: Cli) -> u8 {

@@ -1,5 +1,7 @@
 //! `plan`: what a run will take.
 
+use std::fmt::Write as _;
+
 use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
 use crate::element::Dtype;
@@ -7,12 +9,12 @@ use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::Number;
 use crate::plan::{Memory, Problem};
-use crate::report::bytes;
+use crate::report::{bytes, print};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, args.ranks)?;
-    with_dtype!(problem.dtype, print(args, problem, symmetric))
+    with_dtype!(problem.dtype, show(args, problem, symmetric))
 }
 
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
@@ -33,7 +35,8 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     Ok((Shape { n, m, d, dtype: Dtype::F64 }, y.is_none()))
 }
 
-fn print<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result<()> {
+fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result<()> {
+    let mut out = String::new();
     let level = Level::detect().map_err(Error::Usage)?;
     let schedule = setup::schedule(&problem, args.ranks, symmetric);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
@@ -46,17 +49,30 @@ fn print<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Resul
     let mean = total as f64 / ranks as f64;
     let block = schedule.tile_cols(0).len() * kernel.col_panels().count(tile) * kernel.col_panels().len();
     let moved = (schedule.rounds() - 1) as u64 * ranks as u64 * (block * size_of::<T>()) as u64;
-    println!("problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
-    println!("tiles        {} x {} of {tile} x {tile}, {total} computed", grid.tile_rows(), grid.tile_cols());
-    println!("ranks        {ranks} x {threads} threads, {} rounds", schedule.rounds());
-    println!("balance      {most} tiles on the busiest rank, {mean:.1} on average");
-    println!("result       {}", bytes(problem.result_bytes()));
-    println!("read         {}", bytes(((n + if symmetric { 0 } else { m }) * d * dtype.size()) as u64));
-    println!("exchanged    {}", bytes(moved));
-    println!("memory       {} per rank", bytes(memory.total()));
-    println!("  own rows   {}", bytes(memory.rows));
-    println!("  moving     {}", bytes(memory.cols));
-    println!("  tiles      {}", bytes(memory.buffers));
-    println!("  program    {}", bytes(memory.base));
-    Ok(())
+    let _ = writeln!(out, "problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
+    let _ = writeln!(
+        out,
+        "tiles        {} x {} of {tile} x {tile}, {total} computed",
+        grid.tile_rows(),
+        grid.tile_cols()
+    );
+    let _ = writeln!(out, "ranks        {ranks} x {threads} threads, {} rounds", schedule.rounds());
+    let _ = writeln!(out, "balance      {most} tiles on the busiest rank, {mean:.1} on average");
+    let _ = writeln!(out, "result       {}", bytes(problem.result_bytes()));
+    let _ = writeln!(
+        out,
+        "read         {}",
+        bytes(
+            (n as u64 + if symmetric { 0 } else { m as u64 })
+                .saturating_mul(d as u64)
+                .saturating_mul(dtype.size() as u64)
+        )
+    );
+    let _ = writeln!(out, "exchanged    {}", bytes(moved));
+    let _ = writeln!(out, "memory       {} per rank", bytes(memory.total()));
+    let _ = writeln!(out, "  own rows   {}", bytes(memory.rows));
+    let _ = writeln!(out, "  moving     {}", bytes(memory.cols));
+    let _ = writeln!(out, "  tiles      {}", bytes(memory.buffers));
+    let _ = writeln!(out, "  program    {}", bytes(memory.base));
+    print(&out)
 }

@@ -40,6 +40,19 @@ impl Inputs {
         Ok(Self { x, y })
     }
 
+    /// Makes sure that all ranks see the same inputs: a name may mean another file on another node.
+    pub(super) fn agree(&self, comm: &Comm) -> Result<()> {
+        let Shape { n, m, d, dtype } = self.shape();
+        let mine = [n as u64, m as u64, d as u64, dtype.size() as u64];
+        if comm.all_reduce(&mine, Reduce::Min) != comm.all_reduce(&mine, Reduce::Max) {
+            fail!(
+                "{} is not the same on all ranks; is it on a file system that all nodes share?",
+                self.x.describe()
+            );
+        }
+        Ok(())
+    }
+
     pub(super) fn shape(&self) -> Shape {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
@@ -156,6 +169,22 @@ pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
             bytes(needed),
             bytes(available)
         );
+    }
+    Ok(())
+}
+
+/// Refuses a run record that could not be written, or would replace one of the other files.
+pub(super) fn check_record(record: &Path, others: &[&Path]) -> Result<()> {
+    let shown = record.display();
+    let parent = record.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !parent.is_dir() || record.is_dir() {
+        return Err(Error::Usage(format!("--json {shown}: it must be a file in a folder that exists")));
+    }
+    let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
+    if others.iter().any(|other| absolute(other) == absolute(record)) {
+        return Err(Error::Usage(format!(
+            "--json {shown}: it is an input or the result of this run; choose another name"
+        )));
     }
     Ok(())
 }

@@ -16,6 +16,7 @@ use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
 use crate::partition::{Tile, range_of};
 use crate::pipeline::{Number, Workers};
+use crate::report::print;
 
 /// The result to check, and the samples it was computed from.
 struct Case {
@@ -64,11 +65,10 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         [mine.relative, mine.of_bound].map(|value| comm.all_reduce(&[value], Reduce::Max)[0]);
     comm.on_root(|| {
         let what = if args.all { "every pair and checksum" } else { "random pairs" };
-        println!(
-            "verified     {pairs} distances ({what}): largest relative error {relative:.2e}, {:.1} % of its bound",
+        print(&format!(
+            "verified     {pairs} distances ({what}): largest relative error {relative:.2e}, {:.1} % of its bound\n",
             100.0 * of_bound
-        );
-        Ok(())
+        ))
     })
 }
 
