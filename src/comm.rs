@@ -15,7 +15,10 @@ use crate::fail;
 /// Exit code of a job that one of its ranks ended.
 const ABORTED: i32 = 1;
 
-/// Elements in one message: messages of f64 stay below 1 GiB, and counts within a C int.
+/// MPI counts ranks in a C int.
+pub const MAX_RANKS: usize = i32::MAX as usize;
+
+/// Elements in one message: messages of f64 have at most 1 GiB, and counts are within a C int.
 const MESSAGE_LEN: usize = 1 << 27;
 
 /// A type that messages can carry.

@@ -73,7 +73,30 @@ impl Schedule {
 
     /// Tiles that `rank` computes in all rounds.
     pub fn tile_count(&self, rank: usize) -> usize {
-        (0..self.rounds()).map(|round| self.tiles(rank, round).count()).sum()
+        let (rows, total) = (self.tile_rows(rank), self.grid.tile_cols());
+        if !self.symmetric {
+            return rows.len() * total;
+        }
+        let own = rows.len() * (rows.len() + 1) / 2;
+        // where the columns of a rank begin, going round the ring a second time
+        let start = |rank: usize| match rank.checked_sub(self.ranks) {
+            None => self.tile_cols(rank).start,
+            Some(again) => total + range_of(total, self.ranks, again).start,
+        };
+        let whole_rounds = (self.ranks - 1) / 2;
+        let whole = rows.len() * (start(rank + 1 + whole_rounds) - start(rank + 1));
+        let last = self.ranks / 2;
+        let shared = if last > whole_rounds { self.shared_count(rank, last) } else { 0 };
+        own + whole + shared
+    }
+
+    /// Tiles of the chessboard that `rank` computes in the round in which two ranks share theirs.
+    fn shared_count(&self, rank: usize, round: usize) -> usize {
+        let source = self.source(rank, round);
+        let even = |range: &Range<usize>| range.end.div_ceil(2) - range.start.div_ceil(2);
+        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(source));
+        let equal = even(&rows) * even(&cols) + (rows.len() - even(&rows)) * (cols.len() - even(&cols));
+        if rank > source { rows.len() * cols.len() - equal } else { equal }
     }
 }
 
@@ -106,6 +129,17 @@ mod tests {
             }
             assert_eq!(written.len(), schedule.grid.tile_rows() * schedule.grid.tile_cols(), "{schedule:?}");
             assert!(written.values().all(|&times| times == 1), "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn tiles_are_counted_without_listing_them() {
+        for schedule in (1..=64).flat_map(schedules) {
+            for rank in 0..schedule.ranks {
+                let listed: usize =
+                    (0..schedule.rounds()).map(|round| schedule.tiles(rank, round).count()).sum();
+                assert_eq!(schedule.tile_count(rank), listed, "rank {rank}, {schedule:?}");
+            }
         }
     }
 

@@ -159,6 +159,39 @@ fn a_tile_that_cannot_be_written_is_named_with_its_file() {
     });
 }
 
+/// A result of 32 MB, of which not even the file can be made.
+const LIMIT: &str = "trap '' XFSZ; ulimit -f 20000; exec \"$@\"";
+
+#[test]
+fn a_file_that_cannot_be_made_ends_the_job_in_order() {
+    for_all(&[ALONE, 2], |&ranks| {
+        let work = Work::new();
+        write(work.path("x.h5"), &random::<f64>(2000, 4, 1));
+        let done =
+            work.program(ranks).through(LIMIT).within(PATIENCE).run("compute x.h5 -o out.h5 --tile 100");
+        assert_eq!(done.code, 1, "{done}");
+        assert!(done.stderr.lines().any(|line| line.starts_with("pairdist: ")), "{done}");
+        let crash = ["SIGSEGV", "Segmentation", "panicked"].iter().find(|word| done.stderr.contains(**word));
+        assert_eq!(crash, None, "{done}");
+        assert!(!work.path("out.h5").exists(), "{done}");
+    });
+}
+
+#[test]
+fn a_second_run_on_the_same_name_is_refused() {
+    let work = Work::new();
+    let first = start_long_run(&work, 2);
+    for (arguments, words) in [
+        ("compute x.h5 -o out.h5", "another run is writing it"),
+        ("compute x.h5 -o out.h5 --force", "is in use: another run is writing this result"),
+    ] {
+        let done = work.run(2, arguments, 1);
+        assert!(done.stderr.contains(words), "{done}");
+        assert!(work.path("out.h5.partial/matrix.h5").exists(), "{done}");
+    }
+    drop(first);
+}
+
 /// Waits until the ranks of a job write tiles, which they do for many seconds more: a million of them.
 fn start_long_run(work: &Work, ranks: usize) -> Job {
     write(work.path("x.h5"), &random::<f64>(2000, 2, 1));

@@ -325,6 +325,25 @@ const OUTPUTS: &[Case] = &[
     // the one place where not even root can make a file
     ("a folder that nobody can write to", good, "compute x.h5 -o /proc/out.h5", &["/proc"]),
     ("generated over a file", good, "generate x.h5 --samples 5 --features 2", &["x.h5 exists"]),
+    (
+        "an input in the working folder",
+        |w| {
+            fs::create_dir(w.path("out.h5.partial")).expect("a folder");
+            write(w.path("out.h5.partial/x.h5"), &random::<f64>(6, 4, 1));
+        },
+        "compute out.h5.partial/x.h5 -o out.h5 --force",
+        &["out.h5.partial/x.h5", "lies in", "would empty"],
+    ),
+    (
+        "a working folder with other things in it",
+        |w| {
+            good(w);
+            fs::create_dir(w.path("out.h5.partial")).expect("a folder");
+            fs::write(w.path("out.h5.partial/thesis.tex"), "precious").expect("a file");
+        },
+        "compute x.h5 -o out.h5 --force",
+        &["out.h5.partial", "thesis.tex", "move it away"],
+    ),
 ];
 
 #[test]
@@ -407,6 +426,33 @@ const USAGE: &[Usage] = &[
         &[],
     ),
     (
+        (
+            "the record over the input",
+            good,
+            "compute x.h5 -o out.h5 --json x.h5",
+            &["--json x.h5", "an input"],
+        ),
+        &[],
+    ),
+    (
+        (
+            "the record over the result",
+            good,
+            "compute x.h5 -o out.h5 --json ./out.h5",
+            &["--json ./out.h5", "result"],
+        ),
+        &[],
+    ),
+    (
+        (
+            "the record in no folder",
+            good,
+            "compute x.h5 -o out.h5 --json no/r.json",
+            &["--json no/r.json", "folder"],
+        ),
+        &[],
+    ),
+    (
         ("an unknown SIMD level", good, COMPUTE, &["PAIRDIST_SIMD=nonsense", "portable"]),
         &[("PAIRDIST_SIMD", "nonsense")],
     ),
@@ -455,6 +501,82 @@ fn a_symbolic_link_leaves_what_it_points_to_untouched() {
     symlink("target", work.path("out.h5")).expect("a symbolic link");
     work.run(ALONE, "compute x.h5 -o out.h5 --force", 1);
     assert_eq!(fs::read(work.path("target")).expect("the file"), b"precious");
+}
+
+#[test]
+fn a_name_that_is_no_unicode_is_refused_in_one_sentence() {
+    for_all(&RANKS, |&ranks| {
+        let work = Work::new();
+        good(&work);
+        let name_given = "exec \"$@\" -o \"$(printf 'out\\377.h5')\"";
+        let done = work.program(ranks).through(name_given).run("compute x.h5");
+        assert_eq!(done.code, 1, "{done}");
+        assert_eq!(done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).count(), 1, "{done}");
+        assert_eq!(work.list(), ["x.h5"], "{done}");
+    });
+}
+
+/// Each rank in a folder of its own, as on nodes that share no file system.
+const APART: &str = "cd r${OMPI_COMM_WORLD_RANK:-$PMI_RANK} && exec \"$@\"";
+
+#[test]
+fn ranks_that_see_other_files_refuse_instead_of_waiting() {
+    type Input = fn(usize) -> Array2<f64>;
+    let cases: [(&str, Input, &[&str]); 2] = [
+        ("the result", |_| random(6, 4, 1), &["out.h5.partial", "cannot be seen", "all nodes share"]),
+        ("the input", |rank| random(6 + rank, 4, 1), &["x.h5", "not the same on all ranks"]),
+    ];
+    for_all(&cases, |(what, input, words)| {
+        let work = Work::new();
+        for rank in 0..2 {
+            fs::create_dir(work.path(format!("r{rank}"))).expect("a folder");
+            write(work.path(format!("r{rank}/x.h5")), &input(rank));
+        }
+        let done = work.program(2).through(APART).run(COMPUTE);
+        assert_eq!(done.code, 1, "{what}: {done}");
+        assert!(words.iter().all(|word| done.stderr.contains(word)), "{what}: {done}");
+        assert!(!work.path("r0/out.h5").exists(), "{what}: {done}");
+    });
+}
+
+/// What a reader that has seen enough does to the program that writes.
+const CLOSED_PIPE: &str = "{ sleep 0.2; \"$@\"; echo \"code $?\" >&2; } | true";
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let work = Work::new();
+    good(&work);
+    work.run(ALONE, COMPUTE, 0);
+    for_all(&["info out.h5", "plan x.h5", "verify out.h5"], |arguments| {
+        let done = work.program(ALONE).through(CLOSED_PIPE).run(arguments);
+        assert!(done.stderr.ends_with("code 0\n"), "{done}");
+        assert!(!done.stderr.contains("pairdist: "), "{done}");
+    });
+}
+
+#[test]
+fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
+    let huge = [
+        ("plan --samples 18446744073709551615 --features 1", 1),
+        ("plan --samples 1000000 --features 18446744073709551615", 0),
+        ("plan --samples 1000000 --features 1000000000000 --ranks 7 --threads 1000000", 0),
+        ("plan --samples 1000000 --features 50 --ranks 1000000", 0),
+        ("plan --samples 1000 --features 50 --ranks 18446744073709551615", 2),
+    ];
+    for_all(&huge, |&(arguments, code)| {
+        let done = Work::new().run(ALONE, arguments, code);
+        assert!(!done.stderr.contains("panicked"), "{done}");
+    });
+}
+
+#[test]
+fn only_entries_of_the_matrix_count_as_recomputed() {
+    let work = Work::new();
+    write(work.path("x.h5"), &Array2::from_elem((1, 8), f64::NAN));
+    work.run(ALONE, "compute x.h5 -o out.h5 --kernel gemm --allow-nonfinite --json r.json", 0);
+    let record = fs::read_to_string(work.path("r.json")).expect("a record");
+    let record: serde_json::Value = serde_json::from_str(&record).expect("JSON");
+    assert_eq!(record["recomputed_pairs"], 1);
 }
 
 #[test]

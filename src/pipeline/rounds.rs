@@ -57,6 +57,8 @@ pub struct Totals {
     pub checksums: Vec<(Tile, u64)>,
     /// Wrapping sum of all checksums: the ranks' sums add up to the digest of the matrix.
     pub digest: u64,
+    /// Tiles computed.
+    pub tiles: usize,
     /// Entries computed, each of a mirrored pair counted.
     pub pairs: u64,
     /// Entries that failed the Gram guard, counted likewise.
@@ -240,7 +242,8 @@ impl<T: Number> Desk<'_, T> {
         self.open -= 1;
         // workers that have left need no buffer
         let _ = self.free.send(result.buffer);
-        self.progress.advance(self.totals.pairs);
+        self.totals.tiles += 1;
+        self.progress.advance(self.totals.tiles, self.totals.pairs);
         self.clock.lap(Phase::Compute);
         Ok(())
     }

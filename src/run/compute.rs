@@ -12,7 +12,7 @@ use crate::io::matrix::{self, Header, InputId, MatrixWriter};
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
-use crate::partition::Grid;
+use crate::partition::{Grid, Tile};
 use crate::pipeline::{Loaded, Number, Target, Totals, Work, Workers, load, rounds, slab_rows};
 use crate::plan::{Memory, Problem};
 use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print};
@@ -54,7 +54,7 @@ fn compute_in<T: Number>(comm: &Comm, args: &ComputeArgs, inputs: &Inputs, probl
     clock.lap(Phase::Wait);
 
     let output = create_output(&setup, &read)?;
-    let mut progress = Progress::start(pairs_of_rank(&setup), comm.is_root());
+    let mut progress = Progress::start(setup.schedule.tile_count(comm.rank()), comm.is_root());
     let work = Work {
         comm,
         schedule: &setup.schedule,
@@ -63,13 +63,13 @@ fn compute_in<T: Number>(comm: &Comm, args: &ComputeArgs, inputs: &Inputs, probl
         cols,
         output: output.as_ref().map(|(_, writer)| writer),
     };
-    let totals = or_abort(comm, rounds(&workers, work, &mut progress, &mut clock));
+    let mut totals = or_abort(comm, rounds(&workers, work, &mut progress, &mut clock));
     progress.finish();
     comm.barrier();
     clock.lap(Phase::Wait);
 
     if let Some((workdir, writer)) = output {
-        or_abort(comm, complete(writer, &totals, !args.no_sync));
+        or_abort(comm, complete(writer, std::mem::take(&mut totals.checksums), !args.no_sync));
         comm.on_root(|| workdir.publish(args.force, !args.no_sync))?;
         clock.lap(Phase::Sync);
     }
@@ -181,15 +181,6 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     Ok((rows, cols, read))
 }
 
-fn pairs_of_rank<T>(setup: &Setup<'_, T>) -> u64 {
-    let (schedule, rank) = (&setup.schedule, setup.comm.rank());
-    let pairs = |tile| {
-        let times = 1 + u64::from(schedule.is_mirrored(tile));
-        times * (schedule.grid.rows(tile.i).len() * schedule.grid.cols(tile.j).len()) as u64
-    };
-    (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round)).map(pairs).sum()
-}
-
 /// Makes the working folder and the matrix in it on rank 0, and opens the matrix on all.
 fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<(Workdir, MatrixWriter)>> {
     let Some(output) = &setup.args.output else { return Ok(None) };
@@ -220,9 +211,9 @@ fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<
 }
 
 /// Stores the checksums, forces all to the disk and declares the matrix complete.
-fn complete(writer: MatrixWriter, totals: &Totals, sync: bool) -> Result<()> {
+fn complete(writer: MatrixWriter, checksums: Vec<(Tile, u64)>, sync: bool) -> Result<()> {
     failpoint::hit("complete")?;
-    writer.write_checksums(totals.checksums.clone())?;
+    writer.write_checksums(checksums)?;
     if sync {
         writer.sync()?;
     }

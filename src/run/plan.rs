@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
+use crate::comm::MAX_RANKS;
 use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Level};
@@ -12,6 +13,9 @@ use crate::plan::{Memory, Problem};
 use crate::report::{bytes, print};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {
+    if args.ranks > MAX_RANKS {
+        return Err(Error::Usage(format!("--ranks {}: MPI has at most {MAX_RANKS}", args.ranks)));
+    }
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, args.ranks)?;
     with_dtype!(problem.dtype, show(args, problem, symmetric))
@@ -41,14 +45,16 @@ fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result
     let schedule = setup::schedule(&problem, args.ranks, symmetric);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let memory = Memory::of(&schedule, &kernel, problem.d, args.threads);
-    let counts: Vec<usize> = (0..args.ranks).map(|rank| schedule.tile_count(rank)).collect();
-    let total: usize = counts.iter().sum();
-    let most = counts.iter().max().copied().unwrap_or(0);
+    let counts = || (0..args.ranks).map(|rank| schedule.tile_count(rank));
+    let (total, most) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
     let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
     let (grid, ranks, threads) = (schedule.grid, args.ranks, args.threads);
     let mean = total as f64 / ranks as f64;
-    let block = schedule.tile_cols(0).len() * kernel.col_panels().count(tile) * kernel.col_panels().len();
-    let moved = (schedule.rounds() - 1) as u64 * ranks as u64 * (block * size_of::<T>()) as u64;
+    let panels = kernel.col_panels();
+    let block = [schedule.tile_cols(0).len(), panels.count(tile), panels.len(), size_of::<T>()];
+    let moved =
+        [schedule.rounds() - 1, ranks].into_iter().chain(block).into_iter().fold(1, usize::saturating_mul)
+            as u64;
     let _ = writeln!(out, "problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
     let _ = writeln!(
         out,
