@@ -39,6 +39,8 @@ pub trait Element: bytemuck::Pod + PartialOrd + Default + fmt::Display + fmt::De
     const UNIT_ROUNDOFF: f64;
     /// Smallest positive (subnormal) number η: an operation that underflows errs by at most η.
     const SMALLEST: f64;
+    /// Largest finite number.
+    const LARGEST: f64;
     /// The quiet NaN that stands for every NaN in samples, so that results do not depend on payloads.
     const NAN: Self;
 
@@ -58,6 +60,7 @@ macro_rules! element {
             const DTYPE: Dtype = Dtype::$dtype;
             const UNIT_ROUNDOFF: f64 = $type::EPSILON as f64 / 2.0;
             const SMALLEST: f64 = $type::from_bits($smallest_bits) as f64;
+            const LARGEST: f64 = $type::MAX as f64;
             const NAN: Self = $type::NAN;
 
             #[allow(clippy::cast_lossless, reason = "one body for both types")]

@@ -570,6 +570,21 @@ fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
 }
 
 #[test]
+fn sums_of_squares_that_overflow_are_told_and_verified_as_infinite() {
+    let work = Work::new();
+    write(work.path("x.h5"), &arr2(&[[1e20_f32, 0.0], [-1e20, 0.0], [1.0, 2.0]]));
+    for kernel in ["gemm", "direct"] {
+        let done = work.run(2, &format!("compute x.h5 -o out.h5 --force --kernel {kernel}"), 0);
+        assert!(done.stderr.contains("some distances are infinite"), "{done}");
+        assert!(done.stderr.contains("--dtype f64"), "{done}");
+        work.run(ALONE, "verify out.h5 --all", 0);
+    }
+    let done = work.run(2, "compute x.h5 -o out.h5 --force --dtype f64", 0);
+    assert!(!done.stderr.contains("infinite"), "{done}");
+    assert!(distances::<f64>(work.path("out.h5")).iter().all(|distance| distance.is_finite()));
+}
+
+#[test]
 fn only_entries_of_the_matrix_count_as_recomputed() {
     let work = Work::new();
     write(work.path("x.h5"), &Array2::from_elem((1, 8), f64::NAN));

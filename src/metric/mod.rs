@@ -189,33 +189,49 @@ impl Metric {
     /// With u and η of the element type and ρ the relative error of the folded value D, an entry
     /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
     /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
-    /// computed in f64, adds its own bound.
+    /// computed in f64, adds its own bound. An infinite definition allows no error.
     pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, reference: f64) -> f64 {
-        struct Bound<T> {
-            d: usize,
-            gram_tau: Option<f64>,
-            reference: f64,
-            element: std::marker::PhantomData<T>,
+        if reference.is_infinite() {
+            return 0.0;
         }
-        impl<T: Element> Visitor for Bound<T> {
-            type Output = f64;
-            fn visit<F: Formula>(self) -> f64 {
-                let direct = direct_relative_error::<F, T>(self.d);
-                let relative = match self.gram_tau {
-                    Some(tau) if F::GRAM => direct.max(gram_relative_error::<F, T>(self.d, tau)),
+        let (relative, root) = self.folded_error::<T>(d, gram_tau);
+        let underflow = 2.0 * d as f64 * T::SMALLEST;
+        if root {
+            // |√a − √b| ≤ |a − b| / √b, and ≤ √|a − b| where b vanishes
+            reference * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF) + underflow.sqrt()
+        } else {
+            reference * relative + underflow
+        }
+    }
+
+    /// |computed − definition|; 0 where they are the same to the element type, as it has one value only for all
+    /// that is too large, and for NaN. A folded value that overflows makes the distance infinite, also where the
+    /// root of it would not be: as in SciPy, the sum of squares is computed in the element type.
+    pub fn error<T: Element>(self, d: usize, gram_tau: Option<f64>, computed: T, definition: f64) -> f64 {
+        let (got, nearest) = (computed.to_f64(), T::from_f64(definition).to_f64());
+        let (relative, root) = self.folded_error::<T>(d, gram_tau);
+        let folded = if root { definition * definition } else { definition };
+        let overflows = got == f64::INFINITY && folded * (1.0 + relative) > T::LARGEST;
+        let same = got.to_bits() == nearest.to_bits() || (got.is_nan() && definition.is_nan());
+        if same || overflows { 0.0 } else { (got - definition).abs() }
+    }
+
+    /// Relative error of the folded value and of its definition together, and whether a root is taken of it.
+    fn folded_error<T: Element>(self, d: usize, gram_tau: Option<f64>) -> (f64, bool) {
+        struct Folded<T>(usize, Option<f64>, std::marker::PhantomData<T>);
+        impl<T: Element> Visitor for Folded<T> {
+            type Output = (f64, bool);
+            fn visit<F: Formula>(self) -> (f64, bool) {
+                let Self(d, gram_tau, _) = self;
+                let direct = direct_relative_error::<F, T>(d);
+                let computed = match gram_tau {
+                    Some(tau) if F::GRAM => direct.max(gram_relative_error::<F, T>(d, tau)),
                     _ => direct,
-                } + direct_relative_error::<F, f64>(self.d);
-                let underflow = 2.0 * self.d as f64 * T::SMALLEST;
-                if F::ROOT {
-                    // |√a − √b| ≤ |a − b| / √b, and ≤ √|a − b| where b vanishes
-                    let root = relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF;
-                    self.reference * root + underflow.sqrt()
-                } else {
-                    self.reference * relative + underflow
-                }
+                };
+                (computed + direct_relative_error::<F, f64>(d), F::ROOT)
             }
         }
-        self.visit(Bound::<T> { d, gram_tau, reference, element: std::marker::PhantomData })
+        self.visit(Folded::<T>(d, gram_tau, std::marker::PhantomData))
     }
 }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use super::setup::{self, Inputs, with_dtype};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Nodes, Reduce};
+use crate::element::Dtype;
 use crate::error::Result;
 use crate::failpoint;
 use crate::host;
@@ -252,6 +253,13 @@ fn report<T: Number>(setup: &Setup<'_, T>, read: &Read, totals: &Totals, clock: 
         digest: format!("{:016x}", counts[4]),
     };
     comm.on_root(|| {
+        if record.max == f64::INFINITY && !args.allow_nonfinite {
+            let way_out = if problem.dtype == Dtype::F32 { "--dtype f64, or scale" } else { "scale" };
+            log::warn!(
+                "some distances are infinite: their sums are too large for {}; {way_out} the samples",
+                problem.dtype
+            );
+        }
         print(&record.summary(args.output.as_deref()))?;
         args.json.as_ref().map_or(Ok(()), |path| record.write_json(path))
     })

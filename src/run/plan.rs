@@ -52,9 +52,7 @@ fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result
     let mean = total as f64 / ranks as f64;
     let panels = kernel.col_panels();
     let block = [schedule.tile_cols(0).len(), panels.count(tile), panels.len(), size_of::<T>()];
-    let moved =
-        [schedule.rounds() - 1, ranks].into_iter().chain(block).into_iter().fold(1, usize::saturating_mul)
-            as u64;
+    let moved = [schedule.rounds() - 1, ranks].into_iter().chain(block).fold(1, usize::saturating_mul) as u64;
     let _ = writeln!(out, "problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
     let _ = writeln!(
         out,

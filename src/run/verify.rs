@@ -114,19 +114,15 @@ impl Case {
         let definition = header.metric.distance(x, y);
         let tau = (header.method == Method::Gemm).then(|| guard_tau(header.dtype));
         let tolerance = header.metric.tolerance::<T>(header.features, tau, definition);
-        let got = value.to_f64();
-        // beyond the largest number, and for NaN, the type has one value only
-        let same = got.to_bits() == T::from_f64(definition).to_f64().to_bits()
-            || (got.is_nan() && definition.is_nan());
-        let error = if same { 0.0 } else { (got - definition).abs() };
+        let error = header.metric.error::<T>(header.features, tau, value, definition);
         let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
-        let is_wrong = !same && (error.is_nan() || error > tolerance);
+        let is_wrong = error.is_nan() || error > tolerance;
         Worst {
             pairs: 1,
             relative: ratio(error, definition),
             of_bound: ratio(error, tolerance),
             wrong: u64::from(is_wrong),
-            first: is_wrong.then_some((place.0, place.1, got, definition)),
+            first: is_wrong.then_some((place.0, place.1, value.to_f64(), definition)),
         }
     }
 
