@@ -189,9 +189,9 @@ impl Metric {
     /// With u and η of the element type and ρ the relative error of the folded value D, an entry
     /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
     /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
-    /// computed in f64, adds its own bound. An infinite definition allows no error.
+    /// computed in f64, adds its own bound. A definition that is not finite allows no error.
     pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, reference: f64) -> f64 {
-        if reference.is_infinite() {
+        if !reference.is_finite() {
             return 0.0;
         }
         let (relative, root) = self.folded_error::<T>(d, gram_tau);
