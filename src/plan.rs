@@ -5,6 +5,7 @@ use serde::Serialize;
 use crate::element::Dtype;
 use crate::kernel::{Kernel, Method, SimdElement};
 use crate::metric::Metric;
+use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
 use crate::schedule::Schedule;
 
@@ -41,7 +42,7 @@ pub struct Memory {
     pub rows: u64,
     /// The moving blocks: samples packed as columns.
     pub cols: u64,
-    /// Tile buffers, and what workers keep between tiles.
+    /// Tile buffers, what workers keep between tiles, and the list of checksums.
     pub buffers: u64,
     /// A slab of samples while it is read.
     pub slab: u64,
@@ -50,18 +51,20 @@ pub struct Memory {
 }
 
 /// Memory of a rank that has started MPI and opened a file, measured with Open MPI 4.1.4 and HDF5 1.10.8.
-const BASE_BYTES: u64 = 36 << 20;
+const BASE_BYTES: u64 = 26 << 20;
 
 /// Stack and caches of a thread that has computed a tile.
 const THREAD_BYTES: u64 = 256 << 10;
 
 impl Memory {
-    /// Memory of the rank with the most samples. Reading is over before tiles are computed.
+    /// Memory of the rank with the most samples, with tiles written or only counted. Reading is over before tiles are
+    /// computed.
     pub fn of<T: SimdElement + std::ops::Neg<Output = T>>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
         features: usize,
         threads: usize,
+        written: bool,
     ) -> Self {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
         let edge = schedule.grid.edge;
@@ -73,14 +76,18 @@ impl Memory {
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let (n, m) = (schedule.grid.n, schedule.grid.m);
         let tile = edge.min(n) * edge.min(m);
-        let images = 1 + usize::from(schedule.symmetric);
+        let images = 1 + usize::from(schedule.symmetric && written);
+        let tiles = schedule.tile_count(0);
+        let checksums = if written { images * tiles * size_of::<(Tile, u64)>() } else { 0 };
         let scratch = threads * kernel.scratch_len(edge.min(n), edge.min(m));
         let slab =
             slab_rows(features.saturating_mul(size), [rows, cols], edge, 1).min(tile_rows * edge).min(n);
         Self {
             rows: block(tile_rows, n, rows),
             cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
-            buffers: bytes(buffers(threads) * images * tile + scratch) + threads as u64 * THREAD_BYTES,
+            buffers: bytes(buffers(threads).min(tiles) * images * tile + scratch)
+                + threads as u64 * THREAD_BYTES
+                + checksums as u64,
             slab: bytes(slab.saturating_mul(features)),
             base: BASE_BYTES,
         }

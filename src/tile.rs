@@ -80,7 +80,7 @@ impl<T: SimdElement + Neg<Output = T>> Block<T> {
     }
 }
 
-/// Room for a tile and its mirror image; moves between workers and writer, never reallocated.
+/// Room for a tile, and for its mirror image where that is written; moves between workers and writer, never reallocated.
 #[derive(Debug)]
 pub struct TileBuffer<T> {
     values: Vec<T>,
@@ -88,7 +88,7 @@ pub struct TileBuffer<T> {
 }
 
 impl<T: SimdElement> TileBuffer<T> {
-    /// Room for tiles of the grid, and for their mirror images if `mirrored`. Memory is touched by the first worker
+    /// Room for tiles of the grid, and for their mirror images if those are `mirrored`. Memory is touched by the first worker
     /// that fills it.
     pub fn new(grid: &Grid, mirrored: bool) -> Self {
         let len = grid.edge.min(grid.n) * grid.edge.min(grid.m);
@@ -104,10 +104,10 @@ pub struct TileResult<T> {
     pub tile: Tile,
     /// Sum and extremes of the tile.
     pub summary: Summary,
-    /// Checksum of the tile.
+    /// Checksum of the tile, and of its mirror image.
     pub checksum: u64,
-    /// Checksum of the mirror image, if the tile has one.
-    pub mirror_checksum: Option<u64>,
+    /// Whether the tile stands for its mirror image too.
+    pub mirrored: bool,
     /// Entries that failed the Gram guard.
     pub recomputed: u64,
     /// Rows and columns.
@@ -122,9 +122,10 @@ impl<T> TileResult<T> {
         &self.buffer.values[..self.shape.0 * self.shape.1]
     }
 
-    /// The transposed distances, row-major, if the tile is mirrored.
+    /// The transposed distances, row-major, if the tile is mirrored and the buffer has room for it.
     pub fn mirror(&self) -> Option<&[T]> {
-        self.mirror_checksum.map(|_| &self.buffer.mirror[..self.shape.0 * self.shape.1])
+        let has_room = self.mirrored && !self.buffer.mirror.is_empty();
+        has_room.then(|| &self.buffer.mirror[..self.shape.0 * self.shape.1])
     }
 }
 
@@ -142,7 +143,8 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
         Self { kernel, grid, scratch: Scratch::new(), checksum: Checksum::default() }
     }
 
-    /// Computes a tile from the blocks that hold its rows and columns; with its mirror image if `mirrored`.
+    /// Computes a tile from the blocks that hold its rows and columns; with its mirror image if it is `mirrored` and the
+    /// buffer has room for that.
     pub fn compute(
         &mut self,
         tile: Tile,
@@ -167,13 +169,11 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
             let (sum, part) = self.checksum.with_summary(level, values, places, col_range.clone());
             checksum = checksum.wrapping_add(sum);
             summary.add(&part, 1);
-            if mirrored {
+            if mirrored && !buffer.mirror.is_empty() {
                 transpose(level, values, height, n, &mut buffer.mirror[first..m * n], m);
             }
         }
-        let mirror_checksum =
-            mirrored.then(|| self.checksum.of(level, &buffer.mirror[..m * n], col_range, row_range));
-        TileResult { tile, summary, checksum, mirror_checksum, recomputed, shape: (m, n), buffer }
+        TileResult { tile, summary, checksum, mirrored, recomputed, shape: (m, n), buffer }
     }
 }
 

@@ -9,7 +9,7 @@ use common::samples::{assert_within_tolerance, definition, distances, random, wr
 use common::{Work, for_all};
 use ndarray::{Array2, Axis, concatenate};
 use pairdist::io::Stored;
-use pairdist::kernel::Method;
+use pairdist::kernel::{Level, Method};
 use pairdist::metric::Metric;
 
 const RANKS: [usize; 5] = [1, 2, 3, 4, 5];
@@ -100,26 +100,70 @@ fn one_input_gives_an_exactly_symmetric_matrix_with_zeros_for_equal_rows() {
     });
 }
 
-/// A field of the run record, as JSON.
-fn record(work: &Work, field: &str) -> String {
-    let text = std::fs::read_to_string(work.path("run.json")).expect("a run record");
-    let record: serde_json::Value = serde_json::from_str(&text).expect("a JSON object");
-    record.get(field).unwrap_or_else(|| panic!("no field \"{field}\" in {text}")).to_string()
-}
-
 #[test]
 fn the_digest_is_the_same_with_and_without_output_on_1_to_5_ranks() {
     for shape in [(61, None, 9, 8), (61, Some(37), 9, 8)] {
         let work = Work::new();
         let (_, _, arguments) = inputs::<f32>(&work, shape);
         work.run(2, &format!("{arguments} -o out.h5 --json run.json"), 0);
-        let written = record(&work, "digest");
+        let written = work.record()["digest"].clone();
         for ranks in RANKS {
             std::fs::remove_file(work.path("run.json")).expect("the last record");
             work.run(ranks, &format!("{arguments} --no-output --json run.json"), 0);
-            assert_eq!(record(&work, "digest"), written, "{shape:?} on {ranks} ranks");
+            assert_eq!(work.record()["digest"], written, "{shape:?} on {ranks} ranks");
         }
     }
+}
+
+#[test]
+fn every_simd_level_can_be_forced_and_gives_the_same_digest() {
+    let work = Work::new();
+    let (_, _, arguments) = inputs::<f32>(&work, (61, Some(37), 40, 8));
+    let mut digests = Vec::new();
+    for level in Level::ALL.iter().filter(|level| level.is_available()) {
+        let program = work.program(2).env("PAIRDIST_SIMD", level.name());
+        let done = program.run(&format!("{arguments} --no-output --json run.json"));
+        assert_eq!(done.code, 0, "{done}");
+        assert_eq!(work.record()["versions"]["simd"], level.name(), "{done}");
+        digests.push(work.record()["digest"].clone());
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
+}
+
+/// Peak and planned memory of a rank, in bytes.
+fn memory(ranks: usize, n: usize, options: &str) -> (f64, f64) {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f32>(n, 16, 1));
+    work.run(ranks, &format!("compute x.h5 --threads 1 --tile 512 --json run.json {options}"), 0);
+    let bytes = |field: &str| work.record()[field].as_f64().expect("a number");
+    (bytes("peak_rss_bytes"), bytes("planned_bytes"))
+}
+
+#[test]
+fn memory_is_as_planned_and_grows_with_the_row_blocks_only() {
+    let mut peaks = Vec::new();
+    for (n, options) in [(8192, "-o out.h5 --no-sync"), (8192, "--no-output"), (32_768, "--no-output")] {
+        let (peak, planned) = memory(2, n, options);
+        assert!(
+            (peak / planned - 1.0).abs() < 0.1,
+            "{n} samples, {options}: {peak} bytes, planned {planned}"
+        );
+        peaks.push((peak, planned));
+    }
+    // of twice 24,576 more samples of 64 bytes, as rows and in three column blocks
+    let [_, (small, small_plan), (large, large_plan)] = peaks[..] else { unreachable!("three runs") };
+    let blocks = 24_576.0 / 2.0 * 64.0 * 4.0;
+    assert!(large - small < 1.1 * blocks + 2e6, "{small} and {large} bytes");
+    assert!(large_plan - small_plan < 1.1 * blocks, "{small_plan} and {large_plan} bytes planned");
+}
+
+#[test]
+fn a_run_that_recomputes_most_pairs_says_so() {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f32>(50, 40, 1).mapv(|value| 1000.0 + 1e-3 * value));
+    let done = work.run(2, "compute x.h5 --no-output --kernel gemm --json run.json", 0);
+    assert!(done.stderr.contains("2500 of 2500 pairs") && done.stderr.contains("--kernel direct"), "{done}");
+    assert_eq!(work.record()["recomputed_pairs"], 2500);
 }
 
 #[test]
@@ -128,7 +172,7 @@ fn another_matrix_has_another_digest() {
         let work = Work::new();
         let (_, _, arguments) = inputs::<f64>(&work, (30, None, 6, 8));
         work.run(ALONE, &format!("{arguments} --no-output --json run.json --metric {metric}"), 0);
-        record(&work, "digest")
+        work.record()["digest"].clone()
     });
     assert_ne!(digests[0], digests[1]);
 }

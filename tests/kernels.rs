@@ -10,6 +10,7 @@ use pairdist::element::Dtype;
 use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
 use pairdist::metric::Metric;
 use pairdist::pipeline::Number;
+use proptest::prelude::*;
 
 /// Around the vectors, around the blocks of a sum, and beyond the features that stay in cache.
 const FEATURES: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 255, 256, 257, 300, 1000, 5000];
@@ -125,6 +126,20 @@ fn check_levels<T: Number>() {
 }
 
 #[test]
+fn a_level_uses_its_own_vectors() {
+    for (way, level) in kernels() {
+        let bytes = match level.name() {
+            "avx512" => 64,
+            "avx2" => 32,
+            _ => 16,
+        };
+        // a micro-tile is two vectors wide
+        let kernel = Kernel::<f32>::new(way.0, way.1, 3, level);
+        assert_eq!(kernel.col_panels().width, 2 * bytes / size_of::<f32>(), "{level:?}");
+    }
+}
+
+#[test]
 fn every_level_gives_the_same_bits() {
     for_both_types!(check_levels);
 }
@@ -224,6 +239,63 @@ fn check_hostile<T: Number>() {
 #[test]
 fn hostile_samples_stay_within_the_bound() {
     for_both_types!(check_hostile);
+}
+
+/// Samples that nobody would think of: rows of any magnitude around any common offset, some of them copies.
+#[derive(Clone, Debug)]
+struct Arbitrary {
+    seed: u64,
+    features: usize,
+    /// Powers of two: of the offset, and of the rows' smallest and largest values.
+    offset: i32,
+    magnitudes: (i32, i32),
+}
+
+impl Arbitrary {
+    fn any() -> impl Strategy<Value = Self> {
+        let exponent = || -70..70_i32;
+        let parts = (any::<u64>(), 1..600_usize, exponent(), exponent(), exponent());
+        parts.prop_map(|(seed, features, offset, a, b)| {
+            let magnitudes = (a.min(b), a.max(b));
+            Self { seed, features, offset, magnitudes }
+        })
+    }
+
+    fn samples<T: Number>(&self) -> Array2<T> {
+        let mut samples = random::<f64>(12, self.features, self.seed);
+        let (low, high) = self.magnitudes;
+        let exponents = random::<f64>(12, 1, !self.seed);
+        for (mut row, at) in samples.rows_mut().into_iter().zip(&exponents) {
+            let exponent = f64::from(low) + f64::from(high - low) * (0.5 + 0.5 * at);
+            row.mapv_inplace(|u| 2_f64.powi(self.offset) + exponent.exp2() * u);
+        }
+        let copies = rows(&samples, 0..3);
+        samples.append(Axis(0), copies.view()).expect("they have as many features");
+        samples.mapv(T::from_f64)
+    }
+
+    fn check<T: Number>(&self) {
+        let samples = self.samples::<T>();
+        for &metric in Metric::ALL {
+            let expected = definition(metric, &samples, &samples);
+            for (way, level) in kernels_of(metric) {
+                let got = tile((way, level), &samples, &samples);
+                assert_within_tolerance(level.name(), (metric, way.1, self.features), &got, &expected);
+                let bits = bits(&got);
+                assert!(bits == bits.t(), "{way:?} is not symmetric");
+                assert!((0..3).all(|row| bits[(row, row + 12)] == 0), "{way:?}: copies are not at 0");
+            }
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
+    #[test]
+    fn any_samples_stay_within_the_bound(samples in Arbitrary::any()) {
+        samples.check::<f32>();
+        samples.check::<f64>();
+    }
 }
 
 fn check_zeros<T: Number>() {

@@ -1,17 +1,21 @@
 //! Sum, extremes and checksum of a finished tile, in one pass.
 //!
-//! The checksum is a multilinear hash modulo 2⁶⁴ over the matrix's 32-bit words:
-//! Σ rᵢ · wⱼ · word(i, j), with an odd 64-bit weight rᵢ for each row and a 32-bit weight wⱼ for
-//! each column of words. It depends on values and places alone, so that the checksums of all tiles add up to a
-//! digest of the matrix that is the same for every tile size. One changed word always changes
-//! it, as rᵢ is odd and wⱼ · change is not 0 modulo 2⁶⁴. (D. Lemire, O. Kaser, "Strongly universal string hashing
-//! is fast", Computer Journal 57, 2014.)
+//! The checksum is a multilinear hash modulo 2⁶⁴ over the matrix's 32-bit words: Σ wᵢ · wⱼ · word(i, j), with an odd
+//! 32-bit weight w for each sample; the upper words of 64-bit values count [`UPPER`] times. It depends on values and
+//! places alone, so that the checksums of all tiles add up to a digest of the matrix that is the same for every
+//! tile size; and a tile and its transpose at the mirrored place have the same, which spares a second pass. One changed word
+//! always changes it, as the weights are odd and the change is less than 2³². (D. Lemire, O. Kaser, "Strongly
+//! universal string hashing is fast", Computer Journal 57, 2014.)
 
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
 use super::{Level, SimdElement, simd::vectorize};
+
+/// Weight of the upper words of 64-bit values: odd, so that no change of them gets lost, and with all bits mixed, so that
+/// the signs of two values do not cancel.
+const UPPER: u64 = 0x9e37_79b9_7f4a_7c15;
 
 /// Values that are summed side by side, for the compiler to make vectors of.
 const LANES: usize = 16;
@@ -76,11 +80,15 @@ impl Checksum {
     fn weights_of<T>(&mut self, cols: Range<usize>) -> &[u32] {
         let words = size_of::<T>() / size_of::<u32>();
         self.weights.clear();
-        let columns = cols.start * words..cols.end * words;
-        #[allow(clippy::cast_possible_truncation, reason = "half of a mixed number is as good")]
-        self.weights.extend(columns.map(|word| mix(word as u64) as u32 | 1));
+        self.weights.extend(cols.flat_map(|col| std::iter::repeat_n(weight(col), words)));
         &self.weights
     }
+}
+
+/// Weight of a row or column of the matrix.
+#[allow(clippy::cast_possible_truncation, reason = "half of a mixed number is as good")]
+fn weight(sample: usize) -> u32 {
+    mix(sample as u64) as u32 | 1
 }
 
 /// Spreads the bits of a small number (the finish of D. Stafford's variant 13, as in SplitMix64).
@@ -107,8 +115,9 @@ impl<T: SimdElement, const SUMMARY: bool> WithSimd for Pass<'_, T, SUMMARY> {
         let mut checksum = 0_u64;
         for (row, values) in self.rows.zip(self.values.chunks_exact(n)) {
             let words: &[u32] = bytemuck::cast_slice(values);
-            let row_weight = mix(!(row as u64)) | 1;
-            checksum = checksum.wrapping_add(row_weight.wrapping_mul(dot(words, self.weights)));
+            let upper = if size_of::<T>() == 8 { UPPER } else { 1 };
+            let sum = dot(words, self.weights, upper);
+            checksum = checksum.wrapping_add(sum.wrapping_mul(u64::from(weight(row))));
             if SUMMARY {
                 add_row(&mut summary, values);
             }
@@ -117,8 +126,9 @@ impl<T: SimdElement, const SUMMARY: bool> WithSimd for Pass<'_, T, SUMMARY> {
     }
 }
 
+/// Σ wⱼ · word(j), every other word `upper` times.
 #[inline(always)]
-fn dot(words: &[u32], weights: &[u32]) -> u64 {
+fn dot(words: &[u32], weights: &[u32], upper: u64) -> u64 {
     let (words, words_left) = words.as_chunks::<LANES>();
     let (weights, weights_left) = weights.as_chunks::<LANES>();
     let mut lanes = [0_u64; LANES];
@@ -127,14 +137,14 @@ fn dot(words: &[u32], weights: &[u32]) -> u64 {
             lanes[l] = lanes[l].wrapping_add(u64::from(words[l]) * u64::from(weights[l]));
         }
     }
-    let mut sum = 0_u64;
-    for lane in lanes {
-        sum = sum.wrapping_add(lane);
+    for (l, (&word, &weight)) in words_left.iter().zip(weights_left).enumerate() {
+        lanes[l] = lanes[l].wrapping_add(u64::from(word) * u64::from(weight));
     }
-    for (&word, &weight) in words_left.iter().zip(weights_left) {
-        sum = sum.wrapping_add(u64::from(word) * u64::from(weight));
+    let mut sums = [0_u64; 2];
+    for (l, lane) in lanes.into_iter().enumerate() {
+        sums[l % 2] = sums[l % 2].wrapping_add(lane);
     }
-    sum
+    sums[0].wrapping_add(sums[1].wrapping_mul(upper))
 }
 
 #[inline(always)]
@@ -181,6 +191,14 @@ mod tests {
             }
             assert_eq!(whole, parts);
         }
+    }
+
+    #[test]
+    fn a_mirror_image_has_the_same_checksum() {
+        let tile = values(7 * 40);
+        let mirror: Vec<f64> = (0..7 * 40).map(|at| tile[at % 7 * 40 + at / 7]).collect();
+        let sum = |values: &[f64], rows, cols| Checksum::default().of(Level::Portable, values, rows, cols);
+        assert_eq!(sum(&tile, 3..10, 50..90), sum(&mirror, 50..90, 3..10));
     }
 
     #[test]

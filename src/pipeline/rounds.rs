@@ -1,14 +1,15 @@
 //! The rounds: in each, the next column block arrives while workers compute the tiles of the ones at hand and the main
 //! thread writes those that are done.
 //!
-//! Workers take tiles from one queue and fill buffers from a bounded pool. The main thread waits for
-//! full buffers, writes them, and hands them back. Tiles of the next round are queued as soon as its block is here,
-//! so that no worker waits for the last tile of a round.
+//! An order is a tile, the column block it needs, and a buffer from a bounded pool. The main thread hands out an order for
+//! every free buffer, so that no worker waits while there is one; waits for full buffers, writes them, and hands them
+//! out again. Tiles of the next round follow as soon as its block is here: no worker waits for the last tile of a round.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::{Number, Workers};
 use crate::comm::Comm;
@@ -69,18 +70,26 @@ pub struct Totals {
     pub bytes_sent: u64,
 }
 
-/// A tile to compute, and the column block it needs.
+/// A tile to compute, the column block it needs, and where it goes.
 struct Order<T> {
     tile: Tile,
+    cols: Arc<Block<T>>,
+    buffer: TileBuffer<T>,
+}
+
+/// The tiles of a round that are not ordered yet, and its column block.
+struct Ahead<T> {
+    tiles: Box<dyn Iterator<Item = Tile>>,
     cols: Arc<Block<T>>,
 }
 
 /// The main thread's end of the queues.
 struct Desk<'a, T> {
     work: &'a Work<'a, T>,
-    orders: Option<Sender<Order<T>>>,
-    free: Sender<TileBuffer<T>>,
+    orders: Sender<Order<T>>,
     done: Receiver<TileResult<T>>,
+    free: Vec<TileBuffer<T>>,
+    ahead: VecDeque<Ahead<T>>,
     /// Tiles ordered and not yet written.
     open: usize,
     totals: Totals,
@@ -100,38 +109,37 @@ pub fn rounds<T: Number>(
 ) -> Result<Totals> {
     let empty = Block::new(0..0, work.schedule.grid.edge, work.kernel.col_panels());
     let mine = Arc::new(std::mem::replace(&mut work.cols, empty));
-    let (orders, ordered) = unbounded();
-    let (free, freed) = unbounded();
-    let (finished, done) = unbounded();
-    for _ in 0..buffers(workers.count()) {
-        let buffer = TileBuffer::new(&work.schedule.grid, work.schedule.symmetric);
-        free.send(buffer).expect("the queue is open");
-    }
     let work = &work;
     // workers see samples and queues, never MPI or HDF5
     let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
+    let mirrored = schedule.symmetric && work.output.is_some();
+    let free: Vec<_> =
+        (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, mirrored)).collect();
+    // room for all that can be on the way: nobody waits to send
+    let (orders, ordered) = bounded(free.len());
+    let (finished, done) = bounded(free.len());
     workers.pool.in_place_scope(|scope| {
         for _ in 0..workers.count() {
-            let (ordered, freed, finished) = (ordered.clone(), freed.clone(), finished.clone());
-            scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &freed, &finished));
+            let (ordered, finished) = (ordered.clone(), finished.clone());
+            scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &finished));
         }
-        let totals = Totals::default();
-        Desk { work, orders: Some(orders), free, done, open: 0, totals, progress, clock }.serve(mine)
+        let images = if work.output.is_some() { 1 + usize::from(mirrored) } else { 0 };
+        let checksums = Vec::with_capacity(images * schedule.tile_count(work.comm.rank()));
+        let (ahead, totals) = (VecDeque::new(), Totals { checksums, ..Totals::default() });
+        Desk { work, orders, done, free, ahead, open: 0, totals, progress, clock }.serve(mine)
     })
 }
 
-/// A worker: until no more tiles are ordered, takes one and a buffer and computes it.
+/// A worker: until no more tiles are ordered, takes one and computes it.
 fn compute_tiles<T: Number>(
     schedule: &Schedule,
     kernel: &Kernel<T>,
     rows: &Block<T>,
     ordered: &Receiver<Order<T>>,
-    freed: &Receiver<TileBuffer<T>>,
     finished: &Sender<TileResult<T>>,
 ) {
     let mut worker = TileWorker::new(kernel, schedule.grid);
-    for Order { tile, cols } in ordered {
-        let Ok(buffer) = freed.recv() else { return };
+    for Order { tile, cols, buffer } in ordered {
         failpoint::hit("compute").expect("a worker can panic, not fail");
         let result = worker.compute(tile, schedule.is_mirrored(tile), rows, &cols, buffer);
         // the block is free for the next arrival before the result is looked at
@@ -149,25 +157,33 @@ impl<T: Number> Desk<'_, T> {
         let mut blocks = vec![mine];
         for round in 0..rounds {
             let current = Arc::clone(&blocks[blocks.len() - 1]);
-            self.order(round, &current);
+            let tiles = Box::new(self.work.schedule.tiles(rank, round));
+            self.ahead.push_back(Ahead { tiles, cols: Arc::clone(&current) });
+            self.order();
             if round + 1 < rounds {
                 let spare = self.spare(&mut blocks)?;
                 let next = self.exchange(&current, spare, self.work.schedule.source(rank, round + 1))?;
                 blocks.push(Arc::new(next));
             }
         }
-        // no more orders: idle workers leave
-        self.orders = None;
         while self.open > 0 {
             self.take(Phase::Compute)?;
         }
         Ok(self.totals)
     }
 
-    fn order(&mut self, round: usize, cols: &Arc<Block<T>>) {
-        let orders = self.orders.as_ref().expect("open until the last round");
-        for tile in self.work.schedule.tiles(self.work.comm.rank(), round) {
-            orders.send(Order { tile, cols: Arc::clone(cols) }).expect("workers are there");
+    /// Orders a tile for every free buffer, as long as there are tiles.
+    fn order(&mut self) {
+        while let Some(next) = self.ahead.front_mut() {
+            if self.free.is_empty() {
+                return;
+            }
+            let Some(tile) = next.tiles.next() else {
+                self.ahead.pop_front();
+                continue;
+            };
+            let (cols, buffer) = (Arc::clone(&next.cols), self.free.pop().expect("one is free"));
+            self.orders.send(Order { tile, cols, buffer }).expect("workers are there");
             self.open += 1;
         }
     }
@@ -218,32 +234,28 @@ impl<T: Number> Desk<'_, T> {
     }
 
     fn write(&mut self, result: TileResult<T>) -> Result<()> {
-        let images = [
-            Some((result.tile, result.values(), result.checksum)),
-            result
-                .mirror()
-                .map(|values| (result.tile.transposed(), values, result.mirror_checksum.unwrap_or_default())),
-        ];
-        let mut times = 0;
-        for (tile, values, checksum) in images.into_iter().flatten() {
-            if let Some(output) = self.work.output {
+        let (checksum, mirror) = (result.checksum, result.tile.transposed());
+        let images = [Some((result.tile, result.values())), result.mirror().map(|values| (mirror, values))];
+        if let Some(output) = self.work.output {
+            for (tile, values) in images.into_iter().flatten() {
                 failpoint::hit("write")?;
                 output.write_tile(tile, values)?;
                 self.totals.bytes_written += size_of_val(values) as u64;
                 self.totals.checksums.push((tile, checksum));
-                self.clock.lap(Phase::Write);
             }
-            self.totals.digest = self.totals.digest.wrapping_add(checksum);
-            self.totals.pairs += values.len() as u64;
-            times += 1;
+            self.clock.lap(Phase::Write);
         }
-        self.totals.summary.add(&result.summary, times);
-        self.totals.recomputed += result.recomputed * u64::from(times);
-        self.open -= 1;
-        // workers that have left need no buffer
-        let _ = self.free.send(result.buffer);
+        // each entry of a mirrored tile stands for two
+        let times = 1 + u32::from(result.mirrored);
         self.totals.tiles += 1;
+        self.totals.pairs += u64::from(times) * result.values().len() as u64;
+        self.totals.recomputed += u64::from(times) * result.recomputed;
+        self.totals.digest = self.totals.digest.wrapping_add(u64::from(times).wrapping_mul(checksum));
+        self.totals.summary.add(&result.summary, times);
         self.progress.advance(self.totals.tiles, self.totals.pairs);
+        self.open -= 1;
+        self.free.push(result.buffer);
+        self.order();
         self.clock.lap(Phase::Compute);
         Ok(())
     }

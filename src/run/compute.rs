@@ -96,7 +96,7 @@ fn prepare<'a, T: Number>(
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
     let nodes = comm.nodes(&host::name());
     let threads = setup::threads(args.threads, &nodes);
-    let memory = Memory::of(&schedule, &kernel, problem.d, threads);
+    let memory = Memory::of(&schedule, &kernel, problem.d, threads, args.output.is_some());
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
     comm.agree(setup::check_threads(threads))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
@@ -129,7 +129,7 @@ fn prepare<'a, T: Number>(
         pairdist: env!("CARGO_PKG_VERSION").into(),
         mpi: Comm::library_version(),
         hdf5: crate::io::library_version(),
-        simd: level.name().into(),
+        simd: kernel.level().name().into(),
     };
     let started = host::timestamp();
     Ok(Setup { comm, args, inputs, problem, schedule, kernel, nodes, threads, memory, versions, started })
@@ -258,6 +258,12 @@ fn report<T: Number>(setup: &Setup<'_, T>, read: &Read, totals: &Totals, clock: 
             log::warn!(
                 "some distances are infinite: their sums are too large for {}; {way_out} the samples",
                 problem.dtype
+            );
+        }
+        if record.recomputed_pairs > pairs / 2 {
+            log::warn!(
+                "{} of {pairs} pairs lay too close for the Gram trick and were computed from differences; --kernel direct spares the attempt",
+                record.recomputed_pairs
             );
         }
         print(&record.summary(args.output.as_deref()))?;

@@ -44,7 +44,7 @@ fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result
     let level = Level::detect().map_err(Error::Usage)?;
     let schedule = setup::schedule(&problem, args.ranks, symmetric);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
-    let memory = Memory::of(&schedule, &kernel, problem.d, args.threads);
+    let memory = Memory::of(&schedule, &kernel, problem.d, args.threads, true);
     let counts = || (0..args.ranks).map(|rank| schedule.tile_count(rank));
     let (total, most) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
     let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;

@@ -41,6 +41,12 @@ impl Work {
         names
     }
 
+    /// The run record `run.json`.
+    pub(crate) fn record(&self) -> serde_json::Value {
+        let text = std::fs::read_to_string(self.path("run.json")).expect("a run record");
+        serde_json::from_str(&text).expect("a JSON object")
+    }
+
     /// The program on so many ranks, or [`launch::ALONE`], to be started in this folder.
     pub(crate) fn program(&self, ranks: usize) -> Program<'_> {
         Program::new(self.folder.path(), ranks)
