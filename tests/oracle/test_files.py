@@ -1,6 +1,7 @@
 """Kinds of input that are read, and the layout of the result."""
 
 import importlib.util
+import json
 
 import h5py
 import numpy as np
@@ -73,6 +74,29 @@ def test_a_result_has_the_promised_layout(work, inputs):
         assert np.asarray(attributes["metric"]).astype(str) == "chebyshev"
         assert bool(attributes["symmetric"]) == (inputs == 1)
     assert [path.name for path in work.folder.glob("*.partial")] == []
+
+
+def weights(count):
+    """Weights of rows and columns in checksums, as docs/FORMAT.md gives them."""
+    z = np.arange(count, dtype="u8") + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) & np.uint64(0xFFFFFFFF) | np.uint64(1)
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+@pytest.mark.parametrize("dtype", ("f4", "f8"))
+def test_checksums_and_digest_follow_their_formula(work, dtype, inputs):
+    x, y = (np.random.default_rng(seed).normal(size=(rows, 11)).astype(dtype) for seed, rows in ((11, 203), (12, 97)))
+    out = work.compute(x, None if inputs == 1 else y, "--tile", "64", "--json", work / "run.json", ranks=2)
+    with h5py.File(out, "r") as file:
+        matrix, stored = file["distances"][()], file["tile_checksums"][()]
+    words = matrix.view("u4").reshape(*matrix.shape, -1).astype("u8")
+    values = words[..., 0] if dtype == "f4" else words[..., 0] + np.uint64(0x9E3779B97F4A7C15) * words[..., 1]
+    terms = weights(len(matrix))[:, None] * weights(matrix.shape[1]) * values
+    tiles = [[terms[i : i + 64, j : j + 64].sum() for j in range(0, terms.shape[1], 64)] for i in range(0, len(terms), 64)]
+    assert np.array_equal(stored, np.array(tiles, "u8"))
+    assert json.loads((work / "run.json").read_text())["digest"] == f"{terms.sum():016x}"
 
 
 def test_an_existing_result_is_only_replaced_by_force(work):
