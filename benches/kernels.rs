@@ -1,7 +1,8 @@
 //! Rates of the kernels in pair-features per second (Gitem/s), each with its limit beside it.
 //!
-//! `micro_tile` computes one micro-tile over and over from panels in a level-1 cache: what the step itself can do. `tile` is a
-//! tile of 512 × 512 as the workers compute them, without and with its mirror image.
+//! `micro_tile` computes one micro-tile over and over from panels in a level-1 cache: what the step itself can do.
+//! `kernel` computes 256 × 256 distances. `tile` is a tile of 512 × 512 as the workers compute them, summed up and with its
+//! checksum, without and with its mirror image; `fill` writes as many bytes and nothing else.
 //!
 //! usage: cargo bench --bench kernels [-- FILTER]
 
@@ -70,6 +71,31 @@ fn samples<T: SimdElement>(count: usize, seed: u64) -> Vec<T> {
         T::from_f64((state >> 40) as f64 / f64::from(1 << 24))
     };
     (0..count).map(|_| next()).collect()
+}
+
+/// Edge of what `kernel` computes: distances and panels stay in a level-2 cache.
+const KERNEL_EDGE: usize = 256;
+
+#[divan::bench(types = [f32, f64], args = cases(&[64, 128, 784]))]
+fn kernel<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+    let kernel = case.kernel::<T>();
+    let edge = KERNEL_EDGE;
+    let mut rows = vec![T::default(); kernel.row_panels().count(edge) * kernel.row_panels().len()];
+    let mut cols = vec![T::default(); kernel.col_panels().count(edge) * kernel.col_panels().len()];
+    kernel.pack_rows(&samples(edge * case.features, 1), &mut rows);
+    kernel.pack_cols(&samples(edge * case.features, 2), &mut cols);
+    let mut out = vec![T::default(); edge * edge];
+    let mut scratch = Scratch::new();
+    bencher
+        .counter(ItemsCount::new(edge * edge * case.features))
+        .bench_local(|| kernel.compute(&rows, edge, &cols, edge, black_box(&mut out), &mut scratch));
+}
+
+/// The limit of few features: a tile written to memory. To compare with the others, take the item as one feature of a pair.
+#[divan::bench(types = [f32, f64])]
+fn fill<T: SimdElement>(bencher: Bencher) {
+    let mut out = vec![T::default(); EDGE * EDGE];
+    bencher.counter(ItemsCount::new(EDGE * EDGE)).bench_local(|| black_box(&mut out).fill(T::from_f64(1.5)));
 }
 
 #[divan::bench(types = [f32, f64], args = cases(&[256]))]

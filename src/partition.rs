@@ -16,6 +16,15 @@ pub fn range_of(total: usize, parts: usize, part: usize) -> Range<usize> {
     start..start + quotient + usize::from(part < remainder)
 }
 
+/// Least common multiple.
+pub fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y != 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
 /// The n × m matrix as a grid of square tiles; the last tile of a row or column may be shorter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {

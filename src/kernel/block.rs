@@ -290,7 +290,8 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
         for (r, values) in block.iter().enumerate().take(m - row) {
             let line = &mut out[(row + r) * n + col..][..width];
             if width == self.nr {
-                T::vectors_mut::<S>(line).0.copy_from_slice(values);
+                let line = T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole micro-tile");
+                *line = *values;
             } else {
                 line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
             }

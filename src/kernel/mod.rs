@@ -29,6 +29,7 @@ use std::ops::Neg;
 
 use crate::element::Dtype;
 use crate::metric::{Formula, Metric, Visitor};
+use crate::partition::lcm;
 use block::{Entry, TileInput};
 
 /// How squared Euclidean distances are computed.
@@ -70,9 +71,6 @@ impl fmt::Display for Method {
 /// Up to this many features, direct differences are as fast as the Gram trick: measured with AVX2 on Zen 3, where 32
 /// features ran at equal rates and 48 not.
 const DIRECT_FEATURES: usize = 32;
-
-/// Rows in a strip are a multiple of this many panels, so that a strip's columns are whole vectors.
-const STRIP_MULTIPLE: usize = 16;
 
 /// Bytes of distances that stay in a level-2 cache beside the panels they are computed from.
 const STRIP_BYTES: usize = 128 << 10;
@@ -153,9 +151,10 @@ impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
         PanelShape { width, features: self.features, norms: self.method == Method::Gemm }
     }
 
-    /// Rows of a tile with `n` columns that are best computed together: whole panels and vectors, in a level-2 cache.
+    /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
+    /// cache lines of the mirror image.
     pub fn strip_rows(&self, n: usize) -> usize {
-        let whole = self.entry.mr * STRIP_MULTIPLE;
+        let whole = lcm(self.entry.mr, transpose::LINE_BYTES / size_of::<T>());
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
     }
 

@@ -39,6 +39,8 @@ pub trait SimdElement: Element {
     ) -> Self::Vector<S>;
     /// The larger of a and b, and b where a is NaN.
     fn max_or_second<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// The smaller of a and b, and b where a is NaN.
+    fn min_or_second<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// |a|
     fn abs<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// √a
@@ -65,7 +67,7 @@ pub trait SimdElement: Element {
 
 macro_rules! simd_element {
     ($type:ident, $vector:ident, $mask:ident, $vectors:ident, $vectors_mut:ident, $splat:ident, $add:ident, $sub:ident,
-     $mul_add:ident, $max:ident, $abs:ident, $sqrt:ident, $greater:ident, $equal:ident, $select:ident, $and:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
+     $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $equal:ident, $select:ident, $and:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
         impl SimdElement for $type {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -102,6 +104,14 @@ macro_rules! simd_element {
                     simd.$select(simd.$greater(a, b), a, b)
                 } else {
                     simd.$max(a, b)
+                }
+            }
+            #[inline(always)]
+            fn min_or_second<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                if cfg!(target_arch = "aarch64") {
+                    simd.$select(simd.$greater(b, a), a, b)
+                } else {
+                    simd.$min(a, b)
                 }
             }
             #[inline(always)]
@@ -166,6 +176,7 @@ simd_element!(
     sub_f32s,
     mul_add_f32s,
     max_f32s,
+    min_f32s,
     abs_f32s,
     sqrt_f32s,
     greater_than_f32s,
@@ -189,6 +200,7 @@ simd_element!(
     sub_f64s,
     mul_add_f64s,
     max_f64s,
+    min_f64s,
     abs_f64s,
     sqrt_f64s,
     greater_than_f64s,

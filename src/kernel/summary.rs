@@ -46,9 +46,14 @@ impl Summary {
     }
 }
 
+/// The lower word of a 64-bit lane.
+const LOWER: u64 = 0xffff_ffff;
+
 /// Computes summaries and checksums of tiles; keeps room for the weights of columns.
 #[derive(Clone, Debug, Default)]
 pub struct Checksum {
+    /// Columns and words of the last tile, and the weights of its words.
+    cols: (Range<usize>, usize),
     weights: Vec<u32>,
 }
 
@@ -79,8 +84,11 @@ impl Checksum {
 
     fn weights_of<T>(&mut self, cols: Range<usize>) -> &[u32] {
         let words = size_of::<T>() / size_of::<u32>();
-        self.weights.clear();
-        self.weights.extend(cols.flat_map(|col| std::iter::repeat_n(weight(col), words)));
+        if self.cols != (cols.clone(), words) {
+            self.weights.clear();
+            self.weights.extend(cols.clone().flat_map(|col| std::iter::repeat_n(weight(col), words)));
+            self.cols = (cols, words);
+        }
         &self.weights
     }
 }
@@ -109,65 +117,102 @@ impl<T: SimdElement, const SUMMARY: bool> WithSimd for Pass<'_, T, SUMMARY> {
     type Output = (u64, Summary);
 
     #[inline(always)]
-    fn with_simd<S: Simd>(self, _: S) -> Self::Output {
+    fn with_simd<S: Simd>(self, simd: S) -> Self::Output {
         let n = size_of_val(self.weights) / size_of::<T>();
-        let mut summary = Summary::default();
+        let upper = if size_of::<T>() == 8 { UPPER } else { 1 };
+        let mut running = Running::<S, T>::new(simd);
         let mut checksum = 0_u64;
         for (row, values) in self.rows.zip(self.values.chunks_exact(n)) {
-            let words: &[u32] = bytemuck::cast_slice(values);
-            let upper = if size_of::<T>() == 8 { UPPER } else { 1 };
-            let sum = dot(words, self.weights, upper);
+            let sum = dot(bytemuck::cast_slice(values), self.weights, upper);
             checksum = checksum.wrapping_add(sum.wrapping_mul(u64::from(weight(row))));
             if SUMMARY {
-                add_row(&mut summary, values);
+                running.add(values);
             }
         }
-        (checksum, summary)
+        (checksum, running.summary())
+    }
+}
+
+/// A summary in lanes.
+struct Running<S: Simd, T: SimdElement> {
+    simd: S,
+    /// Two of each, as the next one need not wait for the last.
+    min: [T::Vector<S>; 2],
+    max: [T::Vector<S>; 2],
+    /// The sum, and the extremes of values that fill no vector.
+    rest: Summary,
+}
+
+impl<S: Simd, T: SimdElement> Running<S, T> {
+    #[inline(always)]
+    fn new(simd: S) -> Self {
+        let none = Summary::default();
+        let [min, max] = [none.min, none.max].map(|value| [T::splat(simd, T::from_f64(value)); 2]);
+        Self { simd, min, max, rest: none }
+    }
+
+    #[inline(always)]
+    fn add(&mut self, values: &[T]) {
+        let (vectors, left) = T::vectors::<S>(values);
+        let (pairs, odd) = vectors.as_chunks::<2>();
+        for pair in pairs {
+            for v in 0..2 {
+                self.min[v] = T::min_or_second(self.simd, pair[v], self.min[v]);
+                self.max[v] = T::max_or_second(self.simd, pair[v], self.max[v]);
+            }
+        }
+        for value in bytemuck::cast_slice(odd).iter().chain(left) {
+            let value: &T = value;
+            self.rest.min = self.rest.min.min(value.to_f64());
+            self.rest.max = self.rest.max.max(value.to_f64());
+        }
+        let (chunks, left) = values.as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for chunk in chunks {
+            for l in 0..LANES {
+                sums[l] += chunk[l].to_f64();
+            }
+        }
+        for sum in sums {
+            self.rest.sum += sum;
+        }
+        for value in left {
+            self.rest.sum += value.to_f64();
+        }
+    }
+
+    #[inline(always)]
+    fn summary(self) -> Summary {
+        let mut summary = self.rest;
+        for min in bytemuck::cast_slice::<_, T>(&self.min) {
+            summary.min = summary.min.min(min.to_f64());
+        }
+        for max in bytemuck::cast_slice::<_, T>(&self.max) {
+            summary.max = summary.max.max(max.to_f64());
+        }
+        summary
     }
 }
 
 /// Σ wⱼ · word(j), every other word `upper` times.
+///
+/// Words are multiplied where they are, two to a 64-bit lane, for which processors have an instruction; a plain loop over
+/// lanes, as the compiler gathers single words when it is given groups of them.
 #[inline(always)]
 fn dot(words: &[u32], weights: &[u32], upper: u64) -> u64 {
-    let (words, words_left) = words.as_chunks::<LANES>();
-    let (weights, weights_left) = weights.as_chunks::<LANES>();
-    let mut lanes = [0_u64; LANES];
-    for (words, weights) in words.iter().zip(weights) {
-        for l in 0..LANES {
-            lanes[l] = lanes[l].wrapping_add(u64::from(words[l]) * u64::from(weights[l]));
-        }
+    let (words, words_left) = words.as_chunks::<2>();
+    let (weights, weights_left) = weights.as_chunks::<2>();
+    let (mut even, mut odd) = (0_u64, 0_u64);
+    for (&words, &weights) in words.iter().zip(weights) {
+        let (words, weights) =
+            (bytemuck::cast::<_, u64>(words).to_le(), bytemuck::cast::<_, u64>(weights).to_le());
+        even = even.wrapping_add((words & LOWER) * (weights & LOWER));
+        odd = odd.wrapping_add((words >> 32) * (weights >> 32));
     }
-    for (l, (&word, &weight)) in words_left.iter().zip(weights_left).enumerate() {
-        lanes[l] = lanes[l].wrapping_add(u64::from(word) * u64::from(weight));
+    if let (&[word], &[weight]) = (words_left, weights_left) {
+        even = even.wrapping_add(u64::from(word) * u64::from(weight));
     }
-    let mut sums = [0_u64; 2];
-    for (l, lane) in lanes.into_iter().enumerate() {
-        sums[l % 2] = sums[l % 2].wrapping_add(lane);
-    }
-    sums[0].wrapping_add(sums[1].wrapping_mul(upper))
-}
-
-#[inline(always)]
-fn add_row<T: SimdElement>(summary: &mut Summary, values: &[T]) {
-    let (chunks, left) = values.as_chunks::<LANES>();
-    let mut sum = [0.0_f64; LANES];
-    let mut min = [T::from_f64(f64::INFINITY); LANES];
-    let mut max = [T::from_f64(f64::NEG_INFINITY); LANES];
-    for chunk in chunks {
-        for l in 0..LANES {
-            let value = chunk[l];
-            sum[l] += value.to_f64();
-            min[l] = if value < min[l] { value } else { min[l] };
-            max[l] = if value > max[l] { value } else { max[l] };
-        }
-    }
-    for l in 0..LANES {
-        summary.add(&Summary { sum: sum[l], min: min[l].to_f64(), max: max[l].to_f64() }, 1);
-    }
-    for value in left {
-        let value = value.to_f64();
-        summary.add(&Summary { sum: value, min: value, max: value }, 1);
-    }
+    even.wrapping_add(odd.wrapping_mul(upper))
 }
 
 #[cfg(test)]

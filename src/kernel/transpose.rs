@@ -4,8 +4,8 @@
 
 use super::{Level, SimdElement};
 
-/// Edge of the squares that fill whole cache lines of 64 bytes.
-const LINE_BYTES: usize = 64;
+/// Bytes of a cache line: squares of such an edge are transposed.
+pub(super) const LINE_BYTES: usize = 64;
 
 /// Transposes the m × n matrix `from`, row-major, to n rows of m elements, `ld` elements apart in `to`.
 ///

@@ -11,6 +11,7 @@ use crate::fail;
 use crate::failpoint;
 use crate::io::samples::Samples;
 use crate::kernel::PanelShape;
+use crate::partition::lcm;
 use crate::tile::Block;
 
 /// Bytes that are read at once, where samples are not larger than that.
@@ -45,14 +46,6 @@ pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_r
     } else {
         (fit / whole).max(1) * whole
     }
-}
-
-fn lcm(a: usize, b: usize) -> usize {
-    let (mut x, mut y) = (a, b);
-    while y != 0 {
-        (x, y) = (y, x % y);
-    }
-    a / x * b
 }
 
 /// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them.
