@@ -58,12 +58,13 @@ impl PanelShape {
             panel.fill(T::default());
         }
         let (values, norms) = panel.split_at_mut(self.width * self.features);
-        for (i, sample) in strip.chunks_exact(self.features).enumerate() {
-            let column = values[i..].iter_mut().step_by(self.width);
+        // feature after feature, so that the panel is written in order
+        for (l, values) in values.chunks_exact_mut(self.width).enumerate() {
+            let given = strip[l..].iter().step_by(self.features);
             if negate {
-                column.zip(sample).for_each(|(to, &from)| *to = -from);
+                values.iter_mut().zip(given).for_each(|(to, &from)| *to = -from);
             } else {
-                column.zip(sample).for_each(|(to, &from)| *to = from);
+                values.iter_mut().zip(given).for_each(|(to, &from)| *to = from);
             }
         }
         if self.norms {

@@ -17,6 +17,9 @@ use crate::tile::Block;
 /// Bytes that are read at once, where samples are not larger than that.
 pub const SLAB_BYTES: usize = 64 << 20;
 
+/// Values that are looked at together.
+const GROUP: usize = 4096;
+
 /// Blocks that loaded samples are packed into.
 pub struct Target<'a, T> {
     /// As rows of tiles.
@@ -88,7 +91,11 @@ pub fn load<T: Number>(
 }
 
 fn first_nonfinite<T: Number>(workers: &Workers, values: &[T]) -> Option<usize> {
-    workers.pool.install(|| values.par_iter().position_first(|value| !value.is_finite()))
+    // all of a group, so that the compiler can use vectors
+    let has_any = |group: &[T]| !group.iter().fold(true, |all, value| all & value.is_finite());
+    let group = workers.pool.install(|| values.par_chunks(GROUP).position_first(has_any))?;
+    let first = values[group * GROUP..].iter().position(|value| !value.is_finite())?;
+    Some(group * GROUP + first)
 }
 
 fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> Result<Loaded> {
