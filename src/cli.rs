@@ -1,11 +1,13 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::element::Dtype;
+use crate::io::workdir::Existing;
 use crate::kernel::Method;
 use crate::metric::Metric;
 
@@ -77,12 +79,21 @@ pub struct ComputeArgs {
     /// Worker threads of each rank [default: SLURM_CPUS_PER_TASK, else the rank's share of its cores]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub threads: Option<usize>,
+    /// Go on where a run was not finished; with any number of ranks and threads
+    #[arg(long, conflicts_with_all = ["force", "no_output"])]
+    pub resume: bool,
     /// Overwrite an existing result, and start over where a run was not finished
     #[arg(long)]
     pub force: bool,
     /// Compute everything and write no matrix
     #[arg(long, conflicts_with_all = ["output", "force"])]
     pub no_output: bool,
+    /// Seconds between checkpoints: what a killed run loses at most, and a tile
+    #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
+    pub checkpoint_interval: Duration,
+    /// Stop in time to be done after so long, with exit code 75; go on with --resume [default: the end of the Slurm job]
+    #[arg(long, value_name = "HH:MM:SS", value_parser = time_limit)]
+    pub time_limit: Option<Duration>,
     /// Do not force data to the disk: still safe when the program is killed, not when a node loses power
     #[arg(long)]
     pub no_sync: bool,
@@ -213,6 +224,34 @@ pub enum Distribution {
     Blobs,
 }
 
+impl ComputeArgs {
+    /// What to do where the result's name or its working folder is taken.
+    pub fn existing(&self) -> Existing {
+        match (self.resume, self.force) {
+            (true, _) => Existing::Resume,
+            (_, true) => Existing::Replace,
+            _ => Existing::Refuse,
+        }
+    }
+}
+
+fn seconds(text: &str) -> Result<Duration, String> {
+    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds".to_owned())?;
+    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+}
+
+/// `[DAYS-]HH:MM:SS`, as Slurm writes times.
+fn time_limit(text: &str) -> Result<Duration, String> {
+    let parse = || -> Option<u64> {
+        let (days, time) = text.split_once('-').unwrap_or(("0", text));
+        let parts: Vec<u64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+        let &[hours, minutes @ 0..60, seconds @ 0..60] = parts.as_slice() else { return None };
+        let hours = days.parse::<u64>().ok()?.checked_mul(24)?.checked_add(hours)?;
+        hours.checked_mul(3600)?.checked_add(60 * minutes + seconds)
+    };
+    parse().map(Duration::from_secs).ok_or_else(|| "it must be HH:MM:SS, or DAYS-HH:MM:SS".to_owned())
+}
+
 fn metric_parser() -> ValueParser {
     let values = Metric::ALL.iter().map(|metric| {
         PossibleValue::new(metric.name()).aliases(metric.aliases().iter().copied()).help(metric.formula())
@@ -238,6 +277,23 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn times_are_read_as_slurm_writes_them() {
+        assert_eq!(time_limit("01:02:03"), Ok(Duration::from_secs(3723)));
+        assert_eq!(time_limit("2-00:00:01"), Ok(Duration::from_secs(172_801)));
+        for wrong in
+            ["", "10", "01:02", "00:60:00", "00:00:60", "a:b:c", "-1:00:00", "1-", "99999999999999999999:0:0"]
+        {
+            assert!(time_limit(wrong).is_err(), "{wrong}");
+        }
+        assert!(
+            seconds("0.25").is_ok()
+                && seconds("-1").is_err()
+                && seconds("nan").is_err()
+                && seconds("x").is_err()
+        );
     }
 
     #[test]

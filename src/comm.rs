@@ -11,6 +11,7 @@ use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Destination, Equ
 
 use crate::error::{Error, Result};
 use crate::fail;
+use crate::host;
 
 /// Exit code of a job that one of its ranks ended.
 const ABORTED: i32 = 1;
@@ -34,6 +35,8 @@ pub enum Reduce {
     Min,
     /// The largest value.
     Max,
+    /// Of integers, the bits that any value has.
+    Or,
 }
 
 /// Where the ranks of this job run.
@@ -66,8 +69,9 @@ impl Comm {
         if threading < Threading::Funneled {
             fail!("this MPI library cannot be used by a program with threads (MPI_THREAD_FUNNELED)");
         }
-        abort_on_panic();
-        Ok(Self { world: universe.world(), _universe: universe })
+        let comm = Self { world: universe.world(), _universe: universe };
+        abort_on_panic(comm.rank());
+        Ok(comm)
     }
 
     /// Number of this rank, from 0.
@@ -145,6 +149,7 @@ impl Comm {
             Reduce::Sum => SystemOperation::sum(),
             Reduce::Min => SystemOperation::min(),
             Reduce::Max => SystemOperation::max(),
+            Reduce::Or => SystemOperation::bitwise_or(),
         };
         self.world.all_reduce_into(values, &mut result[..], operation);
         result
@@ -156,7 +161,10 @@ impl Comm {
         let mut len = bytes.len() as u64;
         process.broadcast_into(&mut len);
         bytes.resize(usize::try_from(len).expect("the sender's length fits"), 0);
-        process.broadcast_into(&mut bytes[..]);
+        // the address of an empty vector of bytes is 1, which Open MPI takes for MPI_IN_PLACE
+        if len > 0 {
+            process.broadcast_into(&mut bytes[..]);
+        }
     }
 
     /// Finds out which ranks share nodes. `host` is this rank's host name.
@@ -219,10 +227,23 @@ fn count(rank: usize) -> mpi::Count {
 }
 
 /// A panic on one rank would leave the others waiting: it ends the job instead, also from a worker thread.
-fn abort_on_panic() {
+fn abort_on_panic(rank: usize) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        report(info);
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            report(info);
+        }
+        let payload = info.payload();
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
+        let place =
+            info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        eprintln!(
+            "pairdist: rank {rank} on {}: internal error{place}: {text}; please report it",
+            host::name()
+        );
         SimpleCommunicator::world().abort(ABORTED);
     }));
 }

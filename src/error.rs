@@ -9,17 +9,20 @@ pub enum Error {
     Usage(String),
     /// The work could not be done.
     Failed(String),
+    /// The work was stopped on purpose, and can be taken up again.
+    Stopped(String),
 }
 
 /// A result with the crate's [`Error`].
 pub type Result<T> = std::result::Result<T, Error>;
 
 impl Error {
-    /// The process's exit code: 1 failed, 2 usage.
+    /// The process's exit code: 1 failed, 2 usage, 75 stopped early (`EX_TEMPFAIL` of sysexits.h).
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Failed(_) => 1,
             Self::Usage(_) => 2,
+            Self::Stopped(_) => 75,
         }
     }
 
@@ -29,6 +32,7 @@ impl Error {
         match self {
             Self::Usage(text) => Self::Usage(change(text)),
             Self::Failed(text) => Self::Failed(change(text)),
+            Self::Stopped(text) => Self::Stopped(change(text)),
         }
     }
 }
@@ -36,7 +40,7 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Usage(text) | Self::Failed(text) => f.write_str(text),
+            Self::Usage(text) | Self::Failed(text) | Self::Stopped(text) => f.write_str(text),
         }
     }
 }

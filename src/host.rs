@@ -1,8 +1,11 @@
 //! What the machine of a rank has: cores, memory, disk space.
 
+use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
@@ -16,6 +19,12 @@ pub fn name() -> String {
 pub fn command_line() -> String {
     let words: Vec<_> = std::env::args_os().map(|word| word.to_string_lossy().into_owned()).collect();
     words.join(" ")
+}
+
+/// A command line of `compute` with `--resume`.
+pub fn command_to_resume(command_line: &str) -> String {
+    let words = command_line.split(' ').filter(|word| !matches!(*word, "--resume" | "--force"));
+    words.chain(["--resume"]).collect::<Vec<_>>().join(" ")
 }
 
 /// Processor cores of the node, as the operating system counts them.
@@ -68,4 +77,34 @@ pub fn free_space(folder: &Path) -> Option<u64> {
 /// The time of day as `2026-01-31T12:00:00Z`.
 pub fn timestamp() -> String {
     humantime::format_rfc3339_seconds(SystemTime::now()).to_string()
+}
+
+/// This process, for others to find: `process 7 on node1 since 2026-01-31T12:00:00Z, Slurm job 42`.
+pub fn process() -> String {
+    let job = std::env::var("SLURM_JOB_ID").map(|job| format!(", Slurm job {job}")).unwrap_or_default();
+    format!("process {} on {} since {}{job}", std::process::id(), name(), timestamp())
+}
+
+/// Reserves disk space for the first `bytes` of a file, where its file system can.
+pub fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
+    let len = bytes.try_into().map_err(std::io::Error::other)?;
+    match fallocate(file, FallocateFlags::FALLOC_FL_KEEP_SIZE, 0, len) {
+        Err(Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL) => Ok(()),
+        result => Ok(result?),
+    }
+}
+
+/// Renames a file to a name that nobody has.
+///
+/// # Errors
+/// `AlreadyExists`, if somebody has.
+pub fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
+    match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
+        // not on every file system: a link fails too if the name is taken
+        Err(Errno::EINVAL | Errno::ENOSYS) => {
+            std::fs::hard_link(from, to)?;
+            std::fs::remove_file(from)
+        }
+        result => Ok(result?),
+    }
 }

@@ -75,6 +75,63 @@ impl Grid {
     }
 }
 
+/// Some of the tiles of a grid; of a symmetric matrix, a tile and its mirror image are one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TileSet {
+    cols: usize,
+    symmetric: bool,
+    words: Vec<u64>,
+}
+
+impl TileSet {
+    /// No tiles of this grid.
+    pub fn empty(grid: &Grid, symmetric: bool) -> Self {
+        Self { cols: grid.tile_cols(), symmetric, words: Vec::new() }
+    }
+
+    fn place(&self, tile: Tile) -> (usize, u64) {
+        let tile = if self.symmetric && tile.i > tile.j { tile.transposed() } else { tile };
+        let place = tile.i * self.cols + tile.j;
+        (place / 64, 1 << (place % 64))
+    }
+
+    /// Whether the tile is one of them.
+    pub fn contains(&self, tile: Tile) -> bool {
+        let (word, bit) = self.place(tile);
+        self.words.get(word).is_some_and(|bits| bits & bit != 0)
+    }
+
+    /// Adds a tile.
+    pub fn insert(&mut self, tile: Tile) {
+        let (word, bit) = self.place(tile);
+        if self.words.len() <= word {
+            self.words.resize(word + 1, 0);
+        }
+        self.words[word] |= bit;
+    }
+
+    /// Number of tiles.
+    pub fn len(&self) -> usize {
+        self.words.iter().map(|bits| bits.count_ones() as usize).sum()
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The tiles as bits, up to `len` words: to be united with those of other ranks.
+    pub fn bits(&mut self, len: usize) -> &mut Vec<u64> {
+        self.words.resize(len, 0);
+        &mut self.words
+    }
+
+    /// Words that hold all tiles of a grid.
+    pub fn words(grid: &Grid) -> usize {
+        (grid.tile_rows() * grid.tile_cols()).div_ceil(64)
+    }
+}
+
 /// Smallest and largest size of a tile, in bytes, that [`choose_edge`] aims at.
 const TILE_BYTES: Range<f64> = 1_048_576.0..16_777_216.0;
 
@@ -131,6 +188,19 @@ mod tests {
         let grid = Grid { n: 10, m: 4, edge: 4 };
         assert_eq!((grid.tile_rows(), grid.tile_cols()), (3, 1));
         assert_eq!((grid.rows(2), grid.cols(0)), (8..10, 0..4));
+    }
+
+    #[test]
+    fn a_set_of_tiles_knows_mirror_images() {
+        let grid = Grid { n: 100, m: 100, edge: 10 };
+        for symmetric in [false, true] {
+            let mut set = TileSet::empty(&grid, symmetric);
+            set.insert(Tile { i: 7, j: 2 });
+            set.insert(Tile { i: 9, j: 9 });
+            assert!(set.contains(Tile { i: 7, j: 2 }) && set.contains(Tile { i: 9, j: 9 }));
+            assert_eq!(set.contains(Tile { i: 2, j: 7 }), symmetric);
+            assert_eq!(set.len(), 2);
+        }
     }
 
     #[test]

@@ -2,38 +2,10 @@
 
 use serde::Serialize;
 
-use crate::element::Dtype;
-use crate::kernel::{Kernel, Method, SimdElement};
-use crate::metric::Metric;
+use crate::kernel::{Kernel, SimdElement};
 use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
 use crate::schedule::Schedule;
-
-/// What is to be computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Problem {
-    /// Samples of X: rows of the matrix.
-    pub n: usize,
-    /// Samples of Y: columns of the matrix.
-    pub m: usize,
-    /// Features.
-    pub d: usize,
-    /// The metric.
-    pub metric: Metric,
-    /// How it is computed.
-    pub kernel: Method,
-    /// Type of the distances.
-    pub dtype: Dtype,
-    /// Edge of a tile.
-    pub tile: usize,
-}
-
-impl Problem {
-    /// Bytes of the result.
-    pub fn result_bytes(&self) -> u64 {
-        self.n as u64 * self.m as u64 * self.dtype.size() as u64
-    }
-}
 
 /// Resident memory of a rank, in bytes, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::comm::{Comm, Reduce};
 use crate::error::{Context, Result};
-use crate::plan::Problem;
+use crate::problem::Problem;
 
 /// Starts the log on standard error: rank 0 from level info, the others from warn, or as `RUST_LOG` says.
 pub fn start_log(rank: usize, size: usize) {
@@ -210,7 +210,9 @@ pub struct Record {
     pub phases: Phases,
     /// Entries of the matrix.
     pub pairs: u64,
-    /// n·m·d over the wall time.
+    /// Of these, those that a run before this one had computed.
+    pub resumed_pairs: u64,
+    /// Pairs of this run, times d, over the wall time.
     pub pair_features_per_s: f64,
     /// Entries that failed the Gram guard and were computed directly.
     pub recomputed_pairs: u64,
@@ -271,9 +273,13 @@ impl Record {
             format!(
                 "{} pair-features/s, {} pairs/s",
                 si(self.pair_features_per_s),
-                si(self.pairs as f64 / self.wall_s)
+                si((self.pairs - self.resumed_pairs) as f64 / self.wall_s)
             ),
         );
+        if self.resumed_pairs > 0 {
+            let share = 100.0 * self.resumed_pairs as f64 / self.pairs as f64;
+            line("resumed", format!("{} pairs ({share:.1} %) were there already", self.resumed_pairs));
+        }
         line("read", format!("{}, exchanged {}", bytes(self.bytes_read), bytes(self.bytes_exchanged)));
         let written = match output {
             Some(_) => format!(

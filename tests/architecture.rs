@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that no module but their home may name. A home is a file, or a folder.
-const HOMES: [(&str, &[&str]); 9] = [
+const HOMES: [(&str, &[&str]); 10] = [
     ("mpi", &["comm.rs"]),
     ("hdf5", &["io/"]),
     ("ndarray", &["io/"]),
@@ -15,6 +15,7 @@ const HOMES: [(&str, &[&str]); 9] = [
     ("clap", &["cli.rs", "main.rs"]),
     ("indicatif", &["report.rs"]),
     ("nix", &["host.rs", "failpoint.rs"]),
+    ("signal_hook", &["stop.rs"]),
 ];
 
 fn root() -> &'static Path {

@@ -20,6 +20,7 @@ use crate::comm::Comm;
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
+use crate::failpoint;
 use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::partition::{Grid, Tile};
@@ -83,7 +84,7 @@ impl Header {
     }
 }
 
-/// Creates the file with its datasets and attributes, `complete = 0`, and closes it.
+/// Creates the file with its datasets and attributes, `complete = 0`, closes it, and reserves the space it will take.
 pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
     let build = || -> hdf5::Result<()> {
         let file = File::with_options()
@@ -105,7 +106,15 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
         file.flush()?;
         file.close()
     };
-    build().context(|| format!("{} cannot be created", path.display()))
+    build().context(|| format!("{} cannot be created", path.display()))?;
+    let reserve = || {
+        let file = std::fs::File::options().write(true).open(path)?;
+        crate::host::reserve(&file, file.metadata()?.len())
+    };
+    reserve().context(|| {
+        let bytes = crate::report::bytes(header.bytes());
+        format!("{bytes} of disk space cannot be reserved for {}", path.display())
+    })
 }
 
 fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
@@ -198,17 +207,23 @@ impl MatrixWriter {
         self.file.flush().context(|| format!("{} cannot be forced to the disk", self.shown))
     }
 
-    /// Declares the matrix complete and closes the file. Collective.
-    pub fn finish(self, sync: bool) -> Result<()> {
+    /// Closes the file of a run that is not finished. Collective.
+    pub fn close(self) -> Result<()> {
         let Self { file, distances, checksums, shown, .. } = self;
-        let complete = file.attr("complete").and_then(|attribute| attribute.write_scalar(&1_u8));
-        complete.context(|| format!("{shown} cannot be declared complete"))?;
-        if sync {
-            file.flush().context(|| format!("{shown} cannot be forced to the disk"))?;
-        }
         // HDF5 keeps a file open as long as any of its datasets is
         drop((distances, checksums));
         file.close().context(|| format!("{shown} cannot be closed"))
+    }
+
+    /// Declares the matrix complete and closes the file. Collective.
+    pub fn finish(self, sync: bool) -> Result<()> {
+        let complete = self.file.attr("complete").and_then(|attribute| attribute.write_scalar(&1_u8));
+        complete.context(|| format!("{} cannot be declared complete", self.shown))?;
+        if sync {
+            self.sync()?;
+        }
+        failpoint::hit("close")?;
+        self.close()
     }
 }
 

@@ -1,14 +1,17 @@
-//! HDF5: the only modules that read or write it.
+//! Files. These are the only modules that read or write HDF5.
 //!
 //! - `samples` — input matrices, and the checks that refuse unfit ones
 //! - `generated` — samples written in parallel
 //! - `matrix` — the result: created by one rank, written by all, read back
+//! - `runplan`, `journal` — what a run that is taken up again must agree with, and what is done
 //! - `workdir` — the folder of an unfinished run, and the rename that publishes its result
 //!
 //! Only the main thread calls these.
 
 pub mod generated;
+pub mod journal;
 pub mod matrix;
+pub mod runplan;
 pub mod samples;
 pub mod workdir;
 

@@ -1,39 +1,70 @@
 //! The folder of an unfinished run, and the rename that publishes its result.
 //!
-//! `OUT.h5.partial/` holds the matrix while it is computed, and a lock that dies with the run that holds it. Nothing stands under
-//! the final name before it is complete.
+//! `OUT.h5.partial/` holds the matrix while it is computed, the plan, a journal for each rank, and a lock that dies with the run that
+//! holds it. The plan is written last: without it, nothing in the folder counts. Nothing stands under the final name
+//! before it is complete.
 
-use std::fs::{self, File};
-use std::io::ErrorKind;
+use std::fs::{self, File, OpenOptions};
+use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 
 use crate::error::{Context, Result};
 use crate::fail;
+use crate::failpoint;
+use crate::host;
 
 /// The files a run keeps in its folder.
 const MATRIX: &str = "matrix.h5";
 const LOCK: &str = "lock";
+const PLAN: &str = "plan.json";
+const PLAN_DRAFT: &str = "plan.json.new";
+const JOURNAL: &str = "journal.";
+
+/// No plan is longer, in bytes.
+const PLAN_LEN: u64 = 1 << 20;
+
+/// What a run does where it finds the result's name, or its working folder, taken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// Stops.
+    Refuse,
+    /// Replaces the result, and empties the folder.
+    Replace,
+    /// Stops at a result; goes on with what is in the folder.
+    Resume,
+}
 
 /// The working folder of one result.
 #[derive(Debug)]
 pub struct Workdir {
     output: PathBuf,
     folder: PathBuf,
-    /// Held from [`Self::create`] on, by the rank that created the folder.
+    existing: Existing,
+    /// Held by the rank that has locked the folder.
     lock: Option<File>,
 }
 
 impl Workdir {
     /// The working folder of the result `output`, which need not exist.
-    pub fn of(output: &Path) -> Self {
+    pub fn of(output: &Path, existing: Existing) -> Self {
         let mut folder = output.as_os_str().to_owned();
         folder.push(".partial");
-        Self { output: output.to_owned(), folder: folder.into(), lock: None }
+        Self { output: output.to_owned(), folder: folder.into(), existing, lock: None }
     }
 
     /// The matrix file of the unfinished run.
     pub fn matrix(&self) -> PathBuf {
         self.folder.join(MATRIX)
+    }
+
+    /// The journal of a rank.
+    pub fn journal(&self, rank: usize) -> PathBuf {
+        self.folder.join(format!("{JOURNAL}{rank}"))
+    }
+
+    /// The folder.
+    pub fn folder(&self) -> &Path {
+        &self.folder
     }
 
     /// Folder that holds the result.
@@ -44,9 +75,9 @@ impl Workdir {
         }
     }
 
-    /// Checks that the result can be written without harm: its folder exists, its name is free or
-    /// `force` given, and no input is overwritten or lies in the working folder. Changes nothing.
-    pub fn check(&self, force: bool, inputs: &[&Path]) -> Result<()> {
+    /// Checks that the result can be written without harm: its folder exists, its name is free or may be replaced, and no
+    /// input is overwritten or lies in the working folder. Changes nothing.
+    pub fn check(&self, inputs: &[&Path]) -> Result<()> {
         let (shown, parent) = (self.output.display(), self.parent());
         if !parent.is_dir() {
             fail!("{} is not a folder; make it first, or write the result elsewhere", parent.display());
@@ -65,14 +96,14 @@ impl Workdir {
             if inputs.iter().any(|input| same(input) || same_file(input, &self.output)) {
                 fail!("{shown} is an input of this run; write the result elsewhere");
             }
-            if !force {
+            if self.existing != Existing::Replace {
                 fail!("{shown} exists; remove it, choose another name, or overwrite it with --force");
             }
         }
         let folder = self.folder.display();
-        if !force && fs::symlink_metadata(&self.folder).is_ok() {
+        if self.existing == Existing::Refuse && fs::symlink_metadata(&self.folder).is_ok() {
             fail!(
-                "{folder} is there: another run is writing it, or has not finished; start over with --force, or remove it"
+                "{folder} is there: another run is writing it, or has not finished; go on with --resume, start over with --force, or remove it"
             );
         }
         let inside = |input: &&Path| {
@@ -88,69 +119,141 @@ impl Workdir {
         Ok(())
     }
 
-    /// Makes the folder and locks it; with `force`, empties one that no run holds.
-    pub fn create(&mut self, force: bool) -> Result<()> {
-        let shown = self.folder.display();
-        match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && force => {}
-            result => result.context(|| format!("{shown} cannot be made"))?,
+    /// Locks the folder of an unfinished run that is to be resumed, if there is one, and returns its plan, if it got as far.
+    pub fn resume(&mut self) -> Result<Option<String>> {
+        if self.existing != Existing::Resume || fs::symlink_metadata(&self.folder).is_err() {
+            return Ok(None);
         }
-        let lock = File::create(self.folder.join(LOCK)).context(|| format!("{shown} cannot be locked"))?;
+        self.lock()?;
+        self.plan()
+    }
+
+    /// The plan of the unfinished run, if it got as far.
+    pub fn plan(&self) -> Result<Option<String>> {
+        let path = self.folder.join(PLAN);
+        let file = match File::open(&path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            result => result.context(|| format!("{} cannot be opened", path.display()))?,
+        };
+        let mut text = String::new();
+        let read = file.take(PLAN_LEN + 1).read_to_string(&mut text);
+        read.context(|| format!("{} cannot be read; start over with --force", path.display()))?;
+        if text.len() as u64 > PLAN_LEN {
+            fail!("{} is no plan of this program: it is too long; start over with --force", path.display());
+        }
+        Ok(Some(text))
+    }
+
+    /// Makes the folder and locks it, or empties one that no run holds.
+    pub fn create(&mut self) -> Result<()> {
+        match fs::create_dir(&self.folder) {
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.existing != Existing::Refuse => {}
+            result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
+        }
+        if self.lock.is_none() {
+            self.lock()?;
+        }
+        self.empty()
+    }
+
+    /// Takes the lock, and leaves in it who has it.
+    fn lock(&mut self) -> Result<()> {
+        let (shown, path) = (self.folder.display(), self.folder.join(LOCK));
+        let mut options = OpenOptions::new();
+        let lock = options.read(true).write(true).create(true).truncate(false).open(&path);
+        let mut lock = lock.context(|| format!("{shown} cannot be locked"))?;
         match lock.try_lock() {
             Err(fs::TryLockError::WouldBlock) => {
-                fail!("{shown} is in use: another run is writing this result; wait for it")
+                let mut holder = String::new();
+                let _ = lock.take(1024).read_to_string(&mut holder);
+                fail!(
+                    "{shown} is in use: another run is writing this result ({}); wait for it",
+                    holder.trim()
+                );
             }
             // not every file system has locks
             Err(fs::TryLockError::Error(error)) => log::warn!("{shown} cannot be locked: {error}"),
             Ok(()) => {}
         }
+        let named = lock.set_len(0).and_then(|()| lock.write_all(host::process().as_bytes()));
+        named.context(|| format!("{} cannot be written", path.display()))?;
         self.lock = Some(lock);
-        self.empty()
+        Ok(())
     }
 
-    /// Removes what a run keeps in its folder, except the lock.
+    /// Puts the plan into the folder, whole or not at all, after the matrix is on the disk: from now on the run can be resumed.
+    pub fn commit_plan(&self, text: &str) -> Result<()> {
+        let (draft, plan) = (self.folder.join(PLAN_DRAFT), self.folder.join(PLAN));
+        let write = || -> std::io::Result<()> {
+            File::open(self.matrix())?.sync_all()?;
+            let mut file = File::create(&draft)?;
+            file.write_all(text.as_bytes())?;
+            file.sync_all()?;
+            fs::rename(&draft, &plan)?;
+            sync_folder(&self.folder)?;
+            sync_folder(self.parent())
+        };
+        write().context(|| format!("{} cannot be written", plan.display()))
+    }
+
+    /// Ranks that have journals in the folder, in order.
+    pub fn journals(&self) -> Result<Vec<usize>> {
+        let names = self.names()?;
+        let mut ranks: Vec<usize> = names.iter().filter_map(|name| journal_rank(name)).collect();
+        ranks.sort_unstable();
+        Ok(ranks)
+    }
+
+    fn names(&self) -> Result<Vec<std::ffi::OsString>> {
+        let entries = fs::read_dir(&self.folder).and_then(|entries| {
+            entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()
+        });
+        entries.context(|| format!("{} cannot be read", self.folder.display()))
+    }
+
+    /// Removes what a run keeps in its folder, the plan first, except the lock.
     fn empty(&self) -> Result<()> {
         let shown = self.folder.display();
-        for entry in fs::read_dir(&self.folder).context(|| format!("{shown} cannot be read"))? {
-            let name = entry.context(|| format!("{shown} cannot be read"))?.file_name();
-            if name == MATRIX {
-                fs::remove_file(self.matrix()).context(|| format!("{shown} cannot be emptied"))?;
-            } else if name != LOCK {
-                fail!("{shown} holds {}, which is not of this program; move it away", name.display());
-            }
+        let mut names = self.names()?;
+        let is_ours = |name: &std::ffi::OsString| {
+            [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == ours) || journal_rank(name).is_some()
+        };
+        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
+            fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
+        }
+        names.retain(|name| name != LOCK);
+        names.sort_by_key(|name| name != PLAN);
+        for name in names {
+            fs::remove_file(self.folder.join(name)).context(|| format!("{shown} cannot be emptied"))?;
         }
         Ok(())
     }
 
-    /// Gives the finished matrix its name, replacing an older result only if `force`.
-    pub fn publish(&self, force: bool, sync: bool) -> Result<()> {
+    /// Gives the finished matrix its name, replacing an older result only if told to, and removes the folder.
+    pub fn publish(&self, sync: bool) -> Result<()> {
         let (matrix, shown) = (self.matrix(), self.output.display());
         if sync {
             let file = File::open(&matrix).and_then(|file| file.sync_all());
             file.context(|| format!("{} cannot be forced to the disk", matrix.display()))?;
         }
-        if force {
+        failpoint::hit("rename")?;
+        if self.existing == Existing::Replace {
             fs::rename(&matrix, &self.output)
                 .context(|| format!("the result cannot be renamed to {shown}"))?;
         } else {
-            // a link fails if the name was taken meanwhile, which a rename would overwrite
-            match fs::hard_link(&matrix, &self.output) {
-                Ok(()) => {
-                    fs::remove_file(&matrix).context(|| format!("{} cannot be removed", matrix.display()))?;
-                }
+            match host::rename_new(&matrix, &self.output) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     fail!("{shown} appeared during the run; the result is in {}", matrix.display())
                 }
-                // no links on this file system
-                Err(_) => fs::rename(&matrix, &self.output)
-                    .context(|| format!("the result cannot be renamed to {shown}"))?,
+                result => result.context(|| format!("the result cannot be renamed to {shown}"))?,
             }
         }
-        self.discard();
+        failpoint::hit("renamed")?;
         if sync {
-            let folder = File::open(self.parent()).and_then(|folder| folder.sync_all());
-            folder.context(|| format!("{} cannot be forced to the disk", self.parent().display()))?;
+            let synced = sync_folder(self.parent());
+            synced.context(|| format!("{} cannot be forced to the disk", self.parent().display()))?;
         }
+        self.discard();
         Ok(())
     }
 
@@ -164,6 +267,14 @@ impl Workdir {
             log::warn!("{} cannot be removed: {error}", self.folder.display());
         }
     }
+}
+
+fn journal_rank(name: &std::ffi::OsStr) -> Option<usize> {
+    name.to_str()?.strip_prefix(JOURNAL)?.parse().ok()
+}
+
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn same_file(a: &Path, b: &Path) -> bool {

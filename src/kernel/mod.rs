@@ -33,7 +33,7 @@ use crate::partition::lcm;
 use block::{Entry, TileInput};
 
 /// How squared Euclidean distances are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Method {
     /// |x|² + |y|² − 2x·y, and direct where that would cancel.

@@ -154,6 +154,13 @@ impl serde::Serialize for Metric {
     }
 }
 
+impl<'de> serde::Deserialize<'de> for Metric {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Self::from_name(&name).ok_or_else(|| serde::de::Error::custom(format!("no metric is named {name}")))
+    }
+}
+
 impl Metric {
     /// The metric with this name or alias.
     pub fn from_name(name: &str) -> Option<Self> {

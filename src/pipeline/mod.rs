@@ -1,13 +1,16 @@
 //! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5.
 //!
+//! - `checkpoint` — brings what was written to the disk, and into the rank's journal
 //! - `load` — reads samples, checks, digests and packs them
 //! - `rounds` — exchange, compute and write, overlapped
 
+mod checkpoint;
 mod load;
 mod rounds;
 
+pub use checkpoint::Checkpoints;
 pub use load::{Loaded, SLAB_BYTES, Target, load, slab_rows};
-pub use rounds::{Totals, Work, buffers, rounds};
+pub use rounds::{Output, Totals, Work, buffers, rounds};
 
 use std::ops::Neg;
 

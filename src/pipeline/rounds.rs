@@ -11,15 +11,17 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::{Number, Workers};
+use super::{Checkpoints, Number, Workers};
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::failpoint;
+use crate::io::journal::Entry;
 use crate::io::matrix::MatrixWriter;
 use crate::kernel::{Kernel, Summary};
-use crate::partition::Tile;
+use crate::partition::{Grid, Tile, TileSet};
 use crate::report::{Clock, Phase, Progress};
 use crate::schedule::Schedule;
+use crate::stop::Stop;
 use crate::tile::{Block, TileBuffer, TileResult, TileWorker};
 
 /// How long the main thread waits for a tile before it looks after the messages.
@@ -45,8 +47,20 @@ pub struct Work<'a, T> {
     pub rows: Block<T>,
     /// The packed columns this rank brings to the ring.
     pub cols: Block<T>,
+    /// Tiles that are in the matrix already.
+    pub done: &'a TileSet,
+    /// When to stop early.
+    pub stop: &'a Stop,
     /// Where tiles go, unless they are only counted.
-    pub output: Option<&'a MatrixWriter>,
+    pub output: Option<&'a mut Output>,
+}
+
+/// Where tiles go.
+pub struct Output {
+    /// The matrix.
+    pub writer: MatrixWriter,
+    /// What makes them last.
+    pub checkpoints: Checkpoints,
 }
 
 /// What a rank has computed.
@@ -58,8 +72,6 @@ pub struct Totals {
     pub checksums: Vec<(Tile, u64)>,
     /// Wrapping sum of all checksums: the ranks' sums add up to the digest of the matrix.
     pub digest: u64,
-    /// Tiles computed.
-    pub tiles: usize,
     /// Entries computed, each of a mirrored pair counted.
     pub pairs: u64,
     /// Entries that failed the Gram guard, counted likewise.
@@ -70,6 +82,34 @@ pub struct Totals {
     pub bytes_sent: u64,
 }
 
+impl Totals {
+    /// Counts a tile of the grid, and its mirror image if it is `mirrored`.
+    pub fn count(&mut self, entry: &Entry, grid: &Grid, mirrored: bool) {
+        let Entry { tile, checksum, summary, recomputed } = entry;
+        let times = 1 + u32::from(mirrored);
+        self.pairs += u64::from(times) * (grid.rows(tile.i).len() * grid.cols(tile.j).len()) as u64;
+        self.recomputed += u64::from(times) * recomputed;
+        self.digest = self.digest.wrapping_add(u64::from(times).wrapping_mul(*checksum));
+        self.summary.add(summary, times);
+    }
+
+    /// Adds what an earlier run has computed.
+    pub fn add(&mut self, before: Self) {
+        self.pairs += before.pairs;
+        self.recomputed += before.recomputed;
+        self.digest = self.digest.wrapping_add(before.digest);
+        self.summary.add(&before.summary, 1);
+        self.checksums.extend(before.checksums);
+    }
+
+    /// Keeps the checksum of a written tile, and that of its mirror image if it is `mirrored`.
+    pub fn keep_checksum(&mut self, entry: &Entry, mirrored: bool) {
+        let mirror = mirrored.then(|| entry.tile.transposed());
+        self.checksums
+            .extend([Some(entry.tile), mirror].into_iter().flatten().map(|tile| (tile, entry.checksum)));
+    }
+}
+
 /// A tile to compute, the column block it needs, and where it goes.
 struct Order<T> {
     tile: Tile,
@@ -78,20 +118,23 @@ struct Order<T> {
 }
 
 /// The tiles of a round that are not ordered yet, and its column block.
-struct Ahead<T> {
-    tiles: Box<dyn Iterator<Item = Tile>>,
+struct Ahead<'a, T> {
+    tiles: Box<dyn Iterator<Item = Tile> + 'a>,
     cols: Arc<Block<T>>,
 }
 
 /// The main thread's end of the queues.
 struct Desk<'a, T> {
     work: &'a Work<'a, T>,
+    output: Option<&'a mut Output>,
     orders: Sender<Order<T>>,
     done: Receiver<TileResult<T>>,
     free: Vec<TileBuffer<T>>,
-    ahead: VecDeque<Ahead<T>>,
+    ahead: VecDeque<Ahead<'a, T>>,
     /// Tiles ordered and not yet written.
     open: usize,
+    /// Tiles computed.
+    computed: usize,
     totals: Totals,
     progress: &'a mut Progress,
     clock: &'a mut Clock,
@@ -109,10 +152,11 @@ pub fn rounds<T: Number>(
 ) -> Result<Totals> {
     let empty = Block::new(0..0, work.schedule.grid.edge, work.kernel.col_panels());
     let mine = Arc::new(std::mem::replace(&mut work.cols, empty));
+    let output = work.output.take();
     let work = &work;
     // workers see samples and queues, never MPI or HDF5
     let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
-    let mirrored = schedule.symmetric && work.output.is_some();
+    let mirrored = schedule.symmetric && output.is_some();
     let free: Vec<_> =
         (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, mirrored)).collect();
     // room for all that can be on the way: nobody waits to send
@@ -123,10 +167,11 @@ pub fn rounds<T: Number>(
             let (ordered, finished) = (ordered.clone(), finished.clone());
             scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &finished));
         }
-        let images = if work.output.is_some() { 1 + usize::from(mirrored) } else { 0 };
+        let images = if output.is_some() { 1 + usize::from(mirrored) } else { 0 };
         let checksums = Vec::with_capacity(images * schedule.tile_count(work.comm.rank()));
         let (ahead, totals) = (VecDeque::new(), Totals { checksums, ..Totals::default() });
-        Desk { work, orders, done, free, ahead, open: 0, totals, progress, clock }.serve(mine)
+        Desk { work, output, orders, done, free, ahead, open: 0, computed: 0, totals, progress, clock }
+            .serve(mine)
     })
 }
 
@@ -151,14 +196,16 @@ fn compute_tiles<T: Number>(
 }
 
 impl<T: Number> Desk<'_, T> {
-    /// All rounds; returns when every tile is written.
+    /// All rounds; returns when every tile is written, or when it is time to stop and the other ranks need this
+    /// one's blocks no more.
     fn serve(mut self, mine: Arc<Block<T>>) -> Result<Totals> {
         let (rank, rounds) = (self.work.comm.rank(), self.work.schedule.rounds());
         let mut blocks = vec![mine];
         for round in 0..rounds {
             let current = Arc::clone(&blocks[blocks.len() - 1]);
-            let tiles = Box::new(self.work.schedule.tiles(rank, round));
-            self.ahead.push_back(Ahead { tiles, cols: Arc::clone(&current) });
+            let Work { schedule, done, .. } = *self.work;
+            let tiles = schedule.tiles(rank, round).filter(|tile| !done.contains(*tile));
+            self.ahead.push_back(Ahead { tiles: Box::new(tiles), cols: Arc::clone(&current) });
             self.order();
             if round + 1 < rounds {
                 let spare = self.spare(&mut blocks)?;
@@ -172,8 +219,11 @@ impl<T: Number> Desk<'_, T> {
         Ok(self.totals)
     }
 
-    /// Orders a tile for every free buffer, as long as there are tiles.
+    /// Orders a tile for every free buffer, as long as there are tiles and time.
     fn order(&mut self) {
+        if self.work.stop.is_due() {
+            self.ahead.clear();
+        }
         while let Some(next) = self.ahead.front_mut() {
             if self.free.is_empty() {
                 return;
@@ -218,6 +268,9 @@ impl<T: Number> Desk<'_, T> {
 
     /// Waits a moment for a computed tile, and writes it. Waiting without any tile to come counts as `idle`.
     fn take(&mut self, idle: Phase) -> Result<()> {
+        if let Some(output) = self.output.as_deref_mut() {
+            output.checkpoints.tick()?;
+        }
         if self.open == 0 {
             // nothing to do: let the other ranks of a crowded node have the core
             std::thread::yield_now();
@@ -234,25 +287,22 @@ impl<T: Number> Desk<'_, T> {
     }
 
     fn write(&mut self, result: TileResult<T>) -> Result<()> {
-        let (checksum, mirror) = (result.checksum, result.tile.transposed());
-        let images = [Some((result.tile, result.values())), result.mirror().map(|values| (mirror, values))];
-        if let Some(output) = self.work.output {
-            for (tile, values) in images.into_iter().flatten() {
+        let TileResult { tile, checksum, summary, recomputed, mirrored, .. } = result;
+        let entry = Entry { tile, checksum, summary, recomputed };
+        if let Some(Output { writer, checkpoints }) = self.output.as_deref_mut() {
+            let mirror = result.mirror().map(|values| (tile.transposed(), values));
+            for (tile, values) in std::iter::once((tile, result.values())).chain(mirror) {
                 failpoint::hit("write")?;
-                output.write_tile(tile, values)?;
+                writer.write_tile(tile, values)?;
                 self.totals.bytes_written += size_of_val(values) as u64;
-                self.totals.checksums.push((tile, checksum));
             }
+            checkpoints.add(entry)?;
+            self.totals.keep_checksum(&entry, mirrored);
             self.clock.lap(Phase::Write);
         }
-        // each entry of a mirrored tile stands for two
-        let times = 1 + u32::from(result.mirrored);
-        self.totals.tiles += 1;
-        self.totals.pairs += u64::from(times) * result.values().len() as u64;
-        self.totals.recomputed += u64::from(times) * result.recomputed;
-        self.totals.digest = self.totals.digest.wrapping_add(u64::from(times).wrapping_mul(checksum));
-        self.totals.summary.add(&result.summary, times);
-        self.progress.advance(self.totals.tiles, self.totals.pairs);
+        self.totals.count(&entry, &self.work.schedule.grid, mirrored);
+        self.computed += 1;
+        self.progress.advance(self.computed, self.totals.pairs);
         self.open -= 1;
         self.free.push(result.buffer);
         self.order();

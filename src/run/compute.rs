@@ -3,21 +3,28 @@
 use std::path::Path;
 
 use super::setup::{self, Inputs, with_dtype};
-use crate::cli::ComputeArgs;
+use super::unfinished::{Run, read_journals};
+use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::host;
+use crate::io::journal::Journal;
 use crate::io::matrix::{self, Header, InputId, MatrixWriter};
+use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
-use crate::partition::{Grid, Tile};
-use crate::pipeline::{Loaded, Number, Target, Totals, Work, Workers, load, rounds, slab_rows};
-use crate::plan::{Memory, Problem};
+use crate::partition::{Grid, Tile, TileSet};
+use crate::pipeline::{
+    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows,
+};
+use crate::plan::Memory;
+use crate::problem::Problem;
 use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print};
 use crate::schedule::Schedule;
+use crate::stop::{self, Stop};
 use crate::tile::Block;
 
 /// Everything about a run that is known before it starts.
@@ -33,19 +40,39 @@ struct Setup<'a, T> {
     memory: Memory,
     versions: Versions,
     started: String,
+    /// Where it works, unless nothing is written.
+    workdir: Option<Workdir>,
+    /// The run that it takes up.
+    unfinished: Option<Run>,
+    stop: Stop,
 }
 
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
+    comm.agree(stop::ignore_file_size_signal())?;
+    let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
+    let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
+    let unfinished = workdir.as_mut().map(|workdir| Run::find(comm, workdir)).transpose()?.flatten();
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
-    let problem = comm.agree(setup::problem(&args.problem, inputs.shape(), comm.size()))?;
-    with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem))
+    // the tile depends on the ranks, of which there may be others now
+    let tile = args.problem.tile.or(unfinished.as_ref().map(|run| run.plan.problem.tile));
+    let wanted = ProblemArgs { tile, ..args.problem.clone() };
+    let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size()))?;
+    with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem, workdir, unfinished, stop))
 }
 
 /// The paper's paragraph: every rank reads the rows it owns and packs them once; column blocks go round the ring while
 /// workers compute tiles and the main thread writes them in place; the result gets its name when it is complete.
-fn compute_in<T: Number>(comm: &Comm, args: &ComputeArgs, inputs: &Inputs, problem: Problem) -> Result<()> {
-    let setup = prepare::<T>(comm, args, inputs, problem)?;
+fn compute_in<T: Number>(
+    comm: &Comm,
+    args: &ComputeArgs,
+    inputs: &Inputs,
+    problem: Problem,
+    workdir: Option<Workdir>,
+    unfinished: Option<Run>,
+    stop: Stop,
+) -> Result<()> {
+    let mut setup = prepare::<T>(comm, args, inputs, problem, workdir, unfinished, stop)?;
     let workers = comm.agree(Workers::start(setup.threads))?;
     let mut clock = Clock::start();
 
@@ -54,27 +81,38 @@ fn compute_in<T: Number>(comm: &Comm, args: &ComputeArgs, inputs: &Inputs, probl
     comm.barrier();
     clock.lap(Phase::Wait);
 
-    let output = create_output(&setup, &read)?;
-    let mut progress = Progress::start(setup.schedule.tile_count(comm.rank()), comm.is_root());
+    let (mut output, done, before) = open_output(&mut setup, &read)?;
     let work = Work {
         comm,
         schedule: &setup.schedule,
         kernel: &setup.kernel,
         rows,
         cols,
-        output: output.as_ref().map(|(_, writer)| writer),
+        done: &done,
+        stop: &setup.stop,
+        output: output.as_mut(),
     };
+    let mut progress = Progress::start(tiles_left(&setup, &done), comm.is_root());
     let mut totals = or_abort(comm, rounds(&workers, work, &mut progress, &mut clock));
     progress.finish();
     comm.barrier();
     clock.lap(Phase::Wait);
 
-    if let Some((workdir, writer)) = output {
-        or_abort(comm, complete(writer, std::mem::take(&mut totals.checksums), !args.no_sync));
-        comm.on_root(|| workdir.publish(args.force, !args.no_sync))?;
+    let resumed_pairs = before.pairs;
+    totals.add(before);
+    if let Some(Output { writer, checkpoints }) = output {
+        or_abort(comm, checkpoints.finish());
+        if !is_complete(&setup, &totals) {
+            or_abort(comm, writer.close());
+            return Err(stopped(&setup, &totals));
+        }
+        or_abort(comm, complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
+        comm.on_root(|| setup.workdir.as_ref().map_or(Ok(()), |workdir| workdir.publish(!args.no_sync)))?;
         clock.lap(Phase::Sync);
+    } else if !is_complete(&setup, &totals) {
+        return Err(stopped(&setup, &totals));
     }
-    report(&setup, &read, &totals, &clock)
+    report(&setup, &read, &totals, resumed_pairs, &clock)
 }
 
 /// An error on one rank inside the rounds: the others are computing and would wait for it for ever.
@@ -85,11 +123,49 @@ fn or_abort<R>(comm: &Comm, result: Result<R>) -> R {
     })
 }
 
+/// Tiles that this rank has to compute.
+fn tiles_left<T>(setup: &Setup<'_, T>, done: &TileSet) -> usize {
+    let (schedule, rank) = (&setup.schedule, setup.comm.rank());
+    if done.is_empty() {
+        return schedule.tile_count(rank);
+    }
+    let tiles = (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round));
+    tiles.filter(|tile| !done.contains(*tile)).count()
+}
+
+/// Whether all ranks together have every entry of the matrix.
+fn is_complete<T>(setup: &Setup<'_, T>, totals: &Totals) -> bool {
+    let pairs = setup.comm.all_reduce(&[totals.pairs], Reduce::Sum)[0];
+    pairs == setup.problem.n as u64 * setup.problem.m as u64
+}
+
+/// The error of a run that was stopped before its end.
+fn stopped<T>(setup: &Setup<'_, T>, totals: &Totals) -> Error {
+    let comm = setup.comm;
+    let is_due = comm.all_reduce(&[u64::from(setup.stop.is_due())], Reduce::Max)[0] == 1;
+    let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0] as f64;
+    let percent = 100.0 * pairs / (setup.problem.n as f64 * setup.problem.m as f64);
+    if !is_due {
+        return Error::Failed(format!(
+            "internal error: only {percent} % of the distances came; please report it"
+        ));
+    }
+    let way_on = if setup.workdir.is_some() {
+        format!("go on with: {}", host::command_to_resume(&host::command_line()))
+    } else {
+        "nothing was to be written (--no-output), so nothing is kept".into()
+    };
+    Error::Stopped(format!("stopped early, as told, with {percent:.1} % done; {way_on}"))
+}
+
 fn prepare<'a, T: Number>(
     comm: &'a Comm,
     args: &'a ComputeArgs,
     inputs: &'a Inputs,
     problem: Problem,
+    workdir: Option<Workdir>,
+    unfinished: Option<Run>,
+    stop: Stop,
 ) -> Result<Setup<'a, T>> {
     let level: Level = setup::common_level(comm)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
@@ -105,11 +181,13 @@ fn prepare<'a, T: Number>(
     if let Some(record) = &args.json {
         comm.on_root(|| setup::check_record(record, &paths))?;
     }
-    if let Some(output) = &args.output {
-        let workdir = Workdir::of(output);
+    if let Some(workdir) = &workdir {
         let paths = &paths[..paths.len() - 1];
-        comm.on_root(|| workdir.check(args.force, paths))?;
-        comm.on_root(|| setup::check_space(problem.result_bytes(), workdir.parent()))?;
+        comm.on_root(|| workdir.check(paths))?;
+        comm.on_root(|| match &unfinished {
+            Some(run) => run.check(&run_plan(problem, inputs.ids(&[]), String::new()), workdir),
+            None => setup::check_space(problem.result_bytes(), workdir.parent()),
+        })?;
     }
     setup::warn_of_placement(threads, &nodes);
     let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
@@ -132,7 +210,26 @@ fn prepare<'a, T: Number>(
         simd: kernel.level().name().into(),
     };
     let started = host::timestamp();
-    Ok(Setup { comm, args, inputs, problem, schedule, kernel, nodes, threads, memory, versions, started })
+    Ok(Setup {
+        comm,
+        args,
+        inputs,
+        problem,
+        schedule,
+        kernel,
+        nodes,
+        threads,
+        memory,
+        versions,
+        started,
+        workdir,
+        unfinished,
+        stop,
+    })
+}
+
+fn run_plan(problem: Problem, inputs: Vec<InputId>, started: String) -> RunPlan {
+    RunPlan::new(problem, inputs.len() == 1, inputs, started, host::command_line())
 }
 
 /// What reading has told.
@@ -168,25 +265,57 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
         ],
     };
     let digests = comm.all_reduce(&loaded.iter().map(|read| read.digest).collect::<Vec<_>>(), Reduce::Sum);
-    let samples = [Some(&inputs.x), inputs.y.as_ref()];
-    let ids = samples.into_iter().flatten().zip(digests).map(|(samples, digest)| InputId {
-        path: std::path::absolute(&samples.path)
-            .unwrap_or_else(|_| samples.path.clone())
-            .display()
-            .to_string(),
-        dataset: samples.name.clone(),
-        shape: (samples.rows, samples.features),
-        digest: format!("{digest:016x}"),
-    });
-    let read = Read { ids: ids.collect(), bytes: loaded.iter().map(|Loaded { bytes, .. }| bytes).sum() };
+    let read =
+        Read { ids: inputs.ids(&digests), bytes: loaded.iter().map(|Loaded { bytes, .. }| bytes).sum() };
     Ok((rows, cols, read))
 }
 
-/// Makes the working folder and the matrix in it on rank 0, and opens the matrix on all.
-fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<(Workdir, MatrixWriter)>> {
-    let Some(output) = &setup.args.output else { return Ok(None) };
-    let mut workdir = Workdir::of(output);
-    let header = Header {
+/// Opens the matrix on all ranks, after making it, or reading what is done of it; and this rank's journal.
+fn open_output<T: Number>(
+    setup: &mut Setup<'_, T>,
+    read: &Read,
+) -> Result<(Option<Output>, TileSet, Totals)> {
+    let plan = run_plan(setup.problem, read.ids.clone(), setup.started.clone());
+    let header = header(setup, read);
+    let Setup { comm, args, schedule, unfinished, workdir, .. } = setup;
+    let Some(workdir) = workdir else {
+        return Ok((None, TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default()));
+    };
+    let mut number = unfinished.as_ref().map_or(0, |run| run.number);
+    comm.on_root(|| {
+        if let Some(run) = unfinished {
+            run.check(&plan, workdir)?;
+            return run.check_matrix(workdir);
+        }
+        workdir.create()?;
+        failpoint::hit("create")?;
+        let created = matrix::create::<T>(&workdir.matrix(), &header);
+        created.map_err(|error| super::end_job(comm, workdir, &error))?;
+        let text = plan.to_json()?;
+        number = RunPlan::run(&text);
+        failpoint::hit("plan")?;
+        workdir.commit_plan(&text)
+    })?;
+    let number = comm.all_reduce(&[number], Reduce::Max)[0];
+    let (done, before) = match unfinished {
+        Some(_) => read_journals(comm, workdir, number, schedule)?,
+        None => (TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default()),
+    };
+    if unfinished.is_some() {
+        log::info!("{} tiles are done already, in {}", done.len(), workdir.folder().display());
+    }
+    failpoint::hit("open")?;
+    let writer = MatrixWriter::open(&workdir.matrix(), schedule.grid, comm)?;
+    let checkpoints = Journal::open(&workdir.journal(comm.rank()), number).and_then(|journal| {
+        Checkpoints::start(&workdir.matrix(), journal, args.checkpoint_interval, !args.no_sync)
+    });
+    // all ranks have read the journals before any adds to its own
+    let checkpoints = comm.agree(checkpoints)?;
+    Ok((Some(Output { writer, checkpoints }), done, before))
+}
+
+fn header<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Header {
+    Header {
         grid: setup.schedule.grid,
         features: setup.problem.d,
         dtype: T::DTYPE,
@@ -201,31 +330,40 @@ fn create_output<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Result<Option<
         pairdist_version: setup.versions.pairdist.clone(),
         mpi_version: setup.versions.mpi.clone(),
         hdf5_version: setup.versions.hdf5.clone(),
-    };
-    setup.comm.on_root(|| {
-        workdir.create(setup.args.force)?;
-        let created = matrix::create::<T>(&workdir.matrix(), &header);
-        created.map_err(|error| super::end_job(setup.comm, &workdir, &error))
-    })?;
-    let writer = MatrixWriter::open(&workdir.matrix(), header.grid, setup.comm)?;
-    Ok(Some((workdir, writer)))
+    }
 }
 
 /// Stores the checksums, forces all to the disk and declares the matrix complete.
-fn complete(writer: MatrixWriter, checksums: Vec<(Tile, u64)>, sync: bool) -> Result<()> {
-    failpoint::hit("complete")?;
+fn complete(comm: &Comm, writer: MatrixWriter, checksums: Vec<(Tile, u64)>, sync: bool) -> Result<()> {
+    failpoint::hit("checksums")?;
     writer.write_checksums(checksums)?;
     if sync {
         writer.sync()?;
     }
+    // nothing is declared complete before every rank's checksums are there
+    comm.barrier();
+    failpoint::hit("complete")?;
     writer.finish(sync)
 }
 
 /// Gathers what all ranks have seen, prints the summary and writes the run record.
-fn report<T: Number>(setup: &Setup<'_, T>, read: &Read, totals: &Totals, clock: &Clock) -> Result<()> {
+fn report<T: Number>(
+    setup: &Setup<'_, T>,
+    read: &Read,
+    totals: &Totals,
+    resumed_pairs: u64,
+    clock: &Clock,
+) -> Result<()> {
     let Setup { comm, args, problem, .. } = setup;
     let summary = &totals.summary;
-    let counts = [totals.recomputed, read.bytes, totals.bytes_written, totals.bytes_sent, totals.digest];
+    let counts = [
+        totals.recomputed,
+        read.bytes,
+        totals.bytes_written,
+        totals.bytes_sent,
+        totals.digest,
+        resumed_pairs,
+    ];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
     let pairs = problem.n as u64 * problem.m as u64;
@@ -240,7 +378,8 @@ fn report<T: Number>(setup: &Setup<'_, T>, read: &Read, totals: &Totals, clock: 
         wall_s,
         phases: Phases::gather(clock, comm),
         pairs,
-        pair_features_per_s: pairs as f64 * problem.d as f64 / wall_s,
+        resumed_pairs: counts[5],
+        pair_features_per_s: (pairs - counts[5]) as f64 * problem.d as f64 / wall_s,
         recomputed_pairs: counts[0],
         bytes_read: counts[1],
         bytes_written: counts[2],

@@ -13,7 +13,7 @@ use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::io::generated::{SamplesWriter, create};
-use crate::io::workdir::Workdir;
+use crate::io::workdir::{Existing, Workdir};
 use crate::partition::range_of;
 use crate::pipeline::{Number, SLAB_BYTES};
 use crate::report::bytes;
@@ -32,11 +32,11 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    let mut workdir = Workdir::of(&args.output);
-    comm.on_root(|| workdir.check(false, &[]))?;
+    let mut workdir = Workdir::of(&args.output, Existing::Refuse);
+    comm.on_root(|| workdir.check(&[]))?;
     comm.on_root(|| setup::check_space(size as u64, workdir.parent()))?;
     comm.on_root(|| {
-        workdir.create(false)?;
+        workdir.create()?;
         let created = create::<T>(&workdir.matrix(), (n, d), &host::command_line());
         created.map_err(|error| super::end_job(comm, &workdir, &error))
     })?;
@@ -50,7 +50,7 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
         })?;
         return Err(error);
     }
-    comm.on_root(|| workdir.publish(false, true))?;
+    comm.on_root(|| workdir.publish(true))?;
     comm.on_root(|| {
         log::info!("{}: {n} samples of {d} features, {}", args.output.display(), bytes(size as u64));
         Ok(())

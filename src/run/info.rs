@@ -1,24 +1,34 @@
 //! `info`: what a file holds.
 
 use std::fmt::Write as _;
+use std::time::Duration;
 
+use super::unfinished::Run;
 use crate::cli::InfoArgs;
 use crate::error::Result;
+use crate::host;
+use crate::io::journal;
 use crate::io::matrix::MatrixReader;
 use crate::io::samples::Samples;
-use crate::io::workdir::Workdir;
+use crate::io::workdir::{Existing, Workdir};
+use crate::partition::Grid;
+use crate::pipeline::Totals;
+use crate::problem::Problem;
 use crate::report::{bytes, print};
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
-    let mut out = String::new();
-    let unfinished = Workdir::of(&args.file);
-    let is_unfinished = !args.file.exists() && unfinished.matrix().exists();
-    let path = if is_unfinished { unfinished.matrix() } else { args.file.clone() };
-    let reader = match MatrixReader::open(&path) {
+    let workdir = Workdir::of(&args.file, Existing::Refuse);
+    if !args.file.exists()
+        && let Some(text) = workdir.plan()?
+    {
+        return unfinished(&workdir, &text);
+    }
+    let (path, mut out) = (&args.file, String::new());
+    let reader = match MatrixReader::open(path) {
         Ok(reader) => reader,
         Err(error) => {
             // not a result: perhaps samples
-            let samples = Samples::open(&path, None).map_err(|_| error)?;
+            let samples = Samples::open(path, None).map_err(|_| error)?;
             let _ = writeln!(
                 out,
                 "{}: {} samples of {} features",
@@ -68,5 +78,37 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         header.ranks, header.threads, header.mpi_version, header.hdf5_version
     );
     let _ = writeln!(out, "command      {}", header.command_line);
+    print(&out)
+}
+
+/// How far a run is that has not come to its end.
+fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
+    let Run { plan, number } = Run::of(text, workdir)?;
+    let Problem { n, m, d, metric, kernel, dtype, tile } = plan.problem;
+    let (grid, symmetric) = (Grid { n, m, edge: tile }, plan.symmetric);
+    let (mut totals, mut latest, journals) = (Totals::default(), None, workdir.journals()?);
+    for rank in &journals {
+        let path = workdir.journal(*rank);
+        for entry in journal::read(&path, number, &grid)?.entries {
+            totals.count(&entry, &grid, symmetric && entry.tile.i != entry.tile.j);
+        }
+        latest = latest.max(std::fs::metadata(&path).and_then(|meta| meta.modified()).ok());
+    }
+    let percent = 100.0 * totals.pairs as f64 / (n as f64 * m as f64);
+    let age = latest.and_then(|time| time.elapsed().ok()).map(|age| Duration::from_secs(age.as_secs()));
+    let age = age.map_or("unknown".into(), |age| humantime::format_duration(age).to_string());
+    let mut out = String::new();
+    let _ = writeln!(out, "folder       {}", workdir.folder().display());
+    let _ = writeln!(out, "state        not finished: {percent:.1} % of the distances are there");
+    let _ = writeln!(out, "journals     {}, the latest written {age} ago", journals.len());
+    let _ = writeln!(
+        out,
+        "distances    {n} x {m}, {d} features, {metric}, {dtype}, {kernel}, tiles of {tile} x {tile}"
+    );
+    for input in &plan.inputs {
+        let _ = writeln!(out, "input        {}:{}, digest {}", input.path, input.dataset, input.digest);
+    }
+    let _ = writeln!(out, "created      {} by pairdist {}", plan.created, plan.pairdist_version);
+    let _ = writeln!(out, "go on with   {}", host::command_to_resume(&plan.command_line));
     print(&out)
 }

@@ -5,6 +5,7 @@ mod generate;
 mod info;
 mod plan;
 mod setup;
+mod unfinished;
 mod verify;
 
 use crate::cli::{Cli, Command};
@@ -22,7 +23,7 @@ fn end_job(comm: &Comm, workdir: &Workdir, error: &Error) -> Error {
     comm.abort()
 }
 
-/// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage.
+/// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage, 75 stopped early.
 pub fn run(cli: Cli) -> u8 {
     match cli.command {
         Command::Plan(args) => {

@@ -9,7 +9,8 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::Number;
-use crate::plan::{Memory, Problem};
+use crate::plan::Memory;
+use crate::problem::Problem;
 use crate::report::{bytes, print};
 
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {

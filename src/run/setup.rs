@@ -1,6 +1,7 @@
 //! From the command line to a problem: inputs opened, types and tiles chosen, limits checked.
 
 use std::path::Path;
+use std::time::Duration;
 
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Nodes, Reduce};
@@ -8,13 +9,14 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::io::matrix::MAX_TILE_BYTES;
+use crate::io::matrix::{InputId, MAX_TILE_BYTES};
 use crate::io::samples::Samples;
 use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge};
-use crate::plan::Problem;
+use crate::problem::Problem;
 use crate::report::bytes;
 use crate::schedule::Schedule;
+use crate::stop;
 
 /// The open inputs of a run.
 pub(super) struct Inputs {
@@ -51,6 +53,21 @@ impl Inputs {
             );
         }
         Ok(())
+    }
+
+    /// What the result says of them; digests where they are known.
+    pub(super) fn ids(&self, digests: &[u64]) -> Vec<InputId> {
+        let samples = [Some(&self.x), self.y.as_ref()];
+        let id = |(at, samples): (usize, &Samples)| InputId {
+            path: std::path::absolute(&samples.path)
+                .unwrap_or_else(|_| samples.path.clone())
+                .display()
+                .to_string(),
+            dataset: samples.name.clone(),
+            shape: (samples.rows, samples.features),
+            digest: digests.get(at).map(|digest| format!("{digest:016x}")).unwrap_or_default(),
+        };
+        samples.into_iter().flatten().enumerate().map(id).collect()
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -112,6 +129,12 @@ pub(super) fn common_level(comm: &Comm) -> Result<Level> {
     let place = Level::ALL.iter().position(|other| *other == level).unwrap_or(0);
     let worst = comm.all_reduce(&[place as u64], Reduce::Max)[0];
     Ok(Level::ALL.iter().copied().nth(usize::try_from(worst).unwrap_or(0)).unwrap_or(level))
+}
+
+/// Time to compute, the same on all ranks: the limit asked for, and the end of the Slurm job.
+pub(super) fn time_left(comm: &Comm, limit: Option<Duration>) -> Option<Duration> {
+    let mine = stop::time_left(limit).map_or(f64::INFINITY, |left| left.as_secs_f64());
+    Duration::try_from_secs_f64(comm.all_reduce(&[mine], Reduce::Min)[0]).ok()
 }
 
 /// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.

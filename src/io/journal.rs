@@ -1,0 +1,269 @@
+//! The journal of a rank: the tiles that are in the matrix for certain.
+//!
+//! Blocks of 64 bytes, little-endian: a header, then an entry for each tile, appended when its distances are in the file (and on
+//! the disk, if the run syncs). Every block carries a check value that is seeded with the run's number, so that an entry that
+//! was torn, has changed or belongs to another run is not believed: its tile is computed again. `docs/FORMAT.md` has
+//! the layout.
+
+use std::fs::{File, OpenOptions};
+use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
+use std::path::{Path, PathBuf};
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::{Context, Result};
+use crate::fail;
+use crate::kernel::Summary;
+use crate::partition::{Grid, Tile};
+
+/// Bytes of a header or entry.
+const BLOCK: usize = 64;
+
+/// Of these, those before the check value.
+const CHECKED: usize = BLOCK - size_of::<u64>();
+
+const MAGIC: &[u8; 16] = b"pairdist journal";
+
+/// What is kept of a tile that is in the matrix.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Entry {
+    /// Which tile.
+    pub tile: Tile,
+    /// Its checksum, and that of its mirror image.
+    pub checksum: u64,
+    /// Sum and extremes of its distances.
+    pub summary: Summary,
+    /// Its distances that failed the Gram guard.
+    pub recomputed: u64,
+}
+
+impl Entry {
+    fn to_words(self) -> [u64; 7] {
+        let Self { tile, checksum, summary, recomputed } = self;
+        let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
+        [tile.i as u64, tile.j as u64, checksum, sum, min, max, recomputed]
+    }
+
+    /// Nothing, if it cannot be of this grid.
+    fn from_words([i, j, checksum, sum, min, max, recomputed]: [u64; 7], grid: &Grid) -> Option<Self> {
+        let tile = Tile { i: usize::try_from(i).ok()?, j: usize::try_from(j).ok()? };
+        let [sum, min, max] = [sum, min, max].map(f64::from_bits);
+        let is_inside = tile.i < grid.tile_rows() && tile.j < grid.tile_cols();
+        is_inside.then_some(Self { tile, checksum, summary: Summary { sum, min, max }, recomputed })
+    }
+}
+
+fn sealed(words: [u64; 7], run: u64) -> [u8; BLOCK] {
+    let mut block = [0; BLOCK];
+    let bytes = words.map(u64::to_le_bytes);
+    block[..CHECKED].copy_from_slice(bytes.as_flattened());
+    let check = xxh3_64_with_seed(&block[..CHECKED], run);
+    block[CHECKED..].copy_from_slice(&check.to_le_bytes());
+    block
+}
+
+/// The words of a block, if it is whole and of this run.
+fn opened(block: &[u8; BLOCK], run: u64) -> Option<[u64; 7]> {
+    let (words, _) = block[..CHECKED].as_chunks::<8>();
+    let words: [u64; 7] = std::array::from_fn(|at| u64::from_le_bytes(words[at]));
+    (sealed(words, run) == *block).then_some(words)
+}
+
+fn header(run: u64) -> [u8; BLOCK] {
+    let (halves, _) = MAGIC.as_chunks::<8>();
+    let [a, b] = [halves[0], halves[1]].map(u64::from_le_bytes);
+    sealed([a, b, run, 0, 0, 0, 0], run)
+}
+
+/// What a journal says.
+#[derive(Debug, Default, PartialEq)]
+pub struct Contents {
+    /// The tiles that are done.
+    pub entries: Vec<Entry>,
+    /// Blocks that are no entries of this run.
+    pub damaged: usize,
+}
+
+/// Reads a journal. What was torn off at its end is passed over.
+///
+/// # Errors
+/// If it cannot be read, or belongs to another run.
+pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
+    let shown = path.display();
+    let file = File::open(path).context(|| format!("{shown} cannot be opened"))?;
+    let mut file = BufReader::new(file);
+    let mut contents = Contents::default();
+    let mut is_first = true;
+    let mut block = [0; BLOCK];
+    loop {
+        match file.read_exact(&mut block) {
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(contents),
+            result => result.context(|| format!("{shown} cannot be read"))?,
+        }
+        if std::mem::take(&mut is_first) {
+            if block != header(run) {
+                fail!("{shown} does not belong to this run; start over with --force");
+            }
+            continue;
+        }
+        match opened(&block, run).and_then(|words| Entry::from_words(words, grid)) {
+            Some(entry) => contents.entries.push(entry),
+            None => contents.damaged += 1,
+        }
+    }
+}
+
+/// A journal, open to be continued.
+#[derive(Debug)]
+pub struct Journal {
+    file: File,
+    path: PathBuf,
+    run: u64,
+}
+
+impl Journal {
+    /// Opens the journal, or begins it, after its last whole entry.
+    pub fn open(path: &Path, run: u64) -> Result<Self> {
+        let context = || format!("{} cannot be opened", path.display());
+        let mut options = OpenOptions::new();
+        let mut file =
+            options.read(true).write(true).create(true).truncate(false).open(path).context(context)?;
+        let whole = whole_len(&mut file, run).context(context)?;
+        file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).context(context)?;
+        let mut journal = Self { file, path: path.to_owned(), run };
+        if whole == 0 {
+            journal.write(&header(run))?;
+        }
+        Ok(journal)
+    }
+
+    /// Appends entries, and forces them to the disk if `sync`.
+    pub fn append(&mut self, entries: &[Entry], sync: bool) -> Result<()> {
+        let blocks: Vec<_> = entries.iter().map(|entry| sealed(entry.to_words(), self.run)).collect();
+        self.write(blocks.as_flattened())?;
+        if sync {
+            let synced = self.file.sync_data();
+            synced.context(|| format!("{} cannot be forced to the disk", self.path.display()))?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<()> {
+        self.file.write_all(bytes).context(|| format!("{} cannot be written", self.path.display()))
+    }
+}
+
+/// Length up to the last block that is whole and of this run.
+fn whole_len(file: &mut File, run: u64) -> std::io::Result<u64> {
+    let block_len = BLOCK as u64;
+    let mut end = file.metadata()?.len() / block_len * block_len;
+    let mut block = [0; BLOCK];
+    while end > 0 {
+        file.seek(SeekFrom::Start(end - block_len))?;
+        file.read_exact(&mut block)?;
+        if opened(&block, run).is_some() {
+            break;
+        }
+        end -= block_len;
+    }
+    Ok(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+    use std::fs;
+
+    const RUN: u64 = 42;
+    const GRID: Grid = Grid { n: 100, m: 100, edge: 10 };
+
+    fn entry(number: usize) -> Entry {
+        let tile = Tile { i: number / 10 % 10, j: number % 10 };
+        let summary = Summary { sum: number as f64, min: 0.5, max: f64::INFINITY };
+        Entry { tile, checksum: number as u64 * 77, summary, recomputed: 3 }
+    }
+
+    /// A journal of so many entries, in a folder that goes with it.
+    fn journal(entries: usize) -> (tempfile::TempDir, PathBuf) {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("journal.0");
+        let all: Vec<_> = (0..entries).map(entry).collect();
+        Journal::open(&path, RUN).unwrap().append(&all, true).unwrap();
+        (folder, path)
+    }
+
+    fn numbers(path: &Path) -> Vec<f64> {
+        let contents = read(path, RUN, &GRID).unwrap();
+        contents.entries.iter().map(|entry| entry.summary.sum).collect()
+    }
+
+    #[test]
+    fn entries_come_back_as_they_were() {
+        let (_folder, path) = journal(20);
+        let contents = read(&path, RUN, &GRID).unwrap();
+        assert_eq!(contents, Contents { entries: (0..20).map(entry).collect(), damaged: 0 });
+    }
+
+    #[test]
+    fn a_torn_tail_is_dropped_and_written_over() {
+        let (_folder, path) = journal(5);
+        let whole = fs::read(&path).unwrap();
+        for torn in 0..=whole.len() {
+            fs::write(&path, &whole[..torn]).unwrap();
+            let left = (torn / BLOCK).saturating_sub(1);
+            assert_eq!(numbers(&path), (0..left).map(|n| n as f64).collect::<Vec<_>>());
+            Journal::open(&path, RUN).unwrap().append(&[entry(9)], false).unwrap();
+            assert_eq!(numbers(&path), (0..left).map(|n| n as f64).chain([9.0]).collect::<Vec<_>>());
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_costs_its_entry_only() {
+        let (_folder, path) = journal(5);
+        let whole = fs::read(&path).unwrap();
+        for bit in 0..8 * BLOCK {
+            let mut bytes = whole.clone();
+            bytes[3 * BLOCK + bit / 8] ^= 1 << (bit % 8);
+            fs::write(&path, bytes).unwrap();
+            let contents = read(&path, RUN, &GRID).unwrap();
+            assert_eq!(contents.damaged, 1);
+            assert_eq!(contents.entries, [0, 1, 3, 4].map(entry));
+        }
+    }
+
+    #[test]
+    fn a_journal_of_another_run_is_refused() {
+        let (_folder, path) = journal(5);
+        assert!(read(&path, RUN + 1, &GRID).unwrap_err().to_string().contains("does not belong"));
+    }
+
+    #[test]
+    fn random_bytes_are_never_believed() {
+        let (_folder, path) = journal(30);
+        let whole = fs::read(&path).unwrap();
+        let written: Vec<_> = (0..30).map(entry).collect();
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        for _ in 0..2000 {
+            let mut bytes = whole.clone();
+            for _ in 0..rng.random_range(1..20) {
+                let at = rng.random_range(0..bytes.len());
+                match rng.random_range(0..4) {
+                    0 => bytes[at] = rng.random(),
+                    1 => bytes.truncate(at.max(1)),
+                    2 => bytes.insert(at, rng.random()),
+                    _ => drop(bytes.remove(at)),
+                }
+                if bytes.is_empty() {
+                    break;
+                }
+            }
+            fs::write(&path, bytes).unwrap();
+            // refused, or a part of what was written
+            if let Ok(contents) = read(&path, RUN, &GRID) {
+                assert!(contents.entries.iter().all(|entry| written.contains(entry)));
+            }
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Checkpoints: tiles that were written become tiles that are done, while the next ones are computed.
+//!
+//! A thread of its own takes batches of tiles whose distances have been written. For each it forces the matrix to the disk, then
+//! appends the tiles to the rank's journal, then forces that to the disk. In this order, a journal never claims what a
+//! power cut could have lost. The thread calls neither MPI nor HDF5: it has the matrix open as a plain file.
+
+use std::fs::File;
+use std::path::Path;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, unbounded};
+
+use crate::error::{Context, Result};
+use crate::failpoint;
+use crate::io::journal::{Entry, Journal};
+
+/// The rank's checkpoints.
+pub struct Checkpoints {
+    interval: Duration,
+    batch: Vec<Entry>,
+    /// When the first tile of the batch was written.
+    begun: Instant,
+    batches: Sender<Vec<Entry>>,
+    /// Nothing, once it was joined.
+    thread: Option<JoinHandle<Result<()>>>,
+}
+
+impl Checkpoints {
+    /// Starts the thread. Without `sync`, nothing is forced to the disk: that serves when the program is killed, not when the
+    /// power goes.
+    pub fn start(matrix: &Path, journal: Journal, interval: Duration, sync: bool) -> Result<Self> {
+        let shown = matrix.display().to_string();
+        let matrix = File::open(matrix).context(|| format!("{shown} cannot be opened"))?;
+        let (batches, received) = unbounded();
+        let work = move || write_batches(&received, (&matrix, &shown), journal, sync);
+        let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
+        let thread = thread.context(|| "the thread for checkpoints cannot be started".into())?;
+        Ok(Self { interval, batch: Vec::new(), begun: Instant::now(), batches, thread: Some(thread) })
+    }
+
+    /// A tile and its mirror image have been written.
+    pub fn add(&mut self, entry: Entry) -> Result<()> {
+        if self.batch.is_empty() {
+            self.begun = Instant::now();
+        }
+        self.batch.push(entry);
+        self.tick()
+    }
+
+    /// Closes the batch if it is time.
+    ///
+    /// # Errors
+    /// If an earlier one could not be brought to the disk.
+    pub fn tick(&mut self) -> Result<()> {
+        if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
+            return self.join();
+        }
+        if !self.batch.is_empty() && self.begun.elapsed() >= self.interval {
+            // a thread that has gone tells its error the next time
+            let _ = self.batches.send(std::mem::take(&mut self.batch));
+        }
+        Ok(())
+    }
+
+    /// Brings the last batch to the disk.
+    pub fn finish(mut self) -> Result<()> {
+        let _ = self.batches.send(std::mem::take(&mut self.batch));
+        // without a sender, the thread ends with the last batch
+        self.batches = unbounded().0;
+        self.join()
+    }
+
+    /// Waits for the thread's end. It ends early only with an error.
+    fn join(&mut self) -> Result<()> {
+        let end = self.thread.take().map(JoinHandle::join);
+        end.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+fn write_batches(
+    batches: &Receiver<Vec<Entry>>,
+    (matrix, shown): (&File, &str),
+    mut journal: Journal,
+    sync: bool,
+) -> Result<()> {
+    for batch in batches {
+        failpoint::hit("sync")?;
+        if sync {
+            matrix.sync_data().context(|| format!("{shown} cannot be forced to the disk"))?;
+        }
+        failpoint::hit("journal")?;
+        journal.append(&batch, sync)?;
+        failpoint::hit("journalled")?;
+    }
+    Ok(())
+}
