@@ -14,8 +14,9 @@ use crate::kernel::PanelShape;
 use crate::partition::lcm;
 use crate::tile::Block;
 
-/// Bytes that are read at once, where samples are not larger than that.
-pub const SLAB_BYTES: usize = 64 << 20;
+/// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough that the
+/// memory is used again for the next ones.
+pub const SLAB_BYTES: usize = 16 << 20;
 
 /// Values that are looked at together.
 const GROUP: usize = 4096;
