@@ -31,6 +31,11 @@ impl Stop {
         Ok(Self { signal, deadline })
     }
 
+    /// Why, once it is time.
+    pub fn reason(&self) -> &'static str {
+        if self.signal.load(Ordering::Relaxed) { "by a signal" } else { "at the time limit" }
+    }
+
     /// Whether it is time.
     pub fn is_due(&self) -> bool {
         self.signal.load(Ordering::Relaxed)

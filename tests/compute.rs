@@ -130,6 +130,22 @@ fn every_simd_level_can_be_forced_and_gives_the_same_digest() {
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
+#[test]
+fn a_million_features_are_within_the_bound() {
+    let work = Work::new();
+    let (x, _, arguments) = inputs::<f32>(&work, (5, None, 1_000_000, 2));
+    for metric in [Metric::Euclidean, Metric::Cityblock] {
+        work.run(2, &format!("{arguments} -o out.h5 --force --metric {metric}"), 0);
+        let (got, expected) = (distances::<f32>(work.path("out.h5")), definition(metric, &x, &x));
+        assert_within_tolerance(
+            "a million features",
+            (metric, Method::fastest(metric, 1_000_000), 1_000_000),
+            &got,
+            &expected,
+        );
+    }
+}
+
 /// Peak and planned memory of a rank, in bytes.
 fn memory(ranks: usize, n: usize, options: &str) -> (f64, f64) {
     let work = Work::new();

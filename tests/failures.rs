@@ -1,22 +1,27 @@
-//! A rank that fails, panics or dies: the whole job ends, nothing gets the result's name, and the next run succeeds.
+//! A rank that fails, panics or dies: the whole job ends, nothing gets the result's name, and the next run takes up the work.
+//!
+//! `scripts/test-faults` runs more of the same: every failure at every place, and a hundred kills.
 
 #![cfg(feature = "failpoints")]
 
 mod common;
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
-use std::time::Duration;
+use std::sync::OnceLock;
+use std::time::{Duration, SystemTime};
 
 use common::launch::{ALONE, Done, Job, is_alive};
-use common::samples::{random, write};
+use common::samples::{distances, random, write};
 use common::{Work, for_all};
 use nix::sys::signal::{Signal, kill};
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// A job must be over so soon after one of its ranks has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
 
-const COMPUTE: &str = "compute x.h5 -o out.h5 --tile 10";
+/// Every tile is a checkpoint of its own.
+const COMPUTE: &str = "compute x.h5 -o out.h5 --tile 10 --checkpoint-interval 0";
 
 /// A failure: at which step, how, on which rank of how many.
 #[derive(Clone, Copy, Debug)]
@@ -27,32 +32,46 @@ struct Failure {
     ranks: usize,
 }
 
-/// Workers compute, and have no errors to return: there, only panics and deaths.
-const FAILURES: [(&str, &str); 11] = [
-    ("read", "panic"),
-    ("read", "error"),
-    ("read", "kill"),
-    ("compute", "panic"),
-    ("compute", "kill"),
-    ("write", "panic"),
-    ("write", "error"),
-    ("write", "kill"),
-    ("complete", "panic"),
-    ("complete", "error"),
-    ("complete", "kill"),
+/// The steps of a run in their order, the time at which to fail there, and whether rank 0 alone takes them.
+const STEPS: [(&str, u32, bool); 13] = [
+    ("read", 1, false),
+    ("create", 1, true),
+    ("plan", 1, true),
+    ("open", 1, false),
+    ("compute", 4, false),
+    ("write", 5, false),
+    ("sync", 3, false),
+    ("journal", 3, false),
+    ("journalled", 3, false),
+    ("checksums", 1, false),
+    ("complete", 1, false),
+    ("close", 1, false),
+    ("rename", 1, true),
 ];
 
 /// First and last rank of 1, 2 and 3.
 const PLACES: [(usize, usize); 5] = [(0, ALONE), (0, 2), (1, 2), (0, 3), (2, 3)];
 
-/// Every failure at two of the places; as 5 and 11 have no common factor, each step and action meet different ones.
+/// A step at each of its places.
+fn at_places(step: &'static str, root_only: bool, action: &'static str) -> Vec<Failure> {
+    let places = PLACES.into_iter().filter(|(rank, _)| *rank == 0 || !root_only);
+    places.map(|(rank, ranks)| Failure { step, action, rank, ranks }).collect()
+}
+
+/// Kills at every step and place; errors and panics too, if `PAIRDIST_FAULTS` is set, else at one place of each step, in turn.
+/// Workers compute, and have no errors to return.
 fn failures() -> Vec<Failure> {
-    let failure = |number: usize| {
-        let ((step, action), (rank, ranks)) =
-            (FAILURES[number % FAILURES.len()], PLACES[number % PLACES.len()]);
-        Failure { step, action, rank, ranks }
-    };
-    (0..2 * FAILURES.len()).map(failure).collect()
+    let is_long = std::env::var_os("PAIRDIST_FAULTS").is_some();
+    let mut failures = Vec::new();
+    for (number, (step, _, root_only)) in STEPS.into_iter().enumerate() {
+        failures.extend(at_places(step, root_only, "kill"));
+        for action in ["error", "panic"] {
+            let places = at_places(step, root_only, action);
+            let chosen = if is_long { &places[..] } else { &places[number % places.len()..][..1] };
+            failures.extend(chosen.iter().filter(|_| (step, action) != ("compute", "error")));
+        }
+    }
+    failures
 }
 
 /// Samples whose 10 × 10 tiles give every one of 3 ranks some to write.
@@ -62,13 +81,28 @@ fn work_with_input() -> Work {
     work
 }
 
+/// The matrix of an uninterrupted run.
+fn expected() -> &'static [u64] {
+    static EXPECTED: OnceLock<Vec<u64>> = OnceLock::new();
+    EXPECTED.get_or_init(|| {
+        let work = work_with_input();
+        work.run(ALONE, COMPUTE, 0);
+        bits(&work)
+    })
+}
+
+fn bits(work: &Work) -> Vec<u64> {
+    distances::<f64>(work.path("out.h5")).iter().map(|distance| distance.to_bits()).collect()
+}
+
 fn run_with(work: &Work, Failure { step, action, rank, ranks }: Failure, arguments: &str) -> Done {
-    let point = format!("{step}:{rank}:1:{action}");
+    let count = STEPS.iter().find(|(name, ..)| *name == step).map_or(1, |(_, count, _)| *count);
+    let point = format!("{step}:{rank}:{count}:{action}");
     work.program(ranks).env("PAIRDIST_FAIL_AT", &point).within(PATIENCE).run(arguments)
 }
 
 #[test]
-fn a_failing_rank_ends_the_job_without_a_result_and_the_next_run_succeeds() {
+fn a_run_that_failed_at_any_step_is_taken_up_with_other_ranks_and_gives_the_same_bytes() {
     for_all(&failures(), |&failure| {
         let work = work_with_input();
         let done = run_with(&work, failure, COMPUTE);
@@ -77,16 +111,80 @@ fn a_failing_rank_ends_the_job_without_a_result_and_the_next_run_succeeds() {
             _ => assert_eq!(done.code, 1, "{done}"),
         }
         assert!(!work.path("out.h5").exists(), "{done}");
-        work.run(failure.ranks, &format!("{COMPUTE} --force"), 0);
-        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+        let ranks = failure.ranks % 3 + 1;
+        work.run(ranks, &format!("{COMPUTE} --resume --json run.json"), 0);
+        assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
+        assert!(bits(&work) == expected(), "other bytes");
+        // what was done before is not done again
+        let is_late = ["checksums", "complete", "close", "rename"].contains(&failure.step);
+        let resumed = work.record()["resumed_pairs"].as_u64().expect("a number");
+        let is_early = ["read", "create", "plan", "open"].contains(&failure.step);
+        assert!(!is_late || resumed == 10_000, "{resumed} pairs resumed");
+        assert!(!is_early || resumed == 0, "{resumed} pairs resumed");
     });
 }
 
-/// Errors and panics; who is killed says nothing.
-fn speaking(action: &str) -> Vec<Failure> {
-    let steps = FAILURES.iter().filter(|failure| failure.1 == action);
-    let failure = |&(step, action)| Failure { step, action, rank: 2, ranks: 3 };
-    steps.map(failure).collect()
+#[test]
+fn a_run_that_died_after_the_rename_is_complete() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = work_with_input();
+        let failure = Failure { step: "renamed", action: "kill", rank: 0, ranks };
+        assert_ne!(run_with(&work, failure, COMPUTE).code, 0);
+        assert_eq!(work.list(), ["out.h5", "out.h5.partial", "x.h5"]);
+        let done = work.run(ranks, &format!("{COMPUTE} --resume"), 0);
+        assert!(done.stderr.contains("complete already"), "{done}");
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+        assert!(bits(&work) == expected(), "other bytes");
+    });
+}
+
+/// Kills that a test asks for at least: `PAIRDIST_KILLS`, or a few.
+fn kills() -> u32 {
+    std::env::var("PAIRDIST_KILLS").map_or(4, |text| text.parse().expect("PAIRDIST_KILLS is a number"))
+}
+
+#[test]
+fn runs_killed_at_random_end_with_the_same_bytes() {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
+    let x = random::<f64>(600, 20, 1);
+    let reference = Work::new();
+    write(reference.path("x.h5"), &x);
+    reference.run(ALONE, "compute x.h5 -o out.h5", 0);
+    let expected = bits(&reference);
+    let (mut killed, mut longest) = (0, Duration::ZERO);
+    while killed < kills() {
+        let work = Work::new();
+        write(work.path("x.h5"), &x);
+        loop {
+            let mut job =
+                work.program(3).start("compute x.h5 -o out.h5 --tile 5 --checkpoint-interval 0.05 --resume");
+            std::thread::sleep(Duration::from_millis(rng.random_range(150..700)));
+            if let Some(rank) = job.ranks().get(rng.random_range(0..3)) {
+                let journal =
+                    fs::metadata(work.path("out.h5.partial/journal.0")).and_then(|meta| meta.modified());
+                if job.is_running() && kill(*rank, Signal::SIGKILL).is_ok() {
+                    killed += 1;
+                    longest =
+                        longest.max(journal.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default());
+                }
+            }
+            let done = job.wait();
+            if done.code == 0 {
+                break;
+            }
+            assert!(!work.path("out.h5").exists(), "{done}");
+        }
+        assert!(bits(&work) == expected, "other bytes");
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+    }
+    println!("{killed} kills; the last checkpoint of rank 0, every 50 ms, was at most {longest:?} ago");
+}
+
+/// Errors or panics on the last of three ranks; who is killed says nothing.
+fn speaking(action: &'static str) -> Vec<Failure> {
+    let steps = STEPS.into_iter().filter(|(_, _, root_only)| !root_only);
+    let steps = steps.filter(|(step, ..)| (*step, action) != ("compute", "error"));
+    steps.map(|(step, ..)| Failure { step, action, rank: 2, ranks: 3 }).collect()
 }
 
 #[test]
@@ -104,7 +202,9 @@ fn an_error_is_told_in_one_sentence_that_names_the_rank() {
 fn a_panic_is_told_with_its_reason() {
     for_all(&speaking("panic"), |&failure| {
         let done = run_with(&work_with_input(), failure, COMPUTE);
-        assert!(done.stderr.contains(&format!("told to panic at {}", failure.step)), "{done}");
+        let told = format!("told to panic at {}", failure.step);
+        let messages: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).collect();
+        assert!(messages.iter().any(|line| line.contains("rank 2 on ") && line.contains(&told)), "{done}");
     });
 }
 
@@ -183,7 +283,8 @@ fn a_second_run_on_the_same_name_is_refused() {
     let first = start_long_run(&work, 2);
     for (arguments, words) in [
         ("compute x.h5 -o out.h5", "another run is writing it"),
-        ("compute x.h5 -o out.h5 --force", "is in use: another run is writing this result"),
+        ("compute x.h5 -o out.h5 --force", "is in use: another run is writing this result (process "),
+        ("compute x.h5 -o out.h5 --resume", "is in use: another run is writing this result (process "),
     ] {
         let done = work.run(2, arguments, 1);
         assert!(done.stderr.contains(words), "{done}");
@@ -195,9 +296,10 @@ fn a_second_run_on_the_same_name_is_refused() {
 /// Waits until the ranks of a job write tiles, which they do for many seconds more: a million of them.
 fn start_long_run(work: &Work, ranks: usize) -> Job {
     write(work.path("x.h5"), &random::<f64>(2000, 2, 1));
-    let mut job = work.program(ranks).start("compute x.h5 -o out.h5 --tile 2 --no-sync");
-    let written = || fs::metadata(work.path("out.h5.partial/matrix.h5")).map_or(0, |meta| meta.blocks());
-    while written() < 64 {
+    let arguments = "compute x.h5 -o out.h5 --tile 2 --no-sync --checkpoint-interval 0.01";
+    let mut job = work.program(ranks).start(arguments);
+    let journalled = || fs::metadata(work.path("out.h5.partial/journal.0")).map_or(0, |meta| meta.len());
+    while journalled() < 1000 {
         assert!(job.is_running(), "it ended before it could be killed: {}", job.wait());
         std::thread::sleep(Duration::from_millis(5));
     }

@@ -132,6 +132,14 @@ fn one_stored_chunk(work: &Work) {
     });
 }
 
+/// Rows × columns that 64 bits cannot count, a single chunk of which is stored.
+fn beyond_64_bits(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset::<f64>().chunk((1, 1024)).shape((1 << 31, 1 << 31));
+        builder.create("samples")?.write_slice(&arr2(&[[1.0]]), (0..1, 0..1))
+    });
+}
+
 /// So many samples that their distances fit no disk, a single chunk of which is stored.
 fn ten_million_samples(work: &Work) {
     create(work.path("x.h5"), |file| {
@@ -357,6 +365,12 @@ const LIMITS: &[Case] = &[
         nothing,
         "generate out.h5 --samples 1000000000 --features 1000000",
         &["8000.00 TB", "free", "make room"],
+    ),
+    (
+        "more values than 64 bits can count",
+        beyond_64_bits,
+        COMPUTE,
+        &["x.h5", "\"samples\"", "more than any memory"],
     ),
     ("more distances than any disk", ten_million_samples, COMPUTE, &["400.00 TB", "free", "make room"]),
     ("more samples than any memory", one_stored_chunk, COMPUTE, &["memory", "are free"]),

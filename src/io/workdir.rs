@@ -62,6 +62,11 @@ impl Workdir {
         self.folder.join(format!("{JOURNAL}{rank}"))
     }
 
+    /// The result's final name.
+    pub fn output(&self) -> &Path {
+        &self.output
+    }
+
     /// The folder.
     pub fn folder(&self) -> &Path {
         &self.folder

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use super::setup::{self, Inputs, with_dtype};
-use super::unfinished::{Run, read_journals};
+use super::unfinished::{Found, Run, read_journals};
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
@@ -51,7 +51,12 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
     comm.agree(stop::ignore_file_size_signal())?;
     let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
-    let unfinished = workdir.as_mut().map(|workdir| Run::find(comm, workdir)).transpose()?.flatten();
+    let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
+    let unfinished = match found {
+        Found::Nothing => None,
+        Found::Unfinished(run) => Some(run),
+        Found::Finished => return Ok(()),
+    };
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
     // the tile depends on the ranks, of which there may be others now
@@ -155,7 +160,8 @@ fn stopped<T>(setup: &Setup<'_, T>, totals: &Totals) -> Error {
     } else {
         "nothing was to be written (--no-output), so nothing is kept".into()
     };
-    Error::Stopped(format!("stopped early, as told, with {percent:.1} % done; {way_on}"))
+    let why = setup.stop.reason();
+    Error::Stopped(format!("stopped {why}, with {percent:.1} % done; {way_on}"))
 }
 
 fn prepare<'a, T: Number>(
@@ -288,13 +294,9 @@ fn open_output<T: Number>(
             return run.check_matrix(workdir);
         }
         workdir.create()?;
-        failpoint::hit("create")?;
-        let created = matrix::create::<T>(&workdir.matrix(), &header);
-        created.map_err(|error| super::end_job(comm, workdir, &error))?;
-        let text = plan.to_json()?;
-        number = RunPlan::run(&text);
-        failpoint::hit("plan")?;
-        workdir.commit_plan(&text)
+        let made = make_matrix::<T>(comm, workdir, &header, &plan);
+        number = made.inspect_err(|_| workdir.discard())?;
+        Ok(())
     })?;
     let number = comm.all_reduce(&[number], Reduce::Max)[0];
     let (done, before) = match unfinished {
@@ -304,7 +306,7 @@ fn open_output<T: Number>(
     if unfinished.is_some() {
         log::info!("{} tiles are done already, in {}", done.len(), workdir.folder().display());
     }
-    failpoint::hit("open")?;
+    comm.agree(failpoint::hit("open"))?;
     let writer = MatrixWriter::open(&workdir.matrix(), schedule.grid, comm)?;
     let checkpoints = Journal::open(&workdir.journal(comm.rank()), number).and_then(|journal| {
         Checkpoints::start(&workdir.matrix(), journal, args.checkpoint_interval, !args.no_sync)
@@ -312,6 +314,17 @@ fn open_output<T: Number>(
     // all ranks have read the journals before any adds to its own
     let checkpoints = comm.agree(checkpoints)?;
     Ok((Some(Output { writer, checkpoints }), done, before))
+}
+
+/// Fills an empty working folder, and returns the run's number.
+fn make_matrix<T: Number>(comm: &Comm, workdir: &Workdir, header: &Header, plan: &RunPlan) -> Result<u64> {
+    failpoint::hit("create")?;
+    let created = matrix::create::<T>(&workdir.matrix(), header);
+    created.map_err(|error| super::end_job(comm, workdir, &error))?;
+    let text = plan.to_json()?;
+    failpoint::hit("plan")?;
+    workdir.commit_plan(&text)?;
+    Ok(RunPlan::run(&text))
 }
 
 fn header<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Header {

@@ -11,6 +11,16 @@ use crate::partition::{TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::schedule::Schedule;
 
+/// What `--resume` has found.
+pub(super) enum Found {
+    /// No run, or none that had begun to compute.
+    Nothing,
+    /// A run to go on with.
+    Unfinished(Run),
+    /// A run that had come to its end, but for its folder.
+    Finished,
+}
+
 /// The run that a working folder belongs to.
 pub(super) struct Run {
     pub(super) plan: RunPlan,
@@ -31,16 +41,35 @@ impl Run {
         }
     }
 
-    /// The run that is to be taken up, if there is one. Locks its folder on rank 0.
-    pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Option<Self>> {
-        let mut text = Vec::new();
+    /// Looks for a run that is to be taken up. Locks its folder on rank 0.
+    pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Found> {
+        let (mut text, mut is_finished) = (Vec::new(), 0_u64);
         comm.on_root(|| {
-            text = workdir.resume()?.unwrap_or_default().into_bytes();
+            let Some(plan) = workdir.resume()? else { return Ok(()) };
+            if Self::of(&plan, workdir)?.is_published(workdir) {
+                log::info!("{} is complete already", workdir.output().display());
+                workdir.discard();
+                is_finished = 1;
+            }
+            text = plan.into_bytes();
             Ok(())
         })?;
+        if comm.all_reduce(&[is_finished], Reduce::Max)[0] == 1 {
+            return Ok(Found::Finished);
+        }
         comm.broadcast(0, &mut text);
-        let run = (!text.is_empty()).then(|| Self::of(&String::from_utf8_lossy(&text), workdir));
-        comm.agree(run.transpose())
+        if text.is_empty() {
+            return Ok(Found::Nothing);
+        }
+        comm.agree(Self::of(&String::from_utf8_lossy(&text), workdir)).map(Found::Unfinished)
+    }
+
+    /// Whether the run got as far as the rename, and no further.
+    fn is_published(&self, workdir: &Workdir) -> bool {
+        let is_mine = |result: MatrixReader| {
+            result.complete && result.header.created == self.plan.created && result.header.inputs == self.plan.inputs
+        };
+        !workdir.matrix().exists() && MatrixReader::open(workdir.output()).is_ok_and(is_mine)
     }
 
     /// Refuses to go on with another problem than the run was begun with.

@@ -143,6 +143,11 @@ impl Job {
         self.members().into_iter().filter(is_rank).map(|process| process.id).collect()
     }
 
+    /// The launcher, or the program where there is none.
+    pub(crate) fn leader(&self) -> Pid {
+        Pid::from_raw(i32::try_from(self.leader.id()).expect("process numbers are C ints"))
+    }
+
     /// Whether any process of the run is left.
     pub(crate) fn is_running(&mut self) -> bool {
         self.leader.try_wait().expect("a child can be waited for").is_none() || !self.members().is_empty()
@@ -185,7 +190,7 @@ impl Job {
     }
 
     fn members(&self) -> Vec<Process> {
-        let session = i32::try_from(self.leader.id()).expect("process numbers are C ints");
+        let session = self.leader().as_raw();
         Process::all().filter(|process| process.session == session && process.is_alive()).collect()
     }
 
@@ -230,6 +235,7 @@ fn set_environment(command: &mut Command, given: &[(&str, &str)]) {
     }
     // messages as users see them
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("PAIRDIST_FAIL_AT");
+    command.env_remove("SLURM_JOB_END_TIME");
     command.envs(given.iter().copied());
 }
 

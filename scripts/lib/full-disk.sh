@@ -1,0 +1,38 @@
+#!/usr/bin/env bash
+# Fills a small file system while a run writes to it, makes room again, and takes the run up. Called by scripts/test-faults in
+# a mount namespace of its own; PAIRDIST_BIN names the program, a build with fail points or without.
+set -euo pipefail
+pairdist=$(realpath "$PAIRDIST_BIN")
+folder=$(mktemp -d)
+mount -t tmpfs -o size=24m tmpfs "$folder"
+trap 'cd / && umount "$folder" && rmdir "$folder"' EXIT
+cd "$folder"
+fail() {
+    printf 'full-disk: %s\n' "$*" >&2
+    exit 1
+}
+
+"$pairdist" generate x.h5 --samples 1500 --features 4
+# 18 MB of distances in 24 MB: a stranger's 12 MB leave too little
+head -c 12M /dev/zero >stranger
+code=0
+mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 2>refused || code=$?
+[ $code = 1 ] || fail "a result that does not fit ended with code $code"
+grep -q 'make room' refused || fail "no word of the disk: $(cat refused)"
+[ ! -e out.h5.partial ] || fail "a working folder was left behind"
+
+rm stranger
+mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --tile 100 --time-limit 00:00:00 2>/dev/null || code=$?
+[ $code = 75 ] || fail "stopping ended with code $code"
+# the space of the matrix is reserved: what fills the disk now takes none of it
+head -c 24M /dev/zero >stranger 2>/dev/null || true
+code=0
+mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume --checkpoint-interval 0 2>full || code=$?
+[ ! -e out.h5 ] || [ $code = 0 ] || fail "a result with code $code"
+if [ $code != 0 ]; then
+    # the journals found no room
+    grep -q '^pairdist: ' full || fail "no sentence: $(cat full)"
+    rm stranger
+    mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume
+fi
+"$pairdist" verify out.h5 --all

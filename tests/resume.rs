@@ -1,0 +1,263 @@
+//! Stopping on purpose, and taking up what was left.
+
+mod common;
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::time::Duration;
+
+use common::launch::{ALONE, Job};
+use common::samples::{distances, random, write};
+use common::{Work, for_all};
+use nix::sys::signal::{Signal, kill};
+
+/// So many tiles that they take seconds.
+const LONG: &str = "compute x.h5 -o out.h5 --tile 2 --checkpoint-interval 0.01 --no-sync";
+
+/// 12 × 12 tiles, one after the other in the journals.
+const SHORT: &str = "compute x.h5 -o out.h5 --tile 5 --checkpoint-interval 0";
+
+/// A blank folder with samples.
+fn work_with(samples: usize) -> Work {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f64>(samples, 3, 1));
+    work
+}
+
+/// A folder with a run that was stopped before its first tile.
+fn stopped(ranks: usize) -> Work {
+    let work = work_with(60);
+    work.run(ranks, &format!("{SHORT} --time-limit 00:00:00"), 75);
+    work
+}
+
+fn bits(work: &Work) -> Vec<u64> {
+    distances::<f64>(work.path("out.h5")).iter().map(|distance| distance.to_bits()).collect()
+}
+
+/// The matrix of an uninterrupted run of so many samples.
+fn uninterrupted(samples: usize) -> Vec<u64> {
+    let work = work_with(samples);
+    work.run(ALONE, "compute x.h5 -o out.h5", 0);
+    bits(&work)
+}
+
+/// A long run that has journalled some of its tiles.
+fn start_long_run(work: &Work, ranks: usize) -> Job {
+    let mut job = work.program(ranks).start(LONG);
+    while fs::metadata(work.path("out.h5.partial/journal.0")).map_or(0, |meta| meta.len()) < 1000 {
+        assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    job
+}
+
+#[test]
+fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
+    let expected = uninterrupted(1500);
+    for_all(&[(Signal::SIGTERM, ALONE), (Signal::SIGUSR1, 2), (Signal::SIGTERM, 3)], |&(signal, ranks)| {
+        let work = work_with(1500);
+        let job = start_long_run(&work, ranks);
+        for rank in job.ranks() {
+            kill(rank, signal).expect("the rank is running");
+        }
+        let done = job.wait();
+        assert_eq!(done.code, 75, "{done}");
+        assert!(done.stderr.contains("stopped by a signal") && done.stderr.contains("--resume"), "{done}");
+        assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
+        work.run(ranks % 3 + 1, &format!("{LONG} --resume --json run.json"), 0);
+        assert!(work.record()["resumed_pairs"].as_u64() > Some(0));
+        assert!(bits(&work) == expected, "other bytes");
+        assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
+    });
+}
+
+#[test]
+fn a_signal_to_the_launcher_stops_the_run_too() {
+    let work = work_with(1500);
+    let job = start_long_run(&work, 2);
+    kill(job.leader(), Signal::SIGUSR1).expect("the launcher is running");
+    let done = job.wait();
+    assert_eq!(done.code, 75, "{done}");
+    assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
+}
+
+#[test]
+fn the_time_limit_and_the_end_of_a_slurm_job_stop_the_run() {
+    for_all(&[ALONE, 1, 3], |&ranks| {
+        let work = stopped(ranks);
+        work.run(2, &format!("{SHORT} --resume"), 0);
+        assert!(bits(&work) == uninterrupted(60), "other bytes");
+        let work = work_with(60);
+        let done = work.program(ranks).env("SLURM_JOB_END_TIME", "1000").run(SHORT);
+        assert_eq!(done.code, 75, "{done}");
+        assert!(done.stderr.contains("at the time limit"), "{done}");
+        let done = work.run(ranks, "compute x.h5 --no-output --time-limit 00:00:00", 75);
+        assert!(done.stderr.contains("nothing is kept"), "{done}");
+    });
+}
+
+#[test]
+fn resume_starts_where_nothing_was_begun() {
+    let work = work_with(60);
+    work.run(2, &format!("{SHORT} --resume"), 0);
+    assert!(bits(&work) == uninterrupted(60), "other bytes");
+    let done = work.run(2, &format!("{SHORT} --resume"), 1);
+    assert!(done.stderr.contains("out.h5 exists"), "{done}");
+}
+
+#[test]
+fn samples_may_have_moved() {
+    let work = stopped(2);
+    fs::rename(work.path("x.h5"), work.path("moved.h5")).expect("another name");
+    work.run(1, "compute moved.h5 -o out.h5 --resume", 0);
+    assert!(bits(&work) == uninterrupted(60), "other bytes");
+}
+
+/// What is done to a stopped run, the options it is resumed with, and words of the refusal.
+type Refusal = (&'static str, fn(&Work), &'static str, &'static [&'static str]);
+
+fn nothing(_: &Work) {}
+
+fn edit(work: &Work, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
+    let path = work.path("out.h5.partial").join(file);
+    let mut bytes = fs::read(&path).expect("a file of the run");
+    change(&mut bytes);
+    fs::write(path, bytes).expect("the changed file");
+}
+
+const REFUSALS: &[Refusal] = &[
+    ("another metric", nothing, "--metric cityblock", &["metric was euclidean and is cityblock"]),
+    ("another kernel", nothing, "--kernel gemm", &["kernel was direct and is gemm"]),
+    ("another type", nothing, "--dtype f32", &["dtype was f64 and is f32"]),
+    ("another tile", nothing, "--tile 6", &["tile was 5 and is 6"]),
+    ("two inputs", nothing, "--against x.h5", &["the number of inputs was 1 and is 2"]),
+    (
+        "more samples",
+        |work| write(work.path("x.h5"), &random::<f64>(61, 3, 1)),
+        "",
+        &["the number of samples of X was 60 and is 61"],
+    ),
+    (
+        "other samples",
+        |work| write(work.path("x.h5"), &random::<f64>(60, 3, 2)),
+        "",
+        &["the digest of ", "x.h5 was ", " and is "],
+    ),
+    (
+        "a damaged plan",
+        |work| edit(work, "plan.json", |bytes| bytes.truncate(100)),
+        "",
+        &["plan", "is damaged"],
+    ),
+    (
+        "a changed plan",
+        |work| edit(work, "plan.json", |bytes| bytes.push(b' ')),
+        "",
+        &["journal.0 does not belong to this run"],
+    ),
+    (
+        "a truncated matrix",
+        |work| edit(work, "matrix.h5", |bytes| bytes.truncate(bytes.len() - 1)),
+        "",
+        &["matrix.h5", "is truncated"],
+    ),
+    (
+        "no matrix",
+        |work| fs::remove_file(work.path("out.h5.partial/matrix.h5")).expect("a matrix"),
+        "",
+        &["matrix.h5", "cannot be opened"],
+    ),
+    (
+        "another matrix",
+        |work| {
+            work.run(ALONE, "compute x.h5 -o other.h5 --tile 7", 0);
+            fs::rename(work.path("other.h5"), work.path("out.h5.partial/matrix.h5")).expect("a matrix");
+        },
+        "",
+        &["matrix.h5 is not the matrix of its plan"],
+    ),
+];
+
+#[test]
+fn what_does_not_fit_is_not_resumed() {
+    for_all(REFUSALS, |(name, change, options, words)| {
+        let work = stopped(2);
+        change(&work);
+        let before = work.list();
+        for ranks in [ALONE, 3] {
+            let done = work.run(ranks, &format!("compute x.h5 -o out.h5 --resume {options}"), 1);
+            let messages: Vec<_> =
+                done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).collect();
+            assert_eq!(messages.len(), 1, "{name}: {done}");
+            assert!(words.iter().all(|word| messages[0].contains(word)), "{name}: {done}");
+            assert_eq!(work.list(), before, "{name}");
+        }
+        work.run(2, &format!("compute x.h5 -o out.h5 --force {options}"), 0);
+    });
+}
+
+/// Bytes of a block in a journal.
+#[cfg(feature = "failpoints")]
+const BLOCK: usize = 64;
+
+/// A run that was killed with every tile in its journals.
+#[cfg(feature = "failpoints")]
+fn journalled(ranks: usize) -> Work {
+    let work = work_with(60);
+    let done = work.program(ranks).env("PAIRDIST_FAIL_AT", "checksums:0:1:kill").run(SHORT);
+    assert_ne!(done.code, 0, "{done}");
+    work
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn damaged_entries_of_a_journal_cost_their_tiles_only() {
+    // entries of 25 distances, or twice as many with their mirror images; of the 78 tiles, each rank has more than two
+    let cases: [(&str, fn(&mut Vec<u8>), u64); 4] = [
+        ("nothing", |_| {}, 0),
+        ("a flipped bit", |bytes| bytes[2 * BLOCK + 9] ^= 4, 1),
+        ("a torn tail", |bytes| bytes.truncate(bytes.len() - 3), 1),
+        ("two blocks exchanged with noise", |bytes| bytes[BLOCK..3 * BLOCK].fill(0xa5), 2),
+    ];
+    for_all(&cases, |&(name, change, lost)| {
+        let work = journalled(3);
+        edit(&work, "journal.1", change);
+        let info = work.run(ALONE, "info out.h5", 0);
+        assert!(info.stdout.contains("not finished") && info.stdout.contains("journals     3"), "{info}");
+        work.run(2, &format!("{SHORT} --resume --json run.json"), 0);
+        let redone = 3600 - work.record()["resumed_pairs"].as_u64().expect("a number");
+        assert!((25 * lost..=50 * lost).contains(&redone), "{name}: {redone} pairs were computed again");
+        assert!(bits(&work) == uninterrupted(60), "{name}: other bytes");
+    });
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_journal_that_names_a_tile_twice_is_refused() {
+    let work = journalled(2);
+    edit(&work, "journal.0", |bytes| bytes.extend_from_within(BLOCK..2 * BLOCK));
+    let done = work.run(2, &format!("{SHORT} --resume"), 1);
+    assert!(done.stderr.contains("name a tile twice"), "{done}");
+}
+
+#[test]
+fn info_tells_how_far_an_unfinished_run_is() {
+    let work = stopped(2);
+    let done = work.run(ALONE, "info out.h5", 0);
+    for words in ["0.0 %", "journals     2", "60 x 60", "euclidean", "go on with   ", "--resume"] {
+        assert!(done.stdout.contains(words), "no {words}: {done}");
+    }
+}
+
+#[test]
+fn a_result_has_the_permissions_that_the_umask_leaves() {
+    for_all(&[("077", 0o600), ("022", 0o644)], |&(umask, mode)| {
+        let work = work_with(60);
+        let script = format!("umask {umask}; exec \"$@\"");
+        let done = work.program(2).through(&script).run(SHORT);
+        assert_eq!(done.code, 0, "{done}");
+        let permissions = fs::metadata(work.path("out.h5")).expect("a result").permissions();
+        assert_eq!(permissions.mode() & 0o777, mode);
+    });
+}
