@@ -156,22 +156,33 @@ fn runs_killed_at_random_end_with_the_same_bytes() {
         let work = Work::new();
         write(work.path("x.h5"), &x);
         loop {
+            let started = SystemTime::now();
             let mut job =
                 work.program(3).start("compute x.h5 -o out.h5 --tile 5 --checkpoint-interval 0.05 --resume");
-            std::thread::sleep(Duration::from_millis(rng.random_range(150..700)));
-            if let Some(rank) = job.ranks().get(rng.random_range(0..3)) {
-                let journal =
+            // when this run has last written to a journal: what came after that is lost
+            let checkpoint = || {
+                let written =
                     fs::metadata(work.path("out.h5.partial/journal.0")).and_then(|meta| meta.modified());
-                if job.is_running() && kill(*rank, Signal::SIGKILL).is_ok() {
-                    killed += 1;
-                    longest =
-                        longest.max(journal.ok().and_then(|time| time.elapsed().ok()).unwrap_or_default());
-                }
+                written.ok().filter(|time| *time > started).and_then(|time| time.elapsed().ok())
+            };
+            // at any time, or while it computes
+            let anywhere = rng.random_range(0..3) == 0;
+            while !anywhere && checkpoint().is_none() && job.is_running() {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            std::thread::sleep(Duration::from_millis(rng.random_range(0..if anywhere { 700 } else { 150 })));
+            let lost = checkpoint();
+            let ranks = job.ranks();
+            if !ranks.is_empty() {
+                // it may have ended meanwhile
+                let _ = kill(ranks[rng.random_range(0..ranks.len())], Signal::SIGKILL);
             }
             let done = job.wait();
             if done.code == 0 {
                 break;
             }
+            killed += 1;
+            longest = longest.max(lost.unwrap_or_default());
             assert!(!work.path("out.h5").exists(), "{done}");
         }
         assert!(bits(&work) == expected, "other bytes");

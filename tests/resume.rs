@@ -54,9 +54,9 @@ fn start_long_run(work: &Work, ranks: usize) -> Job {
 
 #[test]
 fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
-    let expected = uninterrupted(1500);
+    let expected = uninterrupted(700);
     for_all(&[(Signal::SIGTERM, ALONE), (Signal::SIGUSR1, 2), (Signal::SIGTERM, 3)], |&(signal, ranks)| {
-        let work = work_with(1500);
+        let work = work_with(700);
         let job = start_long_run(&work, ranks);
         for rank in job.ranks() {
             kill(rank, signal).expect("the rank is running");
@@ -74,7 +74,7 @@ fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
 
 #[test]
 fn a_signal_to_the_launcher_stops_the_run_too() {
-    let work = work_with(1500);
+    let work = work_with(700);
     let job = start_long_run(&work, 2);
     kill(job.leader(), Signal::SIGUSR1).expect("the launcher is running");
     let done = job.wait();
@@ -210,11 +210,15 @@ fn journalled(ranks: usize) -> Work {
     work
 }
 
+/// What is done to a journal, and the tiles that are lost.
+#[cfg(feature = "failpoints")]
+type Damage = (&'static str, fn(&mut Vec<u8>), u64);
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn damaged_entries_of_a_journal_cost_their_tiles_only() {
     // entries of 25 distances, or twice as many with their mirror images; of the 78 tiles, each rank has more than two
-    let cases: [(&str, fn(&mut Vec<u8>), u64); 4] = [
+    let cases: [Damage; 4] = [
         ("nothing", |_| {}, 0),
         ("a flipped bit", |bytes| bytes[2 * BLOCK + 9] ^= 4, 1),
         ("a torn tail", |bytes| bytes.truncate(bytes.len() - 3), 1),

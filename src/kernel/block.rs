@@ -10,12 +10,12 @@ use super::simd::{Lanes, NV, SimdElement, Token};
 use super::{Scratch, guard_tau};
 use crate::metric::{BLOCK, Formula};
 
-/// Bytes of a panel of rows that the fold covers before it moves on: NR columns of as many features
-/// stay in half a level-2 cache.
-const PANEL_BYTES: usize = 64 << 10;
+/// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
+/// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
+const PANEL_BYTES: usize = 2 << 10;
 
-/// Bytes of row panels that are reused from a level-2 cache for every panel of columns.
-const ROWS_BYTES: usize = 128 << 10;
+/// Bytes of row panels that are reused from a level-2 cache for every panel of columns, likewise.
+const ROWS_BYTES: usize = 4 << 10;
 
 /// The packed samples of a tile: `m` in row panels, `n` in column panels, `features` each.
 #[derive(Clone, Copy, Debug)]
@@ -45,18 +45,15 @@ pub(super) fn entry<S: Token, T: SimdElement, F: Formula, const MR: usize>(gram:
     Entry { tile, mr: MR, nr }
 }
 
-/// Features that are folded before the next micro-tile, a multiple of [`BLOCK`].
-fn features_in_cache<T>(nr: usize) -> usize {
-    (PANEL_BYTES / (nr * size_of::<T>())).next_multiple_of(BLOCK)
+/// Features that are folded before the next micro-tile, a multiple of [`BLOCK`]: the same for all vectors, as a panel is as
+/// many of them wide.
+fn features_in_cache() -> usize {
+    (PANEL_BYTES / NV).next_multiple_of(BLOCK)
 }
 
 /// Elements that hold the interrupted folds of an m × n tile.
-pub(super) fn partials_len<T>(features: usize, m: usize, mr: usize, n: usize, nr: usize) -> usize {
-    if features > features_in_cache::<T>(nr) {
-        2 * m.next_multiple_of(mr) * n.next_multiple_of(nr)
-    } else {
-        0
-    }
+pub(super) fn partials_len(features: usize, m: usize, mr: usize, n: usize, nr: usize) -> usize {
+    if features > features_in_cache() { 2 * m.next_multiple_of(mr) * n.next_multiple_of(nr) } else { 0 }
 }
 
 fn run<S: Token, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>(
@@ -88,8 +85,8 @@ impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool> WithSimd
             return Tile::<S, T, F, MR, GRAM, false>::new(simd, input).sweep(0..d, out, &mut []);
         }
         let tile = Tile::<S, T, F, MR, GRAM, true>::new(simd, input);
-        let kc = features_in_cache::<T>(tile.nr);
-        scratch.partials.resize(partials_len::<T>(d, input.m, MR, input.n, tile.nr), T::default());
+        let kc = features_in_cache();
+        scratch.partials.resize(partials_len(d, input.m, MR, input.n, tile.nr), T::default());
         let mut recomputed = 0;
         for first in (0..d).step_by(kc) {
             recomputed += tile.sweep(first..d.min(first + kc), out, &mut scratch.partials);
@@ -126,7 +123,7 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
     fn sweep(self, features: Range<usize>, out: &mut [T], partials: &mut [T]) -> u64 {
         let (row_panels, col_panels) = (self.input.m.div_ceil(MR), self.input.n.div_ceil(self.nr));
         let panel_bytes = MR * features.len() * size_of::<T>();
-        let group = (ROWS_BYTES / panel_bytes).clamp(1, row_panels);
+        let group = (ROWS_BYTES * size_of::<T::Vector<S>>() / panel_bytes).clamp(1, row_panels);
         let (is_first, is_last) = (features.start == 0, features.end == self.input.features);
         let partial_len = 2 * MR * self.nr;
         let mut recomputed = 0;

@@ -160,7 +160,7 @@ impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
 
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
-        block::partials_len::<T>(self.features, m, self.entry.mr, n, self.entry.nr)
+        block::partials_len(self.features, m, self.entry.mr, n, self.entry.nr)
     }
 
     /// Packs row-major samples for the rows of a tile.

@@ -67,7 +67,9 @@ impl Run {
     /// Whether the run got as far as the rename, and no further.
     fn is_published(&self, workdir: &Workdir) -> bool {
         let is_mine = |result: MatrixReader| {
-            result.complete && result.header.created == self.plan.created && result.header.inputs == self.plan.inputs
+            result.complete
+                && result.header.created == self.plan.created
+                && result.header.inputs == self.plan.inputs
         };
         !workdir.matrix().exists() && MatrixReader::open(workdir.output()).is_ok_and(is_mine)
     }
