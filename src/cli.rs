@@ -137,7 +137,7 @@ pub struct VerifyArgs {
     /// Number of random pairs to recompute
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
     pub pairs: usize,
-    /// Recompute every pair and check every checksum
+    /// Recompute every pair, check every checksum, and that the samples are those of then
     #[arg(long, conflicts_with = "pairs")]
     pub all: bool,
 }

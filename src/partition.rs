@@ -139,7 +139,7 @@ const TILE_BYTES: Range<f64> = 1_048_576.0..16_777_216.0;
 const TILES: f64 = 4096.0;
 
 /// No tile is made smaller than this for the sake of more tiles.
-const EDGE_MIN: usize = 64;
+const EDGE_MIN: usize = 16;
 
 /// An edge for the tiles of an n × m matrix on so many ranks.
 ///

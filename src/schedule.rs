@@ -172,6 +172,25 @@ mod tests {
     }
 
     #[test]
+    fn work_is_balanced_up_to_10_000_ranks_and_10_million_samples() {
+        for ranks in [1, 2, 3, 7, 16, 63, 100, 999, 1000, 4096, 10_000] {
+            for n in [10_000, 30_011, 100_000, 1_000_000, 9_999_991, 10_000_000] {
+                for symmetric in [true, false] {
+                    let grid = Grid { n, m: n, edge: crate::partition::choose_edge(n, n, ranks, 4) };
+                    let schedule = Schedule { grid, ranks, symmetric };
+                    let counts: Vec<_> = (0..ranks).map(|rank| schedule.tile_count(rank)).collect();
+                    let (most, mean) =
+                        (*counts.iter().max().unwrap(), counts.iter().sum::<usize>() as f64 / ranks as f64);
+                    let ratio = most as f64 / mean;
+                    // with fewer samples a rank, one more is much
+                    let is_small = mean < 100.0 || n < 100 * ranks;
+                    assert!(is_small || ratio < 1.05, "{ranks} ranks, {n} samples, {grid:?}: {ratio}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn work_is_balanced_where_rows_divide() {
         for ranks in 1..=64 {
             let grid = Grid { n: 8 * ranks, m: 8 * ranks, edge: 1 };

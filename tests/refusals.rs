@@ -124,6 +124,15 @@ fn external_link(work: &Work) {
     create(work.path("x.h5"), |file| file.link_external("other.h5", "/samples", "samples"));
 }
 
+/// A link to a link into another file.
+fn external_link_behind_a_soft_one(work: &Work) {
+    write(work.path("other.h5"), &random::<f64>(6, 4, 1));
+    create(work.path("x.h5"), |file| {
+        file.link_external("other.h5", "/samples", "outside")?;
+        file.link_soft("/outside", "samples")
+    });
+}
+
 /// Far more samples than fit any memory, a single chunk of which is stored.
 fn one_stored_chunk(work: &Work) {
     create(work.path("x.h5"), |file| {
@@ -223,6 +232,12 @@ const DATASETS: &[Case] = &[
         &["x.h5", "\"samples\"", "leads nowhere"],
     ),
     ("an external link", external_link, NAMED, &["x.h5", "\"samples\"", "link into another file"]),
+    (
+        "an external link behind a soft one",
+        external_link_behind_a_soft_one,
+        NAMED,
+        &["x.h5", "\"samples\"", "link into another file"],
+    ),
     ("an external link, unnamed", external_link, COMPUTE, NO_MATRIX),
 ];
 
@@ -400,6 +415,16 @@ const RESULTS: &[Case] = &[
         },
         "verify out.h5",
         &["x.h5", "cannot be opened", "the samples that out.h5 was computed from"],
+    ),
+    (
+        "verify with other samples",
+        |w| {
+            good(w);
+            w.run(ALONE, COMPUTE, 0);
+            write(w.path("x.h5"), &random::<f64>(6, 4, 2));
+        },
+        "verify out.h5 --all",
+        &["x.h5", "has changed", "digest", "when out.h5 was computed"],
     ),
 ];
 

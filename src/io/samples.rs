@@ -111,6 +111,10 @@ fn find(file: &File, path: &Path, name: &str) -> Result<Dataset> {
         }
     }
     if let Ok(dataset) = group.dataset(last) {
+        // a soft link may lead to a link into another file
+        if dataset.filename() != file.filename() {
+            fail!("\"{name}\" in {shown} is a link into another file; name that file instead");
+        }
         return Ok(dataset);
     }
     if group.group(last).is_ok() {

@@ -130,7 +130,12 @@ impl Workdir {
             return Ok(None);
         }
         self.lock()?;
-        self.plan()
+        let plan = self.plan()?;
+        if plan.is_none() && !self.matrix().exists() && self.output.exists() {
+            // all that a run has left behind that died after it had published its result
+            self.discard();
+        }
+        Ok(plan)
     }
 
     /// The plan of the unfinished run, if it got as far.
@@ -158,7 +163,8 @@ impl Workdir {
         if self.lock.is_none() {
             self.lock()?;
         }
-        self.empty()
+        // without its plan, the rest of an older run counts no more
+        self.empty(|name| name != PLAN)
     }
 
     /// Takes the lock, and leaves in it who has it.
@@ -216,8 +222,8 @@ impl Workdir {
         entries.context(|| format!("{} cannot be read", self.folder.display()))
     }
 
-    /// Removes what a run keeps in its folder, the plan first, except the lock.
-    fn empty(&self) -> Result<()> {
+    /// Removes what a run keeps in its folder, except the lock; first that for which `is_later` is false.
+    fn empty(&self, is_later: impl Fn(&std::ffi::OsStr) -> bool) -> Result<()> {
         let shown = self.folder.display();
         let mut names = self.names()?;
         let is_ours = |name: &std::ffi::OsString| {
@@ -227,7 +233,7 @@ impl Workdir {
             fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
         }
         names.retain(|name| name != LOCK);
-        names.sort_by_key(|name| name != PLAN);
+        names.sort_by_key(|name| is_later(name));
         for name in names {
             fs::remove_file(self.folder.join(name)).context(|| format!("{shown} cannot be emptied"))?;
         }
@@ -264,7 +270,9 @@ impl Workdir {
 
     /// Removes the folder: its result is published, or it has failed before anything was computed.
     pub fn discard(&self) {
-        let removed = self.empty().map_err(|error| error.to_string()).and_then(|()| {
+        // as long as there is a plan, it tells that the result is published
+        let emptied = self.empty(|name| name == PLAN);
+        let removed = emptied.map_err(|error| error.to_string()).and_then(|()| {
             let lock = fs::remove_file(self.folder.join(LOCK));
             lock.and_then(|()| fs::remove_dir(&self.folder)).map_err(|error| error.to_string())
         });

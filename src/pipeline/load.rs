@@ -91,6 +91,17 @@ pub fn load<T: Number>(
     Ok(loaded)
 }
 
+/// What `rows` of the samples add to the input's digest.
+pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
+    let slab = (SLAB_BYTES / (samples.features * size_of::<T>())).max(1);
+    let mut sum = 0_u64;
+    for first in rows.clone().step_by(slab) {
+        let mut values: Vec<T> = samples.read(first..rows.end.min(first + slab))?;
+        sum = sum.wrapping_add(digest(workers, &mut values, first, samples.features));
+    }
+    Ok(sum)
+}
+
 fn first_nonfinite<T: Number>(workers: &Workers, values: &[T]) -> Option<usize> {
     // all of a group, so that the compiler can use vectors
     let has_any = |group: &[T]| !group.iter().fold(true, |all, value| all & value.is_finite());

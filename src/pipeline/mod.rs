@@ -9,7 +9,7 @@ mod load;
 mod rounds;
 
 pub use checkpoint::Checkpoints;
-pub use load::{Loaded, SLAB_BYTES, Target, load, slab_rows};
+pub use load::{Loaded, SLAB_BYTES, Target, digest_of, load, slab_rows};
 pub use rounds::{Output, Totals, Work, buffers, rounds};
 
 use std::ops::Neg;

@@ -15,7 +15,7 @@ use crate::io::matrix::{InputId, MatrixReader};
 use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
 use crate::partition::{Tile, range_of};
-use crate::pipeline::{Number, Workers};
+use crate::pipeline::{Number, Workers, digest_of};
 use crate::report::print;
 
 /// The result to check, and the samples it was computed from.
@@ -58,6 +58,9 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
     let nodes = comm.nodes(&host::name());
     let workers = comm.agree(Workers::start(setup::threads(None, &nodes)))?;
+    if args.all {
+        case.check_samples::<T>(comm, &workers)?;
+    }
     let checked = if args.all { case.all::<T>(comm, &workers) } else { case.pairs::<T>(comm, args.pairs) };
     let mine = comm.agree(checked.and_then(|worst| case.judge(&worst).map(|()| worst)))?;
     let pairs = comm.all_reduce(&[mine.pairs], Reduce::Sum)[0];
@@ -102,6 +105,25 @@ impl Case {
             fail!("{} is damaged: its distances are {n} x {m}, not as many as its samples", path.display());
         }
         Ok(Self { reader, x, y })
+    }
+
+    /// Refuses samples that are not those the result was computed from. Collective.
+    fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
+        let samples = [Some(&self.x), self.y.as_ref()];
+        for (samples, id) in samples.into_iter().flatten().zip(&self.reader.header.inputs) {
+            let mine = range_of(samples.rows, comm.size(), comm.rank());
+            let mine = comm.agree(digest_of::<T>(workers, samples, mine))?;
+            let digest = format!("{:016x}", comm.all_reduce(&[mine], Reduce::Sum)[0]);
+            if digest != id.digest {
+                fail!(
+                    "{} has changed: its digest is {digest}, and was {} when {} was computed",
+                    samples.describe(),
+                    id.digest,
+                    self.reader.shown()
+                );
+            }
+        }
+        Ok(())
     }
 
     fn y(&self) -> &Samples {
