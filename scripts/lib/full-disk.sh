@@ -4,8 +4,9 @@
 set -euo pipefail
 pairdist=$(realpath "$PAIRDIST_BIN")
 folder=$(mktemp -d)
+log=$(mktemp) # elsewhere: the disk will be full
 mount -t tmpfs -o size=24m tmpfs "$folder"
-trap 'cd / && umount "$folder" && rmdir "$folder"' EXIT
+trap 'cd / && umount "$folder" && rmdir "$folder" && rm "$log"' EXIT
 cd "$folder"
 fail() {
     printf 'full-disk: %s\n' "$*" >&2
@@ -16,9 +17,9 @@ fail() {
 # 18 MB of distances in 24 MB: a stranger's 12 MB leave too little
 head -c 12M /dev/zero >stranger
 code=0
-mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 2>refused || code=$?
+mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 2>"$log" || code=$?
 [ $code = 1 ] || fail "a result that does not fit ended with code $code"
-grep -q 'make room' refused || fail "no word of the disk: $(cat refused)"
+grep -q 'make room' "$log" || fail "no word of the disk: $(cat "$log")"
 [ ! -e out.h5.partial ] || fail "a working folder was left behind"
 
 rm stranger
@@ -27,11 +28,11 @@ mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --tile 100 --time-limit 00:00:00 
 # the space of the matrix is reserved: what fills the disk now takes none of it
 head -c 24M /dev/zero >stranger 2>/dev/null || true
 code=0
-mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume --checkpoint-interval 0 2>full || code=$?
+mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume --checkpoint-interval 0 2>"$log" || code=$?
 [ ! -e out.h5 ] || [ $code = 0 ] || fail "a result with code $code"
 if [ $code != 0 ]; then
     # the journals found no room
-    grep -q '^pairdist: ' full || fail "no sentence: $(cat full)"
+    grep -q '^pairdist: ' "$log" || fail "no sentence: $(cat "$log")"
     rm stranger
     mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume
 fi
