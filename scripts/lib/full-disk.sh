@@ -6,7 +6,7 @@ pairdist=$(realpath "$PAIRDIST_BIN")
 folder=$(mktemp -d)
 log=$(mktemp) # elsewhere: the disk will be full
 mount -t tmpfs -o size=24m tmpfs "$folder"
-trap 'cd / && umount "$folder" && rmdir "$folder" && rm "$log"' EXIT
+trap 'cd / && umount --lazy "$folder" && rmdir "$folder" && rm "$log"' EXIT
 cd "$folder"
 fail() {
     printf 'full-disk: %s\n' "$*" >&2
