@@ -88,10 +88,10 @@ pub struct ComputeArgs {
     /// Compute everything and write no matrix
     #[arg(long, conflicts_with_all = ["output", "force"])]
     pub no_output: bool,
-    /// Seconds between checkpoints: what a killed run loses at most, and a tile
+    /// Seconds between checkpoints: what a killed run loses at most, and the tiles in hand
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
     pub checkpoint_interval: Duration,
-    /// Stop in time to be done after so long, with exit code 75; go on with --resume [default: the end of the Slurm job]
+    /// Stop computing after so long, with exit code 75; go on with --resume [default: shortly before the Slurm job's end]
     #[arg(long, value_name = "HH:MM:SS", value_parser = time_limit)]
     pub time_limit: Option<Duration>,
     /// Do not force data to the disk: still safe when the program is killed, not when a node loses power
@@ -240,7 +240,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
 }
 
-/// `[DAYS-]HH:MM:SS`, as Slurm writes times.
+/// `[DAYS-]HH:MM:SS`, one of the forms that Slurm takes.
 fn time_limit(text: &str) -> Result<Duration, String> {
     let parse = || -> Option<u64> {
         let (days, time) = text.split_once('-').unwrap_or(("0", text));

@@ -142,6 +142,14 @@ impl Comm {
         self.world.abort(ABORTED)
     }
 
+    /// What a rank has got inside the rounds, where the others do not wait for its verdict: an error is told, and ends the job.
+    pub fn or_abort<R>(&self, result: Result<R>) -> R {
+        result.unwrap_or_else(|error| {
+            eprintln!("pairdist: rank {} on {}: {error}", self.rank(), host::name());
+            self.abort()
+        })
+    }
+
     /// Element by element, the reduction of all ranks' values, on all ranks.
     pub fn all_reduce<T: Message + Default>(&self, values: &[T], reduce: Reduce) -> Vec<T> {
         let mut result = vec![T::default(); values.len()];
@@ -189,16 +197,12 @@ impl Comm {
     }
 
     /// Sends `outgoing` to one rank while `incoming` arrives from another, and calls `meanwhile` until both are through.
-    ///
-    /// # Errors
-    /// Those of `meanwhile`, after the exchange has ended.
     pub fn exchange<T: Message>(
         &self,
         (outgoing, to): (&[T], usize),
         (incoming, from): (&mut [T], usize),
-        mut meanwhile: impl FnMut() -> Result<()>,
-    ) -> Result<()>
-    where
+        mut meanwhile: impl FnMut(),
+    ) where
         [T]: mpi::datatype::Buffer + mpi::datatype::BufferMut,
     {
         let (to, from) = (self.world.process_at_rank(count(to)), self.world.process_at_rank(count(from)));
@@ -211,14 +215,10 @@ impl Comm {
                 requests.add(to.immediate_send(scope, message));
             }
             let mut done = Vec::with_capacity(messages);
-            let mut outcome = Ok(());
             while !requests.test_all(&mut done) {
-                if outcome.is_ok() {
-                    outcome = meanwhile();
-                }
+                meanwhile();
             }
-            outcome
-        })
+        });
     }
 }
 

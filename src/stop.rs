@@ -31,9 +31,9 @@ impl Stop {
         Ok(Self { signal, deadline })
     }
 
-    /// Why, once it is time.
-    pub fn reason(&self) -> &'static str {
-        if self.signal.load(Ordering::Relaxed) { "by a signal" } else { "at the time limit" }
+    /// Whether a signal has come.
+    pub fn is_signalled(&self) -> bool {
+        self.signal.load(Ordering::Relaxed)
     }
 
     /// Whether it is time.
@@ -52,7 +52,8 @@ pub fn ignore_file_size_signal() -> Result<()> {
 /// Time to compute: the limit asked for, and what Slurm still gives (`SLURM_JOB_END_TIME`) with a margin.
 pub fn time_left(limit: Option<Duration>) -> Option<Duration> {
     let end: Option<u64> = std::env::var("SLURM_JOB_END_TIME").ok().and_then(|text| text.parse().ok());
-    let job = end.map(|end| before(SystemTime::UNIX_EPOCH + Duration::from_secs(end), SystemTime::now()));
+    let end = end.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
+    let job = end.map(|end| before(end, SystemTime::now()));
     [limit, job].into_iter().flatten().min()
 }
 

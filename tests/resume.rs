@@ -102,8 +102,15 @@ fn resume_starts_where_nothing_was_begun() {
     let work = work_with(60);
     work.run(2, &format!("{SHORT} --resume"), 0);
     assert!(bits(&work) == uninterrupted(60), "other bytes");
-    let done = work.run(2, &format!("{SHORT} --resume"), 1);
-    assert!(done.stderr.contains("out.h5 exists"), "{done}");
+    let before = fs::read(work.path("out.h5")).expect("a result");
+    let done = work.run(3, "compute x.h5 -o out.h5 --resume", 0);
+    assert!(done.stderr.contains("out.h5 is complete already"), "{done}");
+    let done = work.run(2, "compute x.h5 -o out.h5 --resume --metric cityblock", 1);
+    assert!(done.stderr.contains("another result: metric was euclidean and is cityblock"), "{done}");
+    write(work.path("x.h5"), &random::<f64>(60, 3, 2));
+    let done = work.run(2, "compute x.h5 -o out.h5 --resume", 1);
+    assert!(done.stderr.contains("another result: the digest of"), "{done}");
+    assert!(fs::read(work.path("out.h5")).expect("a result") == before);
 }
 
 #[test]
@@ -171,7 +178,7 @@ const REFUSALS: &[Refusal] = &[
     (
         "another matrix",
         |work| {
-            work.run(ALONE, "compute x.h5 -o other.h5 --tile 7", 0);
+            work.run(ALONE, "compute x.h5 -o other.h5 --tile 5 --metric chebyshev", 0);
             fs::rename(work.path("other.h5"), work.path("out.h5.partial/matrix.h5")).expect("a matrix");
         },
         "",
@@ -238,11 +245,42 @@ fn damaged_entries_of_a_journal_cost_their_tiles_only() {
 
 #[cfg(feature = "failpoints")]
 #[test]
-fn a_journal_that_names_a_tile_twice_is_refused() {
-    let work = journalled(2);
-    edit(&work, "journal.0", |bytes| bytes.extend_from_within(BLOCK..2 * BLOCK));
-    let done = work.run(2, &format!("{SHORT} --resume"), 1);
-    assert!(done.stderr.contains("name a tile twice"), "{done}");
+fn a_tile_that_is_journalled_twice_counts_once() {
+    for_all(&[1, 3], |&ranks| {
+        let work = journalled(2);
+        edit(&work, "journal.0", |bytes| bytes.extend_from_within(BLOCK..2 * BLOCK));
+        let journal = work.path("out.h5.partial/journal.1");
+        fs::copy(journal, work.path("out.h5.partial/journal.7")).expect("a copy");
+        work.run(ranks, &format!("{SHORT} --resume --json run.json"), 0);
+        assert_eq!(work.record()["resumed_pairs"], 3600);
+        assert!(bits(&work) == uninterrupted(60), "other bytes");
+        assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
+    });
+}
+
+#[test]
+fn a_rank_that_has_outlived_its_run_keeps_its_journal() {
+    let work = stopped(2);
+    let journal = fs::File::open(work.path("out.h5.partial/journal.1")).expect("a journal");
+    journal.try_lock().expect("nobody has it");
+    for option in ["--resume", "--force"] {
+        let done = work.run(3, &format!("{SHORT} {option}"), 1);
+        assert!(done.stderr.contains("journal.1 is in use"), "{done}");
+        assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
+    }
+    drop(journal);
+    work.run(3, &format!("{SHORT} --resume"), 0);
+}
+
+#[test]
+fn a_run_that_replaces_a_result_is_taken_up() {
+    let work = work_with(60);
+    work.run(2, &format!("{SHORT} --metric cityblock"), 0);
+    let older = bits(&work);
+    work.run(2, &format!("{SHORT} --force --time-limit 00:00:00"), 75);
+    assert!(bits(&work) == older, "the older result has changed");
+    work.run(2, &format!("{SHORT} --resume"), 0);
+    assert!(bits(&work) == uninterrupted(60), "other bytes");
 }
 
 #[test]

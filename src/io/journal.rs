@@ -5,7 +5,7 @@
 //! was torn, has changed or belongs to another run is not believed: its tile is computed again. `docs/FORMAT.md` has
 //! the layout.
 
-use std::fs::{File, OpenOptions};
+use std::fs::{File, OpenOptions, TryLockError};
 use std::io::{BufReader, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
 
@@ -87,23 +87,22 @@ pub struct Contents {
 /// Reads a journal. What was torn off at its end is passed over.
 ///
 /// # Errors
-/// If it cannot be read, or belongs to another run.
+/// If it cannot be read, a rank is still at work on it, or nothing in it belongs to this run.
 pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
     let shown = path.display();
     let file = File::open(path).context(|| format!("{shown} cannot be opened"))?;
+    let whole_blocks = file.metadata().context(|| format!("{shown} cannot be read"))?.len() / BLOCK as u64;
     let mut file = BufReader::new(file);
     let mut contents = Contents::default();
-    let mut is_first = true;
     let mut block = [0; BLOCK];
-    loop {
+    let mut has_header = false;
+    for number in 0..whole_blocks {
         match file.read_exact(&mut block) {
-            Err(error) if error.kind() == ErrorKind::UnexpectedEof => return Ok(contents),
+            Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
             result => result.context(|| format!("{shown} cannot be read"))?,
         }
-        if std::mem::take(&mut is_first) {
-            if block != header(run) {
-                fail!("{shown} does not belong to this run; start over with --force");
-            }
+        if number == 0 && block == header(run) {
+            has_header = true;
             continue;
         }
         match opened(&block, run).and_then(|words| Entry::from_words(words, grid)) {
@@ -111,6 +110,25 @@ pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
             None => contents.damaged += 1,
         }
     }
+    if whole_blocks > 0 && !has_header && contents.entries.is_empty() {
+        fail!("{shown} does not belong to this run; start over with --force");
+    }
+    Ok(contents)
+}
+
+/// Refuses a journal that a rank is still at work on: of a run whose other ranks, and lock, have gone.
+pub fn check_free(path: &Path) -> Result<()> {
+    let file = File::open(path).context(|| format!("{} cannot be opened", path.display()))?;
+    take(&file, path)
+}
+
+/// Takes the lock that its writer holds.
+fn take(file: &File, path: &Path) -> Result<()> {
+    if let Err(TryLockError::WouldBlock) = file.try_lock() {
+        fail!("{} is in use: a rank of an earlier run is still at work; end it first", path.display());
+    }
+    // not every file system has locks
+    Ok(())
 }
 
 /// A journal, open to be continued.
@@ -122,17 +140,21 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal, or begins it, after its last whole entry.
+    /// Opens the journal, or begins it, after its last whole entry, and locks it as long as it is open.
     pub fn open(path: &Path, run: u64) -> Result<Self> {
         let context = || format!("{} cannot be opened", path.display());
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(path).context(context)?;
+        take(&file, path)?;
         let whole = whole_len(&mut file, run).context(context)?;
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).context(context)?;
         let mut journal = Self { file, path: path.to_owned(), run };
         if whole == 0 {
             journal.write(&header(run))?;
+            // so that it is there after a power cut
+            let folder = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
+            folder.context(|| format!("{} cannot be forced to the disk", path.display()))?;
         }
         Ok(journal)
     }

@@ -20,6 +20,8 @@ pub struct RunPlan {
     pub problem: Problem,
     /// One input.
     pub symmetric: bool,
+    /// Begun with --force: an older result is to be replaced.
+    pub replaces: bool,
     /// The inputs.
     pub inputs: Vec<InputId>,
     /// When the run began.
@@ -33,6 +35,7 @@ impl RunPlan {
     pub fn new(
         problem: Problem,
         symmetric: bool,
+        replaces: bool,
         inputs: Vec<InputId>,
         created: String,
         command_line: String,
@@ -43,6 +46,7 @@ impl RunPlan {
             pairdist_version,
             problem,
             symmetric,
+            replaces,
             inputs,
             created,
             command_line,
@@ -119,7 +123,7 @@ mod tests {
         let problem = Problem { n: 10, m: 10, d: 3, metric, kernel, dtype, tile: 4 };
         let id =
             InputId { path: "/x.h5".into(), dataset: "/x".into(), shape: (10, 3), digest: "00ff".into() };
-        RunPlan::new(problem, true, vec![id], "now".into(), "pairdist compute".into())
+        RunPlan::new(problem, true, false, vec![id], "now".into(), "pairdist compute".into())
     }
 
     #[test]

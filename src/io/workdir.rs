@@ -12,6 +12,7 @@ use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::host;
+use crate::io::journal;
 
 /// The files a run keeps in its folder.
 const MATRIX: &str = "matrix.h5";
@@ -101,14 +102,14 @@ impl Workdir {
             if inputs.iter().any(|input| same(input) || same_file(input, &self.output)) {
                 fail!("{shown} is an input of this run; write the result elsewhere");
             }
-            if self.existing != Existing::Replace {
+            if self.existing == Existing::Refuse {
                 fail!("{shown} exists; remove it, choose another name, or overwrite it with --force");
             }
         }
         let folder = self.folder.display();
         if self.existing == Existing::Refuse && fs::symlink_metadata(&self.folder).is_ok() {
             fail!(
-                "{folder} is there: another run is writing it, or has not finished; go on with --resume, start over with --force, or remove it"
+                "{folder} is there: another run is writing it, or has not finished; remove it, or let compute go on with --resume or start over with --force"
             );
         }
         let inside = |input: &&Path| {
@@ -124,18 +125,18 @@ impl Workdir {
         Ok(())
     }
 
+    /// Whether a run may be taken up here.
+    pub fn may_resume(&self) -> bool {
+        self.existing == Existing::Resume
+    }
+
     /// Locks the folder of an unfinished run that is to be resumed, if there is one, and returns its plan, if it got as far.
     pub fn resume(&mut self) -> Result<Option<String>> {
-        if self.existing != Existing::Resume || fs::symlink_metadata(&self.folder).is_err() {
+        if fs::symlink_metadata(&self.folder).is_err() {
             return Ok(None);
         }
         self.lock()?;
-        let plan = self.plan()?;
-        if plan.is_none() && !self.matrix().exists() && self.output.exists() {
-            // all that a run has left behind that died after it had published its result
-            self.discard();
-        }
-        Ok(plan)
+        self.plan()
     }
 
     /// The plan of the unfinished run, if it got as far.
@@ -162,6 +163,17 @@ impl Workdir {
         }
         if self.lock.is_none() {
             self.lock()?;
+        }
+        let names = self.names()?;
+        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
+            fail!(
+                "{} holds {}, which is not of this program; move it away",
+                self.folder.display(),
+                stranger.display()
+            );
+        }
+        for rank in self.journals()? {
+            journal::check_free(&self.journal(rank))?;
         }
         // without its plan, the rest of an older run counts no more
         self.empty(|name| name != PLAN)
@@ -226,12 +238,7 @@ impl Workdir {
     fn empty(&self, is_later: impl Fn(&std::ffi::OsStr) -> bool) -> Result<()> {
         let shown = self.folder.display();
         let mut names = self.names()?;
-        let is_ours = |name: &std::ffi::OsString| {
-            [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == ours) || journal_rank(name).is_some()
-        };
-        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
-            fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
-        }
+        names.retain(|name| is_ours(name));
         names.retain(|name| name != LOCK);
         names.sort_by_key(|name| is_later(name));
         for name in names {
@@ -240,15 +247,16 @@ impl Workdir {
         Ok(())
     }
 
-    /// Gives the finished matrix its name, replacing an older result only if told to, and removes the folder.
-    pub fn publish(&self, sync: bool) -> Result<()> {
+    /// Gives the finished matrix its name, replacing an older result only if told to, or to `replace` when the run began, and
+    /// removes the folder.
+    pub fn publish(&self, replace: bool, sync: bool) -> Result<()> {
         let (matrix, shown) = (self.matrix(), self.output.display());
         if sync {
             let file = File::open(&matrix).and_then(|file| file.sync_all());
             file.context(|| format!("{} cannot be forced to the disk", matrix.display()))?;
         }
         failpoint::hit("rename")?;
-        if self.existing == Existing::Replace {
+        if self.existing == Existing::Replace || replace {
             fs::rename(&matrix, &self.output)
                 .context(|| format!("the result cannot be renamed to {shown}"))?;
         } else {
@@ -282,8 +290,14 @@ impl Workdir {
     }
 }
 
+/// Whether a file of the folder has been put there by this program.
+fn is_ours(name: &std::ffi::OsStr) -> bool {
+    [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == *ours) || journal_rank(name).is_some()
+}
+
 fn journal_rank(name: &std::ffi::OsStr) -> Option<usize> {
-    name.to_str()?.strip_prefix(JOURNAL)?.parse().ok()
+    let number = name.to_str()?.strip_prefix(JOURNAL)?;
+    number.parse().ok().filter(|rank: &usize| rank.to_string() == number)
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -209,7 +209,7 @@ impl<T: Number> Desk<'_, T> {
             self.order();
             if round + 1 < rounds {
                 let spare = self.spare(&mut blocks)?;
-                let next = self.exchange(&current, spare, self.work.schedule.source(rank, round + 1))?;
+                let next = self.exchange(&current, spare, self.work.schedule.source(rank, round + 1));
                 blocks.push(Arc::new(next));
             }
         }
@@ -256,14 +256,16 @@ impl<T: Number> Desk<'_, T> {
     }
 
     /// Sends the current block on and receives the next, while tiles are written.
-    fn exchange(&mut self, current: &Block<T>, mut spare: Block<T>, source: usize) -> Result<Block<T>> {
+    fn exchange(&mut self, current: &Block<T>, mut spare: Block<T>, source: usize) -> Block<T> {
         let (comm, schedule, rank) = (self.work.comm, self.work.schedule, self.work.comm.rank());
         let (to, from) = (schedule.send_to(rank), schedule.receive_from(rank));
         self.totals.bytes_sent += size_of_val(current.values()) as u64;
         let incoming = spare.receive(schedule.tile_cols(source));
-        comm.exchange((current.values(), to), (incoming, from), || self.take(Phase::Exchange))?;
+        // an error must not wait for the messages
+        let meanwhile = || comm.or_abort(self.take(Phase::Exchange));
+        comm.exchange((current.values(), to), (incoming, from), meanwhile);
         self.clock.lap(Phase::Exchange);
-        Ok(spare)
+        spare
     }
 
     /// Waits a moment for a computed tile, and writes it. Waiting without any tile to come counts as `idle`.

@@ -16,15 +16,15 @@ use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
-use crate::partition::{Grid, Tile, TileSet};
+use crate::partition::{Grid, Tile, TileSet, range_of};
 use crate::pipeline::{
-    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows,
+    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, digest_of, load, rounds, slab_rows,
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
 use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print};
 use crate::schedule::Schedule;
-use crate::stop::{self, Stop};
+use crate::stop::Stop;
 use crate::tile::Block;
 
 /// Everything about a run that is known before it starts.
@@ -48,22 +48,61 @@ struct Setup<'a, T> {
 }
 
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
-    comm.agree(stop::ignore_file_size_signal())?;
     let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
-    let unfinished = match found {
-        Found::Nothing => None,
-        Found::Unfinished(run) => Some(run),
-        Found::Finished => return Ok(()),
-    };
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
     // the tile depends on the ranks, of which there may be others now
-    let tile = args.problem.tile.or(unfinished.as_ref().map(|run| run.plan.problem.tile));
+    let tile = args.problem.tile.or(found.run().map(|run| run.plan.problem.tile));
     let wanted = ProblemArgs { tile, ..args.problem.clone() };
     let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size()))?;
-    with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem, workdir, unfinished, stop))
+    match (found, workdir) {
+        (Found::Published(run), Some(workdir)) => {
+            with_dtype!(problem.dtype, already_there(comm, &inputs, problem, &run, &workdir))
+        }
+        (found, workdir) => {
+            let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
+            with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem, workdir, unfinished, stop))
+        }
+    }
+}
+
+/// The result of an earlier run is the one that is asked for, or it is in the way.
+fn already_there<T: Number>(
+    comm: &Comm,
+    inputs: &Inputs,
+    problem: Problem,
+    run: &Run,
+    workdir: &Workdir,
+) -> Result<()> {
+    let shown = workdir.output().display();
+    let check = |digests: &[u64]| match run.plan.difference(&run_plan(
+        problem,
+        false,
+        inputs.ids(digests),
+        String::new(),
+    )) {
+        Some(difference) => Err(Error::Failed(format!(
+            "{shown} exists, and is another result: {difference}; choose another name, or use --force"
+        ))),
+        None => Ok(()),
+    };
+    check(&[])?;
+    let workers = comm.agree(Workers::start(1))?;
+    let mine = [Some(&inputs.x), inputs.y.as_ref()]
+        .into_iter()
+        .flatten()
+        .map(|samples| digest_of::<T>(&workers, samples, range_of(samples.rows, comm.size(), comm.rank())));
+    let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
+    check(&comm.all_reduce(&mine, Reduce::Sum))?;
+    comm.on_root(|| {
+        log::info!("{shown} is complete already");
+        if workdir.folder().exists() {
+            workdir.discard();
+        }
+        Ok(())
+    })
 }
 
 /// The paper's paragraph: every rank reads the rows it owns and packs them once; column blocks go round the ring while
@@ -98,34 +137,34 @@ fn compute_in<T: Number>(
         output: output.as_mut(),
     };
     let mut progress = Progress::start(tiles_left(&setup, &done), comm.is_root());
-    let mut totals = or_abort(comm, rounds(&workers, work, &mut progress, &mut clock));
+    let mut totals = comm.or_abort(rounds(&workers, work, &mut progress, &mut clock));
     progress.finish();
+    let writer = output.map(|Output { writer, checkpoints }| {
+        // before waiting for slower ranks: what is done is safe
+        comm.or_abort(checkpoints.finish());
+        writer
+    });
+    clock.lap(Phase::Sync);
     comm.barrier();
     clock.lap(Phase::Wait);
 
     let resumed_pairs = before.pairs;
     totals.add(before);
-    if let Some(Output { writer, checkpoints }) = output {
-        or_abort(comm, checkpoints.finish());
+    if let Some(writer) = writer {
         if !is_complete(&setup, &totals) {
-            or_abort(comm, writer.close());
+            comm.or_abort(writer.close());
             return Err(stopped(&setup, &totals));
         }
-        or_abort(comm, complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
-        comm.on_root(|| setup.workdir.as_ref().map_or(Ok(()), |workdir| workdir.publish(!args.no_sync)))?;
+        comm.or_abort(complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
+        let replaces = setup.unfinished.as_ref().is_some_and(|run| run.plan.replaces);
+        comm.on_root(|| {
+            setup.workdir.as_ref().map_or(Ok(()), |workdir| workdir.publish(replaces, !args.no_sync))
+        })?;
         clock.lap(Phase::Sync);
     } else if !is_complete(&setup, &totals) {
         return Err(stopped(&setup, &totals));
     }
     report(&setup, &read, &totals, resumed_pairs, &clock)
-}
-
-/// An error on one rank inside the rounds: the others are computing and would wait for it for ever.
-fn or_abort<R>(comm: &Comm, result: Result<R>) -> R {
-    result.unwrap_or_else(|error| {
-        eprintln!("pairdist: rank {} on {}: {error}", comm.rank(), host::name());
-        comm.abort()
-    })
 }
 
 /// Tiles that this rank has to compute.
@@ -147,7 +186,9 @@ fn is_complete<T>(setup: &Setup<'_, T>, totals: &Totals) -> bool {
 /// The error of a run that was stopped before its end.
 fn stopped<T>(setup: &Setup<'_, T>, totals: &Totals) -> Error {
     let comm = setup.comm;
-    let is_due = comm.all_reduce(&[u64::from(setup.stop.is_due())], Reduce::Max)[0] == 1;
+    let flags = [setup.stop.is_due(), setup.stop.is_signalled()].map(u64::from);
+    let flags = comm.all_reduce(&flags, Reduce::Max);
+    let (is_due, is_signalled) = (flags[0] == 1, flags[1] == 1);
     let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0] as f64;
     let percent = 100.0 * pairs / (setup.problem.n as f64 * setup.problem.m as f64);
     if !is_due {
@@ -160,7 +201,7 @@ fn stopped<T>(setup: &Setup<'_, T>, totals: &Totals) -> Error {
     } else {
         "nothing was to be written (--no-output), so nothing is kept".into()
     };
-    let why = setup.stop.reason();
+    let why = if is_signalled { "by a signal" } else { "at the time limit" };
     Error::Stopped(format!("stopped {why}, with {percent:.1} % done; {way_on}"))
 }
 
@@ -191,7 +232,7 @@ fn prepare<'a, T: Number>(
         let paths = &paths[..paths.len() - 1];
         comm.on_root(|| workdir.check(paths))?;
         comm.on_root(|| match &unfinished {
-            Some(run) => run.check(&run_plan(problem, inputs.ids(&[]), String::new()), workdir),
+            Some(run) => run.check(&run_plan(problem, args.force, inputs.ids(&[]), String::new()), workdir),
             None => setup::check_space(problem.result_bytes(), workdir.parent()),
         })?;
     }
@@ -234,8 +275,8 @@ fn prepare<'a, T: Number>(
     })
 }
 
-fn run_plan(problem: Problem, inputs: Vec<InputId>, started: String) -> RunPlan {
-    RunPlan::new(problem, inputs.len() == 1, inputs, started, host::command_line())
+fn run_plan(problem: Problem, replaces: bool, inputs: Vec<InputId>, started: String) -> RunPlan {
+    RunPlan::new(problem, inputs.len() == 1, replaces, inputs, started, host::command_line())
 }
 
 /// What reading has told.
@@ -281,7 +322,7 @@ fn open_output<T: Number>(
     setup: &mut Setup<'_, T>,
     read: &Read,
 ) -> Result<(Option<Output>, TileSet, Totals)> {
-    let plan = run_plan(setup.problem, read.ids.clone(), setup.started.clone());
+    let plan = run_plan(setup.problem, setup.args.force, read.ids.clone(), setup.started.clone());
     let header = header(setup, read);
     let Setup { comm, args, schedule, unfinished, workdir, .. } = setup;
     let Some(workdir) = workdir else {

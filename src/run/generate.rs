@@ -50,7 +50,7 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
         })?;
         return Err(error);
     }
-    comm.on_root(|| workdir.publish(true))?;
+    comm.on_root(|| workdir.publish(false, true))?;
     comm.on_root(|| {
         log::info!("{}: {n} samples of {d} features, {}", args.output.display(), bytes(size as u64));
         Ok(())

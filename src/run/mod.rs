@@ -14,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::failpoint;
 use crate::io::workdir::Workdir;
 use crate::report::start_log;
+use crate::stop;
 
 /// Ends the job where the file of a result could not be created: HDF5 holds what it could not write and
 /// would crash when MPI ends in the ordinary way.
@@ -43,7 +44,8 @@ fn with_mpi(work: impl FnOnce(&Comm) -> Result<()>) -> u8 {
         Ok(comm) => {
             start_log(comm.rank(), comm.size());
             failpoint::arm(comm.rank());
-            finish(work(&comm), comm.is_root())
+            let ready = comm.agree(stop::ignore_file_size_signal());
+            finish(ready.and_then(|()| work(&comm)), comm.is_root())
         }
         Err(error) => finish(Err(error), true),
     }

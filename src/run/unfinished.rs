@@ -4,11 +4,12 @@ use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
 use crate::io::journal;
-use crate::io::matrix::MatrixReader;
+use crate::io::matrix::{Header, MatrixReader};
 use crate::io::runplan::RunPlan;
 use crate::io::workdir::Workdir;
 use crate::partition::{TileSet, range_of};
 use crate::pipeline::Totals;
+use crate::problem::Problem;
 use crate::schedule::Schedule;
 
 /// What `--resume` has found.
@@ -17,8 +18,17 @@ pub(super) enum Found {
     Nothing,
     /// A run to go on with.
     Unfinished(Run),
-    /// A run that had come to its end, but for its folder.
-    Finished,
+    /// A complete result, and what it was computed from.
+    Published(Run),
+}
+
+impl Found {
+    pub(super) fn run(&self) -> Option<&Run> {
+        match self {
+            Self::Nothing => None,
+            Self::Unfinished(run) | Self::Published(run) => Some(run),
+        }
+    }
 }
 
 /// The run that a working folder belongs to.
@@ -43,35 +53,42 @@ impl Run {
 
     /// Looks for a run that is to be taken up. Locks its folder on rank 0.
     pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Found> {
-        let (mut text, mut is_finished) = (Vec::new(), 0_u64);
+        let (mut text, mut is_published) = (Vec::new(), 0_u64);
         comm.on_root(|| {
-            let Some(plan) = workdir.resume()? else { return Ok(()) };
-            if Self::of(&plan, workdir)?.is_published(workdir) {
-                log::info!("{} is complete already", workdir.output().display());
-                workdir.discard();
-                is_finished = 1;
+            if !workdir.may_resume() {
+                return Ok(());
             }
-            text = plan.into_bytes();
+            let plan =
+                workdir.resume()?.map(|text| Self::of(&text, workdir).map(|run| (run, text))).transpose()?;
+            let has_matrix = workdir.matrix().exists();
+            let has_result = workdir.output().exists();
+            text = match plan {
+                Some((run, text)) if has_matrix || !has_result => {
+                    if has_result && !run.plan.replaces {
+                        fail!(
+                            "{} exists, and {} has a run that has not finished; move one of them away",
+                            workdir.output().display(),
+                            workdir.folder().display()
+                        );
+                    }
+                    text
+                }
+                _ if has_result => {
+                    is_published = 1;
+                    published(workdir)?.to_json()?
+                }
+                _ => String::new(),
+            }
+            .into_bytes();
             Ok(())
         })?;
-        if comm.all_reduce(&[is_finished], Reduce::Max)[0] == 1 {
-            return Ok(Found::Finished);
-        }
+        let is_published = comm.all_reduce(&[is_published], Reduce::Max)[0] == 1;
         comm.broadcast(0, &mut text);
         if text.is_empty() {
             return Ok(Found::Nothing);
         }
-        comm.agree(Self::of(&String::from_utf8_lossy(&text), workdir)).map(Found::Unfinished)
-    }
-
-    /// Whether the run got as far as the rename, and no further.
-    fn is_published(&self, workdir: &Workdir) -> bool {
-        let is_mine = |result: MatrixReader| {
-            result.complete
-                && result.header.created == self.plan.created
-                && result.header.inputs == self.plan.inputs
-        };
-        !workdir.matrix().exists() && MatrixReader::open(workdir.output()).is_ok_and(is_mine)
+        let run = comm.agree(Self::of(&String::from_utf8_lossy(&text), workdir))?;
+        Ok(if is_published { Found::Published(run) } else { Found::Unfinished(run) })
     }
 
     /// Refuses to go on with another problem than the run was begun with.
@@ -89,13 +106,38 @@ impl Run {
     pub(super) fn check_matrix(&self, workdir: &Workdir) -> Result<()> {
         let path = workdir.matrix();
         let header = MatrixReader::open(&path)?.header;
-        let problem = &self.plan.problem;
-        let (grid, then) = (header.grid, (problem.n, problem.m, problem.tile));
-        if (grid.n, grid.m, grid.edge) != then || header.dtype != problem.dtype {
+        let made = plan_of(&header);
+        let is_mine = made.created == self.plan.created && made.inputs == self.plan.inputs;
+        if !is_mine || made.difference(&self.plan).is_some() {
             fail!("{} is not the matrix of its plan; start over with --force", path.display());
         }
         Ok(())
     }
+}
+
+/// The plan of a run that has published its result.
+fn published(workdir: &Workdir) -> Result<RunPlan> {
+    let reader = MatrixReader::open(workdir.output())?;
+    if !reader.complete {
+        fail!("{} is not complete; remove it, or start over with --force", workdir.output().display());
+    }
+    Ok(plan_of(&reader.header))
+}
+
+/// The plan that a matrix was made by.
+fn plan_of(header: &Header) -> RunPlan {
+    let problem = Problem {
+        n: header.grid.n,
+        m: header.grid.m,
+        d: header.features,
+        metric: header.metric,
+        kernel: header.method,
+        dtype: header.dtype,
+        tile: header.grid.edge,
+    };
+    let (inputs, created) = (header.inputs.clone(), header.created.clone());
+    let plan = RunPlan::new(problem, header.symmetric, false, inputs, created, header.command_line.clone());
+    RunPlan { pairdist_version: header.pairdist_version.clone(), ..plan }
 }
 
 /// What the journals of a run say is done: the tiles, and this rank's share of what they add up to. Collective.
@@ -112,12 +154,37 @@ pub(super) fn read_journals(
     })?;
     comm.broadcast(0, &mut listed);
     let (listed, _) = listed.as_chunks::<8>();
-    let mine = &listed[range_of(listed.len(), comm.size(), comm.rank())];
+    let mine = range_of(listed.len(), comm.size(), comm.rank());
+    let (mut done, totals) = comm.agree(read_some(&listed[mine], workdir, run, schedule))?;
+    if listed.is_empty() {
+        return Ok((done, totals));
+    }
+    let words = TileSet::words(&schedule.grid);
+    let mut union = done.clone();
+    *union.bits(words) = comm.all_reduce(done.bits(words), Reduce::Or);
+    let entries = comm.all_reduce(&[done.len() as u64], Reduce::Sum)[0];
+    if union.len() as u64 == entries {
+        return Ok((union, totals));
+    }
+    // a tile in the journals of two ranks must count once: one rank reads them all
+    let listed = if comm.is_root() { listed } else { &[] };
+    let (mut done, totals) = comm.agree(read_some(listed, workdir, run, schedule))?;
+    *done.bits(words) = comm.all_reduce(done.bits(words), Reduce::Or);
+    Ok((done, totals))
+}
+
+/// What some of the journals say, each tile once.
+fn read_some(
+    ranks: &[[u8; 8]],
+    workdir: &Workdir,
+    run: u64,
+    schedule: &Schedule,
+) -> Result<(TileSet, Totals)> {
     let grid = &schedule.grid;
-    let (mut done, mut totals, mut entries) =
-        (TileSet::empty(grid, schedule.symmetric), Totals::default(), 0_u64);
-    let read = mine.iter().try_for_each(|rank| {
+    let (mut done, mut totals) = (TileSet::empty(grid, schedule.symmetric), Totals::default());
+    for rank in ranks {
         let path = workdir.journal(usize::try_from(u64::from_le_bytes(*rank)).unwrap_or(usize::MAX));
+        journal::check_free(&path)?;
         let contents = journal::read(&path, run, grid)?;
         if contents.damaged > 0 {
             log::warn!(
@@ -127,23 +194,14 @@ pub(super) fn read_journals(
             );
         }
         for entry in contents.entries {
+            if done.contains(entry.tile) {
+                continue;
+            }
             let mirrored = schedule.is_mirrored(entry.tile);
             done.insert(entry.tile);
             totals.count(&entry, grid, mirrored);
             totals.keep_checksum(&entry, mirrored);
-            entries += 1;
         }
-        Ok(())
-    });
-    comm.agree(read)?;
-    if listed.is_empty() {
-        return Ok((done, totals));
-    }
-    let words = TileSet::words(grid);
-    *done.bits(words) = comm.all_reduce(done.bits(words), Reduce::Or);
-    let entries = comm.all_reduce(&[entries], Reduce::Sum)[0];
-    if done.len() as u64 != entries {
-        fail!("the journals in {} name a tile twice; start over with --force", workdir.folder().display());
     }
     Ok((done, totals))
 }
