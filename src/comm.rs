@@ -9,7 +9,7 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Destination, Equivalence, Root, Source};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::fail;
 use crate::host;
 
@@ -145,7 +145,7 @@ impl Comm {
     /// What a rank has got inside the rounds, where the others do not wait for its verdict: an error is told, and ends the job.
     pub fn or_abort<R>(&self, result: Result<R>) -> R {
         result.unwrap_or_else(|error| {
-            eprintln!("pairdist: rank {} on {}: {error}", self.rank(), host::name());
+            tell(format_args!("rank {} on {}: {error}", self.rank(), host::name()));
             self.abort()
         })
     }
@@ -240,10 +240,8 @@ fn abort_on_panic(rank: usize) {
             .unwrap_or("no reason given");
         let place =
             info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-        eprintln!(
-            "pairdist: rank {rank} on {}: internal error{place}: {text}; please report it",
-            host::name()
-        );
+        let host = host::name();
+        tell(format_args!("rank {rank} on {host}: internal error{place}: {text}; please report it"));
         SimpleCommunicator::world().abort(ABORTED);
     }));
 }

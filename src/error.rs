@@ -1,6 +1,7 @@
 //! What can go wrong, as sentences for the user.
 
 use std::fmt;
+use std::io::Write as _;
 
 /// An error: one sentence that names the thing, the value and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -46,6 +47,12 @@ impl fmt::Display for Error {
 }
 
 impl std::error::Error for Error {}
+
+/// Says a sentence on standard error, in one piece: a launcher may mix the output of ranks.
+pub fn tell(sentence: impl fmt::Display) {
+    // there is no other place to say that this fails
+    let _ = std::io::stderr().write_all(format!("pairdist: {sentence}\n").as_bytes());
+}
 
 /// Puts what was being done in front of a library's error.
 pub trait Context<T> {

@@ -10,7 +10,7 @@ mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::comm::Comm;
-use crate::error::{Error, Result};
+use crate::error::{Error, Result, tell};
 use crate::failpoint;
 use crate::io::workdir::Workdir;
 use crate::report::start_log;
@@ -20,7 +20,7 @@ use crate::stop;
 /// would crash when MPI ends in the ordinary way.
 fn end_job(comm: &Comm, workdir: &Workdir, error: &Error) -> Error {
     workdir.discard();
-    eprintln!("pairdist: {error}");
+    tell(&error);
     comm.abort()
 }
 
@@ -56,7 +56,7 @@ fn finish(result: Result<()>, speaks: bool) -> u8 {
         Ok(()) => 0,
         Err(error) => {
             if speaks {
-                eprintln!("pairdist: {error}");
+                tell(&error);
             }
             error.exit_code()
         }
