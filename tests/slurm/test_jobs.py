@@ -86,12 +86,17 @@ def test_the_signal_that_slurm_sends_stops_all_ranks_in_order(sandbox, long_run)
     assert sandbox.wait(job)["JobState"] == "CANCELLED"
 
 
-def test_a_killed_rank_ends_the_job(sandbox, long_run):
+def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
     production, job = long_run
     os.kill(max(ranks_of(production.folder)), signal.SIGKILL)
     ended = sandbox.wait(job, 20)
     assert ended["JobState"] == "FAILED" and ended["ExitCode"] != "0:0" and ended["Restarts"] == "0"
     assert not (production / "result/distances.h5").exists() and not ranks_of(production.folder)
+    assert "tiles are done already" not in production.log
+    taken_up = run("sbatch", "--parsable", production / "job.sh", env=sandbox.env).stdout.strip()
+    until(lambda: "tiles are done already" in production.log, 30)
+    run("scancel", taken_up, env=sandbox.env)
+    assert sandbox.wait(taken_up)["JobState"] == "CANCELLED"
 
 
 def test_a_failed_job_is_not_started_again(sandbox, tmp_path):
