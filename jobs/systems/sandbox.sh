@@ -6,8 +6,9 @@ partition=sandbox
 runs=$PWD/runs
 srun_options=(--mpi=pmix)
 
-# The nodes share the cores of one machine: ranks that wait make room.
+# The nodes share one machine: ranks that wait make room for others; and messages go through TCP, since two nodes of one name would
+# open the same shared memory, and several ranks on each would hang.
 load_modules() {
     [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-    export OMPI_MCA_mpi_yield_when_idle=1
+    export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,tcp
 }

@@ -27,10 +27,11 @@ def samples(tmp_path_factory):
 
 
 def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
-    smoke, job = sandbox.submit_and_wait("smoke", tmp_path / "run", "--nodes", "2", "--threads", CORES)
+    options = ["--nodes", "2", "--ranks-per-node", "2", "--threads", CORES // 2]
+    smoke, job = sandbox.submit_and_wait("smoke", tmp_path / "run", *options)
     assert (job["JobState"], job["ExitCode"], job["NumNodes"]) == ("COMPLETED", "0:0", "2"), smoke.log
     (record,) = smoke.records
-    assert (record["ranks"], record["nodes"], record["threads_per_rank"]) == (2, 2, CORES)
+    assert (record["ranks"], record["nodes"], record["threads_per_rank"]) == (4, 2, CORES // 2)
     assert f"SLURM_JOB_ID={job['JobId']}\n" in (smoke.starts[0] / "environment.txt").read_text()
     assert "verified" in smoke.log and distances(smoke / "result/distances.h5")
 
