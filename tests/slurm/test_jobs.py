@@ -22,7 +22,7 @@ def distances(path):
 def samples(tmp_path_factory):
     """A few seconds of work for two threads."""
     path = tmp_path_factory.mktemp("samples") / "x.h5"
-    run(BINARY, "generate", path, "--samples", "6000", "--features", "4000")
+    run(BINARY, "generate", path, "--samples", "10000", "--features", "3000")
     return path
 
 
@@ -40,7 +40,7 @@ def test_production_stops_in_time_and_gets_in_line_until_done(sandbox, tmp_path,
     options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:02"]
     production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=120)
     assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
-    assert int(job["Restarts"]) >= 2
+    assert int(job["Restarts"]) >= 2, production.log
     assert len(production.starts) == int(job["Restarts"]) + 1
     assert production.log.count("stopped at the time limit") == int(job["Restarts"])
     (record,) = production.records
