@@ -14,9 +14,15 @@ build_packages=(
 
 # To test, on top of that.
 test_packages=(
-    python3-venv # the Python environment of tests/oracle
+    python3-venv # the Python environment of tests/oracle and tests/slurm
     shellcheck   # checks the scripts
     hdf5-tools   # h5dump, h5ls: a second reader of our files
+)
+
+# To try job scripts in scripts/slurm-sandbox, on top of that.
+sandbox_packages=(
+    slurm-wlm # sbatch and srun, controller and node daemons, with their PMIx plugin
+    munge     # vouches for users between the daemons
 )
 
 say() { printf '%s\n' "$*"; }
@@ -26,7 +32,7 @@ die() {
 }
 
 # Prints the comment at the top of a script.
-show_help() { sed -n '2,/^[^#]/{s/^# \{0,1\}//p}' "$1"; }
+show_help() { sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p}' "$1"; }
 
 # Our scripts take --help and --dry-run, nothing else. Sets dry_run.
 dry_run=0

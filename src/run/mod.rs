@@ -20,7 +20,7 @@ use crate::stop;
 /// would crash when MPI ends in the ordinary way.
 fn end_job(comm: &Comm, workdir: &Workdir, error: &Error) -> Error {
     workdir.discard();
-    tell(&error);
+    tell(error);
     comm.abort()
 }
 

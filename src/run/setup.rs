@@ -168,7 +168,7 @@ pub(super) fn warn_of_placement(threads: usize, nodes: &Nodes) {
     let (usable, cores) = (host::usable_cores(), host::cores());
     if usable == 1 && cores > nodes.ranks_here {
         log::warn!(
-            "this rank may use 1 of the node's {cores} cores; with mpirun, add --bind-to none or --map-by slot:PE=N"
+            "this rank may use 1 of the node's {cores} cores; with mpirun, add --bind-to none or --map-by slot:PE=N; with srun, --cpus-per-task=N"
         );
     }
     if nodes.ranks_here * threads > cores {

@@ -1,0 +1,79 @@
+# shellcheck shell=bash disable=SC2154,SC2164 # set by the other parts; a failed cd ends the job
+# What all jobs share. A part of every job script, before the system, the settings of the run, and the job.
+
+die() {
+    printf 'pairdist job: %s\n' "$*" >&2
+    exit 1
+}
+
+# What a system may replace: modules, the layout of files in a folder, how ranks are started, how a job gets in line again.
+load_modules() { :; }
+list_modules() { ! command -v module >/dev/null || module list 2>&1; }
+stripe() { :; }
+requeue() { scontrol requeue "$SLURM_JOB_ID"; }
+srun_options=()
+
+# Starts a command on all ranks of so many nodes.
+#
+# -K1 ends a step when a rank ends with an exit code other than 0, since the others would wait for it. A rank that stopped in time (75)
+# must not end those that are still about to, so it counts as an orderly end: whether the result is complete, its name tells.
+# The shell in between outlives the signals that Slurm sends to all processes of a step.
+launch() {
+    local nodes=$1
+    shift
+    # shellcheck disable=SC2016 # for the shell of the rank
+    srun --nodes="$nodes" --ntasks=$((nodes * ranks_per_node)) --ntasks-per-node="$ranks_per_node" \
+        --cpus-per-task="$threads" -K1 "${srun_options[@]}" \
+        bash -c 'trap : USR1 TERM; "$@" || [ $? = 75 ]' rank "$@"
+}
+
+# Enters the run's folder, loads modules, and writes down where and with what this start of the job runs.
+prepare() {
+    cd "$run"
+    stripe result
+    load_modules
+    set -u # not before: the modules of some systems need unset variables
+    export OMP_NUM_THREADS=$threads
+    local number here
+    number=$(printf '%03d' $(($(find starts -mindepth 1 -maxdepth 1 | wc -l) + 1)))
+    here=starts/$number
+    mkdir "$here"
+    (umask 077 && env | sort >"$here/environment.txt") # for the user's eyes: an environment may hold secrets
+    list_modules >"$here/modules.txt"
+    lscpu >"$here/lscpu.txt"
+    "$pairdist" --version >"$here/version.txt"
+    printf '%s start %s of %s on %s: %s nodes x %s ranks x %s threads\n' \
+        "$(date -u +%FT%TZ)" "$number" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$nodes" "$ranks_per_node" "$threads"
+}
+
+# Computes on so many nodes; the run record waits in record.json to be kept. Without one, the run was stopped in time.
+compute() {
+    local nodes=$1
+    shift
+    rm -f record.json
+    launch "$nodes" "$pairdist" compute "$@" --json record.json
+}
+
+# Keeps the record under the next free number in the folder of the study; other jobs may write there too.
+keep_record() {
+    [ -e record.json ] || die "the run was stopped before its end; submit again with more --time"
+    local number=1 name
+    until
+        name=$study/$(printf '%04d' $number).json
+        (set -o noclobber && cat record.json >"$name") 2>/dev/null
+    do
+        [ -e "$name" ] || die "$name cannot be written; free the disk, or name another --study"
+        number=$((number + 1))
+    done
+    printf 'record %s\n' "$name"
+}
+
+# Measures one size on so many nodes, with output and without.
+measure() {
+    local nodes=$1 samples=$2 out=$run/result/distances.h5
+    compute "$nodes" "$samples" --metric "$metric" --output "$out"
+    keep_record
+    rm "$out"
+    compute "$nodes" "$samples" --metric "$metric" --no-output
+    keep_record
+}

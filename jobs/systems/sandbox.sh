@@ -1,0 +1,14 @@
+# shellcheck shell=bash disable=SC2034
+# The two virtual nodes of scripts/slurm-sandbox; Debian's Open MPI needs PMIx, and to be told of root.
+ranks_per_node=1
+threads=1
+partition=sandbox
+runs=$PWD/runs
+srun_options=(--mpi=pmix)
+
+# The nodes share one machine: ranks that wait make room for others; and messages go through TCP, since two nodes of one name would
+# open the same shared memory, and several ranks on each would hang.
+load_modules() {
+    [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
+    export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,tcp
+}

@@ -1,0 +1,141 @@
+"""The job scripts under a real Slurm of two virtual nodes."""
+
+import hashlib
+import json
+import os
+import signal
+from pathlib import Path
+
+import h5py
+import pytest
+from conftest import BINARY, CORES, REPOSITORY, run, until
+
+
+def distances(path):
+    """A digest of the bytes of /distances."""
+    with h5py.File(path) as file:
+        assert file.attrs["complete"] == 1
+        return hashlib.sha256(file["distances"][()].tobytes()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def samples(tmp_path_factory):
+    """A few seconds of work for two threads."""
+    path = tmp_path_factory.mktemp("samples") / "x.h5"
+    run(BINARY, "generate", path, "--samples", "10000", "--features", "3000")
+    return path
+
+
+def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
+    options = ["--nodes", "2", "--ranks-per-node", "2", "--threads", CORES // 2]
+    smoke, job = sandbox.submit_and_wait("smoke", tmp_path / "run", *options)
+    assert (job["JobState"], job["ExitCode"], job["NumNodes"]) == ("COMPLETED", "0:0", "2"), smoke.log
+    (record,) = smoke.records
+    assert (record["ranks"], record["nodes"], record["threads_per_rank"]) == (4, 2, CORES // 2)
+    assert f"SLURM_JOB_ID={job['JobId']}\n" in (smoke.starts[0] / "environment.txt").read_text()
+    assert "verified" in smoke.log and distances(smoke / "result/distances.h5")
+
+
+def test_production_stops_in_time_and_gets_in_line_until_done(sandbox, tmp_path, samples):
+    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:02"]
+    production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=120)
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
+    assert int(job["Restarts"]) >= 2, production.log
+    assert len(production.starts) == int(job["Restarts"]) + 1
+    assert production.log.count("stopped at the time limit") == int(job["Restarts"])
+    (record,) = production.records
+    assert 0 < record["resumed_pairs"] < record["pairs"]
+    run(BINARY, "compute", samples, "-o", tmp_path / "whole.h5", "--metric", "cityblock", "--tile", "500")
+    assert distances(production / "result/distances.h5") == distances(tmp_path / "whole.h5")
+
+
+def ranks_of(folder):
+    """Processes of the program that write below a folder."""
+    ranks = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if os.readlink(process / "exe") == str(BINARY) and os.readlink(process / "cwd") == str(folder):
+                ranks.append(int(process.name))
+        except OSError:  # ended meanwhile
+            continue
+    return ranks
+
+
+def at_work(production):
+    """Whether tiles are in the journals."""
+    return sum(path.stat().st_size for path in (production / "result").glob("*.partial/journal.*")) > 200
+
+
+@pytest.fixture
+def long_run(sandbox, tmp_path):
+    """A production run in its midst, of half a minute."""
+    run(BINARY, "generate", tmp_path / "x.h5", "--samples", "6000", "--features", "9000", "--dtype", "f32")
+    options = ["--nodes", "2", "--input", tmp_path / "x.h5", "--metric", "cityblock", "--checkpoint-interval", "0.1"]
+    production, job = sandbox.submit("production", tmp_path / "run", *options)
+    until(lambda: at_work(production), 30)
+    return production, job
+
+
+def test_the_signal_that_slurm_sends_stops_all_ranks_in_order(sandbox, long_run):
+    production, job = long_run
+    run("scancel", "--signal=USR1", job, env=sandbox.env)
+    until(lambda: sandbox.show(job)["Restarts"] == "1", 20)
+    assert "pairdist: stopped by a signal" in production.log and "stopped in time" in production.log
+    assert not (production / "result/distances.h5").exists()
+    until(lambda: "tiles are done already" in production.log, 30)
+    run("scancel", job, env=sandbox.env)
+    assert sandbox.wait(job)["JobState"] == "CANCELLED"
+
+
+def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
+    production, job = long_run
+    os.kill(max(ranks_of(production.folder)), signal.SIGKILL)
+    ended = sandbox.wait(job, 20)
+    assert ended["JobState"] == "FAILED" and ended["ExitCode"] != "0:0" and ended["Restarts"] == "0"
+    assert not (production / "result/distances.h5").exists() and not ranks_of(production.folder)
+    assert "tiles are done already" not in production.log
+    taken_up = run("sbatch", "--parsable", production / "job.sh", env=sandbox.env).stdout.strip()
+    until(lambda: "tiles are done already" in production.log, 30)
+    run("scancel", taken_up, env=sandbox.env)
+    assert sandbox.wait(taken_up)["JobState"] == "CANCELLED"
+
+
+def test_a_failed_job_is_not_started_again(sandbox, tmp_path):
+    (tmp_path / "x.h5").write_text("no samples")
+    production, job = sandbox.submit_and_wait("production", tmp_path / "run", "--input", tmp_path / "x.h5")
+    assert (job["JobState"], job["ExitCode"], job["Restarts"]) == ("FAILED", "1:0", "0")
+    assert "pairdist: " in production.log and "x.h5" in production.log
+
+
+def test_strong_scaling_keeps_the_problem_and_takes_more_nodes(sandbox, tmp_path):
+    options = ["--sweep", "1 2", "--repeats", "2", "--samples", "1500", "--study", tmp_path / "study"]
+    _, job = sandbox.submit_and_wait("strong", tmp_path / "run", *options)
+    assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2")
+    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "study").iterdir())]
+    assert [(record["nodes"], record["bytes_written"] > 0) for record in records] == [(1, True), (1, False), (2, True), (2, False)] * 2
+    assert {record["problem"]["n"] for record in records} == {1500}
+    assert len({record["digest"] for record in records}) == 1
+
+
+DIGITS = [BINARY, "compute", REPOSITORY / "inputs/digits.h5", "--no-output"]
+ONE_CORE, TURNS = "this rank may use 1 of the node's", "they will take turns"
+
+
+@pytest.mark.parametrize("threads", [1, CORES])
+def test_threads_come_from_the_cores_of_a_task(sandbox, tmp_path, threads):
+    record = tmp_path / "run.json"
+    done = sandbox.srun("--nodes=2", "--ntasks=2", f"--cpus-per-task={threads}", *DIGITS, "--json", record)
+    assert json.loads(record.read_text())["threads_per_rank"] == threads
+    assert ONE_CORE not in done.stderr and TURNS not in done.stderr
+
+
+def test_a_rank_with_one_core_of_many_is_warned(sandbox):
+    assert CORES > 1, "this test needs a machine of two cores"
+    core = str(min(os.sched_getaffinity(0)))
+    done = sandbox.srun("--ntasks=1", "taskset", "--cpu-list", core, *DIGITS)
+    assert f"{ONE_CORE} {CORES} cores" in done.stderr and "with srun, --cpus-per-task=N" in done.stderr
+
+
+def test_more_threads_than_cores_are_warned_of(sandbox):
+    done = sandbox.srun("--ntasks=1", f"--cpus-per-task={CORES}", *DIGITS, "--threads", CORES + 1)
+    assert f"1 ranks x {CORES + 1} threads on a node of {CORES} cores" in done.stderr and TURNS in done.stderr

@@ -1,0 +1,76 @@
+"""The job scripts without Slurm."""
+
+import subprocess
+
+import h5py
+import numpy as np
+from conftest import BINARY, SUBMIT, Run, run
+
+
+def local(job, folder, *options, **how):
+    run(SUBMIT, "local", job, "--folder", folder, "--pairdist", BINARY, *options, **how)
+    return Run(folder)
+
+
+def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
+    smoke = local("smoke", tmp_path / "run", "--nodes", "2", "--samples", "300")
+    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=SUBMIT.parent, capture_output=True, text=True, check=True).stdout.strip()
+    assert (smoke / "commit.txt").read_text().startswith(commit)
+    assert "## jobs/smoke" in (smoke / "job.sh").read_text()
+    (start,) = smoke.starts
+    assert {path.name for path in start.iterdir()} == {"environment.txt", "modules.txt", "lscpu.txt", "version.txt"}
+    assert "PATH=" in (start / "environment.txt").read_text()
+    assert (start / "environment.txt").stat().st_mode & 0o077 == 0
+    assert "CPU(s)" in (start / "lscpu.txt").read_text()
+    assert (start / "version.txt").read_text().startswith("pairdist ")
+    (record,) = smoke.records
+    assert (record["ranks"], record["threads_per_rank"], record["problem"]["n"]) == (2, 1, 300)
+    assert "verified" in smoke.log
+
+
+def test_production_goes_on_until_it_is_done(tmp_path):
+    x = tmp_path / "x.h5"
+    run(BINARY, "generate", x, "--samples", "6000", "--features", "3000")
+    options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:02", "--checkpoint-interval", "0.1"]
+    production = local("production", tmp_path / "run", *options)
+    (record,) = production.records
+    assert len(production.starts) >= 2 and record["resumed_pairs"] > 0
+    assert production.log.count("stopped in time") == len(production.starts) - 1
+
+
+def test_a_job_that_cannot_finish_a_tile_says_so(tmp_path):
+    x = tmp_path / "x.h5"
+    run(BINARY, "generate", x, "--samples", "200", "--features", "4")
+    options = ["--input", x, "--stop-after", "00:00:00"]
+    run(SUBMIT, "local", "production", "--folder", tmp_path / "run", "--pairdist", BINARY, *options, status=1)
+    production = Run(tmp_path / "run")
+    assert "no tile was finished before the job had to stop" in production.log
+    assert len(production.starts) == 1
+
+
+def test_weak_scaling_keeps_the_pairs_of_a_rank(tmp_path):
+    weak = local("weak", tmp_path / "run", "--sweep", "1 2 4", "--repeats", "2", "--samples", "1200", "--ranks-per-node", "1")
+    records = weak.records
+    assert len(records) == 2 * 3 * 2
+    assert [(record["ranks"], record["problem"]["n"]) for record in records[::2]] == [(1, 1200), (2, 1697), (4, 2400)] * 2
+    # with output and without, in turn
+    assert [record["bytes_written"] > 0 for record in records] == [True, False] * 6
+    shares = np.array([record["pairs"] / record["ranks"] for record in records])
+    assert np.ptp(shares) < 0.01 * shares.mean()
+
+
+def test_studies_collect_records_of_several_jobs(tmp_path):
+    study = tmp_path / "study"
+    for number in (1, 2):
+        local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
+    assert sorted(path.name for path in study.iterdir()) == [f"{number:04}.json" for number in (1, 2, 3, 4)]
+
+
+def test_two_inputs_have_distances_to_each_other(tmp_path):
+    for name, samples in {"x": 300, "y": 200}.items():
+        run(BINARY, "generate", tmp_path / f"{name}.h5", "--samples", samples, "--features", "5", "--seed", samples)
+    options = ["--input", tmp_path / "x.h5", "--against", tmp_path / "y.h5", "--metric", "chebyshev"]
+    production = local("production", tmp_path / "run", *options)
+    with h5py.File(tmp_path / "x.h5") as x, h5py.File(tmp_path / "y.h5") as y, h5py.File(production / "result/distances.h5") as result:
+        expected = np.abs(x["samples"][()][:, None] - y["samples"][()][None, :]).max(axis=2)
+        assert np.array_equal(result["distances"], expected)
