@@ -7,7 +7,7 @@ from statistics import median
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator, ScalarFormatter
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
 
 from scaling_study import roofline, table
 from scaling_study.record import PHASES
@@ -93,22 +93,23 @@ def draw_row(figure, row, stop):
     for place, (one, key, points) in enumerate(lines):
         style = line_style(one, keys.index(key), label_of(one, key, keys))
         aside = ASIDE ** (place - (len(lines) - 1) / 2)
-        draw_line(speed_up, unit, aside, one, points, one.more_cores, style)
-        draw_line(efficiency, unit, aside, one, points, lambda _: 1, style)
+        is_branch = key != next(iter(lines_of(one)))
+        draw_line(speed_up, unit, aside, one, points, one.more_cores, is_branch, style)
+        draw_line(efficiency, unit, aside, one, points, lambda _: 1, is_branch, style)
     positions = sorted({x_of(unit, point.layout) for one in row for point in one.points})
     ideal = [x / x_of(unit, row[0].baseline.layout) for x in positions]
     speed_up.plot(positions, ideal, color=IDEAL, linestyle=":", label="ideal", zorder=1)
     efficiency.axhline(1, color=IDEAL, linestyle=":", zorder=1)
-    efficiency.axhline(stop, color="#aa2222", linewidth=1, zorder=1)
-    place = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right"}
-    efficiency.annotate(f"stop below {stop:g}", (1, stop), (-4, 4), color="#aa2222", size=12, **place)
+    efficiency.axhline(stop, color="#aa2222", linewidth=1, label=f"efficiency {stop:g}: stop below", zorder=1)
     scale_axes(speed_up, positions, ideal)
     scale_axes(efficiency, positions, None)
     for axes, label in ((speed_up, "speed-up (×)"), (efficiency, "efficiency (ideal: 1)")):
         axes.set_xlabel(unit)
         axes.set_ylabel(label)
     handles, labels = speed_up.get_legend_handles_labels()
-    legend = f"medians; bars: slowest and fastest run; baseline: {layout_text(row[0].baseline.layout)}"
+    handles.append(efficiency.lines[-1])
+    labels.append(handles[-1].get_label())
+    legend = f"medians; bars: slowest and fastest run; baseline: {table.layout_text(row[0].baseline.layout)}"
     figure.legend(handles, labels, loc="outside lower center", ncols=2, title=legend, title_fontsize=12, fontsize=13)
 
 
@@ -137,7 +138,7 @@ def lines_of(series):
 def label_of(series, key, keys):
     text = table.output(series.baseline.problem)
     if len(keys) > 1:
-        text += f", {counted(key[0], 'thread')} per rank" + "".join(f", {ranks:g} ranks per node" for ranks in key[1:])
+        text += f", {table.counted(key[0], 'thread')} per rank" + "".join(f", {ranks:g} ranks per node" for ranks in key[1:])
     return text
 
 
@@ -146,14 +147,16 @@ def line_style(series, place, label):
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "linestyle": LINES[place % len(LINES)], "label": label}
 
 
-def draw_line(axes, unit, aside, series, points, times, style):
-    """Medians, with bars to the slowest and the fastest run. `times`: what the efficiency is multiplied with at a point."""
+def draw_line(axes, unit, aside, series, points, times, is_branch, style):
+    """Medians, with bars to the slowest and the fastest run. `times`: what the efficiency is multiplied with."""
     x = [x_of(unit, point.layout) * aside for point in points]
     middle = [series.efficiency(point) * times(point) for point in points]
     slowest = [series.efficiency_at(point, max(point.walls_s)) * times(point) for point in points]
     fastest = [series.efficiency_at(point, min(point.walls_s)) * times(point) for point in points]
     below = [at - low for at, low in zip(middle, slowest, strict=True)]
     above = [high - at for at, high in zip(middle, fastest, strict=True)]
+    if is_branch:
+        below[0] = above[0] = 0  # the bar of the baseline is drawn once
     axes.errorbar(x, middle, yerr=[below, above], capsize=5, **style)
 
 
@@ -163,10 +166,10 @@ def scale_axes(axes, positions, ideal):
         axes.set_xscale("log", base=2)
         if ideal:
             axes.set_yscale("log", base=2)
-            axes.yaxis.set_major_formatter(ScalarFormatter())
+            axes.yaxis.set_major_formatter("{x:g}")
     axes.xaxis.set_major_locator(FixedLocator(positions))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(ScalarFormatter())
+    axes.xaxis.set_major_formatter("{x:g}")
     if not ideal:
         axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
     elif axes.get_yscale() == "linear":
@@ -180,11 +183,12 @@ def phases_figure(all_series):
     heights = [0.36 * len(one.points) + 1.1 for one in all_series]
     figure = Figure(figsize=(WIDTH, sum(heights) + 1.9), layout="constrained")
     figure.suptitle("Where the time goes", size=18, weight="bold")
-    panels = figure.subplots(len(all_series), 1, height_ratios=heights, squeeze=False)[:, 0]
+    part = figure.subfigures()  # its legend is then above the caption
+    panels = part.subplots(len(all_series), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, one in zip(panels, all_series, strict=True):
         draw_phases(axes, one)
-    panels[-1].set_xlabel("s, mean over ranks and runs")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PHASES))
+    panels[-1].set_xlabel("time (s), mean over ranks and runs")
+    part.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PHASES))
     return figure
 
 
@@ -205,27 +209,15 @@ def draw_phases(axes, series):
 
 def bar_text(series, point):
     size = f"n = {point.problem.n}: " if len({other.problem.n for other in series.points}) > 1 else ""
-    nodes = f"{counted(point.layout.nodes, 'node')}, " if len({other.layout.nodes for other in series.points}) > 1 else ""
-    return size + nodes + ranks_text(point.layout)
-
-
-def counted(count, noun):
-    return f"{count} {noun}" + ("" if count == 1 else "s")
-
-
-def ranks_text(layout):
-    return f"{counted(layout.ranks, 'rank')} × {counted(layout.threads, 'thread')}"
-
-
-def layout_text(layout):
-    return f"{counted(layout.nodes, 'node')}, {ranks_text(layout)}"
+    nodes = f"{table.counted(point.layout.nodes, 'node')}, " if len({other.layout.nodes for other in series.points}) > 1 else ""
+    return size + nodes + table.ranks_text(point.layout)
 
 
 # Roofline
 
 
 def roofline_figure(points, options):
-    """Whole nodes, the fewest of them, without output."""
+    """One point for each problem without output: of the layouts that use most of a node, the smallest."""
     if not options.bandwidth:
         return not_drawn("the roofline", "add --bandwidth GB/s, or --bandwidth measure on the machine of the records")
     alone = [point for point in points if not point.problem.output and roofline.kernel_rates(point)]
@@ -233,10 +225,13 @@ def roofline_figure(points, options):
         return not_drawn("the roofline", "it needs runs without output that took time to compute; with output, ranks also compute while they write")
     most = max(point.layout.cores / point.layout.nodes for point in alone)
     full = [point for point in alone if point.layout.cores / point.layout.nodes == most]
-    fewest = min(point.layout.nodes for point in full)
-    chosen = [point for point in full if point.layout.nodes == fewest]
+    smallest = {}
+    for point in full:
+        smallest.setdefault(point.problem, point)
+    chosen = list(smallest.values())
     figure = Figure(figsize=(WIDTH, 6.5 + 0.3 * len(chosen)), layout="constrained")
-    axes = figure.subplots()
+    part = figure.subfigures()  # its legend is then above the caption
+    axes = part.subplots()
     draw_roof(axes, [roofline.intensity(point) for point in chosen], options)
     for place, point in enumerate(chosen):
         draw_kernel(axes, place, point)
@@ -245,13 +240,13 @@ def roofline_figure(points, options):
     axes.set_xlabel("arithmetic intensity of a tile (pair-features per byte)")
     axes.set_ylabel("rate of a node (G pair-features/s)")
     axes.set_title(f"Roofline of a node: {most:g} cores")
-    figure.legend(loc="outside lower center", fontsize=12)
+    part.legend(loc="outside lower center", fontsize=12)
     return figure
 
 
 def draw_roof(axes, intensities, options):
     """Memory bandwidth × intensity, under the peak of the kernel where that is known."""
-    x = [min(intensities) / 30, max(intensities) * 4]
+    x = [min(intensities) / 20, max(intensities) * 4]
     if options.peak:
         x.insert(1, min(max(options.peak / options.bandwidth, x[0]), x[1]))
     roof = [min(options.bandwidth * at, options.peak or float("inf")) for at in x]
@@ -263,7 +258,7 @@ def draw_kernel(axes, place, point):
     rates = sorted(rate / 1e9 for rate in roofline.kernel_rates(point))
     middle = median(rates)
     problem = point.problem
-    label = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features; {ranks_text(point.layout)}"
+    label = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features; {table.ranks_text(point.layout)}"
     bar = [[middle - rates[0]], [rates[-1] - middle]]
     at = roofline.intensity(point) * ASIDE**place
     axes.errorbar(at, middle, yerr=bar, fmt=MARKERS[place % len(MARKERS)], capsize=5, color=f"C{place % 10}", label=label, zorder=3)

@@ -25,7 +25,7 @@ def output(problem):
 
 def digits(value):
     """Three significant digits."""
-    return f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}" if value >= 0.01 else f"{value:.3f}"
+    return "0" if value == 0 else f"{value:.0f}" if value >= 99.95 else f"{value:#.3g}"
 
 
 def markdown(header, lines):
@@ -71,15 +71,27 @@ def phase_table(series):
         ]
         for point in series.points
     ]
-    header = [*PHASES, "imbalance", "exchanged, MB", "read, MB", "written, MB", "G pair-features/s"]
+    header = [*(f"{name}, s" for name in PHASES), "compute, max / mean", "exchanged, MB", "read, MB", "written, MB", "G pair-features/s"]
     return markdown([*first_header(series), *header], lines)
+
+
+def counted(count, noun):
+    return f"{count} {noun}" + ("" if count == 1 else "s")
+
+
+def ranks_text(layout):
+    return f"{counted(layout.ranks, 'rank')} × {counted(layout.threads, 'thread')}"
+
+
+def layout_text(layout):
+    return f"{counted(layout.nodes, 'node')}, {ranks_text(layout)}"
 
 
 def reach(series, stop):
     """Up to where the efficiency is worth the nodes."""
     good = [point for point in series.points if series.efficiency(point) >= stop]
-    layout = max(good, key=lambda point: point.layout.cores).layout
-    return f"Efficiency of at least {stop:.0%} up to {layout.nodes} nodes, {layout.ranks} ranks × {layout.threads} threads."
+    largest = max(good, key=lambda point: (point.layout.cores, series.efficiency(point)))
+    return f"The largest layout with an efficiency of at least {stop:.0%}: {layout_text(largest.layout)}."
 
 
 def text(all_series, stop):
