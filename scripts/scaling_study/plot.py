@@ -222,7 +222,7 @@ def roofline_figure(points, options):
         return not_drawn("the roofline", "add --bandwidth GB/s, or --bandwidth measure on the machine of the records")
     alone = [point for point in points if not point.problem.output and roofline.kernel_rates(point)]
     if not alone:
-        return not_drawn("the roofline", "it needs runs without output that took time to compute; with output, ranks also compute while they write")
+        return not_drawn("the roofline", "it needs runs without output; others also compute while they write")
     most = max(point.layout.cores / point.layout.nodes for point in alone)
     full = [point for point in alone if point.layout.cores / point.layout.nodes == most]
     smallest = {}
@@ -258,7 +258,8 @@ def draw_kernel(axes, place, point):
     rates = sorted(rate / 1e9 for rate in roofline.kernel_rates(point))
     middle = median(rates)
     problem = point.problem
-    label = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features; {table.ranks_text(point.layout)}"
+    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features"
+    label = f"{what}; {table.ranks_text(point.layout)}"
     bar = [[middle - rates[0]], [rates[-1] - middle]]
     at = roofline.intensity(point) * ASIDE**place
     axes.errorbar(at, middle, yerr=bar, fmt=MARKERS[place % len(MARKERS)], capsize=5, color=f"C{place % 10}", label=label, zorder=3)

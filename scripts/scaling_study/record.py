@@ -9,6 +9,7 @@ from typing import NamedTuple
 from scaling_study.failure import Failure
 
 DTYPES = "f32", "f64"
+ORIGIN = "pass run records as pairdist compute --json writes them"
 PHASES = "read", "exchange", "compute", "write", "sync", "wait"
 
 
@@ -75,7 +76,7 @@ class Fields:
 
     def __init__(self, path, values, name="the file"):
         if not isinstance(values, dict):
-            raise Failure(f"{path}: {name} is not a JSON object: pass run records as pairdist compute --json writes them")
+            raise Failure(f"{path}: {name} is not a JSON object: {ORIGIN}")
         self.path, self.values = path, values
 
     def take(self, name, kind, at_least=None):
@@ -85,7 +86,7 @@ class Fields:
             limit = "" if at_least is None else f" of at least {at_least}"
             expected = {int: "an integer", (int, float): "a number", str: "a text", bool: "true or false", dict: "an object"}[kind] + limit
             found = f"is {json.dumps(value)}" if name in self.values else "is missing"
-            raise Failure(f"{self.path}: {name} {found}, expected {expected}: pass run records as pairdist compute --json writes them")
+            raise Failure(f"{self.path}: {name} {found}, expected {expected}: {ORIGIN}")
         return value
 
     def integer(self, name, at_least=0):
@@ -106,8 +107,8 @@ def read_run(path):
     problem, phases, versions = (record.part(name) for name in ("problem", "phases", "versions"))
     if resumed := record.integer("resumed_pairs"):
         raise Failure(f"{path}: {resumed} pairs were done before this run was resumed, so its time says nothing: leave it out")
-    if problem.take("dtype", str) not in DTYPES:
-        raise Failure(f"{path}: dtype is {problem.values['dtype']}, expected {' or '.join(DTYPES)}: pass run records as pairdist compute --json writes them")
+    if (dtype := problem.take("dtype", str)) not in DTYPES:
+        raise Failure(f"{path}: dtype is {dtype}, expected {' or '.join(DTYPES)}: {ORIGIN}")
     return Run(
         path=path,
         problem=Problem(
@@ -130,7 +131,7 @@ def read_run(path):
 def positive_s(record, name):
     seconds = record.number(name)
     if not seconds:
-        raise Failure(f"{record.path}: {name} is 0, expected a time: pass run records as pairdist compute --json writes them")
+        raise Failure(f"{record.path}: {name} is 0, expected a time: {ORIGIN}")
     return seconds
 
 
