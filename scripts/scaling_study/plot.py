@@ -1,6 +1,7 @@
 """Draws a study: speed-up and efficiency, phases, and the roofline, as SVG and PNG."""
 
 import itertools
+import math
 import sys
 from pathlib import Path
 from statistics import median
@@ -236,6 +237,11 @@ def roofline_figure(points, options):
     for place, point in enumerate(chosen):
         draw_kernel(axes, place, point)
     axes.set(xscale="log", yscale="log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
     axes.grid(True, which="major", color="#dddddd")
     axes.set_xlabel("arithmetic intensity of a tile (pair-features per byte)")
     axes.set_ylabel("rate of a node (G pair-features/s)")
