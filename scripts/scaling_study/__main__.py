@@ -1,0 +1,73 @@
+"""Tables and plots of a scaling study: the program behind scripts/scaling."""
+
+import argparse
+import sys
+from pathlib import Path
+
+from scaling_study import plot, record, roofline, series, table
+from scaling_study.failure import Failure
+
+
+def positive(text):
+    value = float(text)
+    if not 0 < value < float("inf"):
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return value
+
+
+def bandwidth(text):
+    return text if text == "measure" else positive(text)
+
+
+def parse_arguments(argv):
+    parser = argparse.ArgumentParser(prog="scaling", description=__doc__)
+    parser.add_argument("folders", nargs="+", metavar="FOLDER")
+    parser.add_argument("--plots", type=Path, metavar="FOLDER")
+    parser.add_argument("--bandwidth", type=bandwidth, metavar="GB/s")
+    parser.add_argument("--peak", type=positive, metavar="G/s")
+    parser.add_argument("--stop", type=positive, default=0.5, metavar="EFFICIENCY")
+    options = parser.parse_args(argv)
+    if options.stop > 1:
+        parser.error(f"--stop is {options.stop}: an efficiency is at most 1")
+    if (options.bandwidth or options.peak) and not options.plots:
+        parser.error("--bandwidth and --peak are for the roofline plot: add --plots FOLDER")
+    if options.peak and not options.bandwidth:
+        parser.error("--peak needs --bandwidth: a roofline is made of both")
+    return options
+
+
+def name_left_out(points, all_series):
+    """Says on stderr which runs are in no table."""
+    used = {(point.problem, point.layout) for one in all_series for point in one.points}
+    for point in points:
+        if (point.problem, point.layout) not in used:
+            what = f"{table.work(point.problem)}, {table.output(point.problem)}"
+            print(f"scaling: in no series, since nothing compares with it: {what}: {point.runs[0].path}", file=sys.stderr)
+
+
+def study(options):
+    points = series.points_of(record.read_runs(options.folders))
+    all_series = series.strong_series(points) + series.weak_series(points)
+    if not all_series:
+        where = ", ".join(options.folders)
+        raise Failure(f"{where}: no problem was run on different numbers of cores: add records of more ranks or threads")
+    name_left_out(points, all_series)
+    print(table.text(all_series, options.stop))
+    if options.plots:
+        if options.bandwidth == "measure":
+            options.bandwidth = round(roofline.measure_bandwidth() / 1e9, 1)
+            print(f"\nMemory bandwidth, measured: {options.bandwidth} GB/s")
+        written = plot.write_all(points, all_series, options)
+        print("", "Plots: " + ", ".join(f"{path}" for path in written), sep="\n")
+
+
+def main(argv):
+    options = parse_arguments(argv)
+    try:
+        study(options)
+    except Failure as failure:
+        raise SystemExit(f"scaling: {failure}") from failure
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,271 @@
+"""Draws a study: speed-up and efficiency, phases, and the roofline, as SVG and PNG."""
+
+import itertools
+import math
+import sys
+from pathlib import Path
+from statistics import median
+
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+
+from scaling_study import roofline, table
+from scaling_study.record import PHASES
+
+WIDTH = 11  # inches
+WITHOUT_OUTPUT, WITH_OUTPUT, IDEAL = "#0b6e99", "#c8641b", "#6b7680"
+MARKERS = "osD^vP"
+LINES = "-", "--", "-.", ":"
+PHASE_COLOURS = dict(zip(PHASES, ("#7a5195", "#e2a72e", "#0b6e99", "#c8641b", "#5d9c59", "#b9c1c7"), strict=True))
+LINEAR_UP_TO = 8  # times the cores of the baseline; more is drawn in powers of two
+ASIDE = 1.02  # neighbours are drawn this much beside each other, so that their error bars do not hide each other
+STYLE = {
+    "font.size": 14,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titleweight": "bold",
+    "axes.titlesize": 14,
+    "lines.linewidth": 2,
+    "lines.markersize": 8,
+    "legend.frameon": False,
+    "svg.hashsalt": "pairdist",
+}
+
+
+def write_all(points, all_series, options):
+    """The paths of what was drawn."""
+    options.plots.mkdir(parents=True, exist_ok=True)
+    with rc_context(STYLE):
+        figures = {
+            "strong": speed_up_figure("Strong scaling", [one for one in all_series if not one.is_weak], options.stop),
+            "weak": speed_up_figure("Weak scaling", [one for one in all_series if one.is_weak], options.stop),
+            "phases": phases_figure(all_series),
+            "roofline": roofline_figure(points, options),
+        }
+        about = caption(options.folders)
+        return [path for name, figure in figures.items() if figure for path in write(figure, options.plots / f"scaling-{name}", about)]
+
+
+def write(figure, stem, about):
+    figure.supxlabel(about, size=11, color="#444444")
+    paths = [stem.with_suffix(".svg"), stem.with_suffix(".png")]
+    figure.savefig(paths[0], metadata={"Date": None})
+    figure.savefig(paths[1], dpi=110)
+    return paths
+
+
+def caption(folders):
+    """What the folders say of themselves."""
+    texts = [path.read_text().strip() for folder in folders if (path := Path(folder) / "about.txt").is_file()]
+    return "\n".join(dict.fromkeys(texts))
+
+
+def not_drawn(name, why):
+    print(f"scaling: no plot of {name}: {why}", file=sys.stderr)
+
+
+# Speed-up and efficiency
+
+
+def speed_up_figure(name, all_series, stop):
+    if not all_series:
+        return not_drawn(name, "no records for it")
+    rows = [list(group) for _, group in itertools.groupby(all_series, key=lambda one: panel_title(one))]
+    figure = Figure(figsize=(WIDTH, 4.3 * len(rows) + 1.6), layout="constrained")
+    figure.suptitle(name, size=18, weight="bold")
+    for part, row in zip(figure.subfigures(len(rows), squeeze=False)[:, 0], rows, strict=True):
+        draw_row(part, row, stop)
+    return figure
+
+
+def panel_title(series):
+    return table.work(series.baseline.problem, series.is_weak)
+
+
+def draw_row(figure, row, stop):
+    """Series of the same work, with and without output."""
+    speed_up, efficiency = figure.subplots(1, 2)
+    figure.suptitle(panel_title(row[0]), size=13)
+    unit = unit_of_x(row)
+    lines = [(one, key, points) for one in row for key, points in lines_of(one).items()]
+    keys = list(dict.fromkeys(key for _, key, _ in lines))
+    for place, (one, key, points) in enumerate(lines):
+        style = line_style(one, keys.index(key), label_of(one, key, keys))
+        aside = ASIDE ** (place - (len(lines) - 1) / 2)
+        is_branch = key != next(iter(lines_of(one)))
+        draw_line(speed_up, unit, aside, one, points, one.more_cores, is_branch, style)
+        draw_line(efficiency, unit, aside, one, points, lambda _: 1, is_branch, style)
+    positions = sorted({x_of(unit, point.layout) for one in row for point in one.points})
+    ideal = [x / x_of(unit, row[0].baseline.layout) for x in positions]
+    speed_up.plot(positions, ideal, color=IDEAL, linestyle=":", label="ideal", zorder=1)
+    efficiency.axhline(1, color=IDEAL, linestyle=":", zorder=1)
+    efficiency.axhline(stop, color="#aa2222", linewidth=1, label=f"efficiency {stop:g}: stop below", zorder=1)
+    scale_axes(speed_up, positions, ideal)
+    scale_axes(efficiency, positions, None)
+    for axes, label in ((speed_up, "speed-up (×)"), (efficiency, "efficiency (ideal: 1)")):
+        axes.set_xlabel(unit)
+        axes.set_ylabel(label)
+    handles, labels = speed_up.get_legend_handles_labels()
+    handles.append(efficiency.lines[-1])
+    labels.append(handles[-1].get_label())
+    legend = f"medians; bars: slowest and fastest run; baseline: {table.layout_text(row[0].baseline.layout)}"
+    figure.legend(handles, labels, loc="outside lower center", ncols=2, title=legend, title_fontsize=12, fontsize=13)
+
+
+def unit_of_x(row):
+    """Nodes where all have the same cores, else cores."""
+    layouts = {point.layout for one in row for point in one.points}
+    whole_nodes = len({layout.cores / layout.nodes for layout in layouts}) == 1
+    return "nodes" if whole_nodes else "cores (ranks × threads)"
+
+
+def x_of(unit, layout):
+    return layout.nodes if unit == "nodes" else layout.cores
+
+
+def lines_of(series):
+    """Points to be joined: the same threads, and ranks per node where there are several nodes; each line begins at the baseline."""
+    one_node = len({point.layout.nodes for point in series.points}) == 1
+    lines = {}
+    for point in series.points:
+        layout = point.layout
+        key = (layout.threads,) if one_node else (layout.threads, layout.ranks / layout.nodes)
+        lines.setdefault(key, []).append(point)
+    return {key: points if points[0] is series.baseline else [series.baseline, *points] for key, points in lines.items()}
+
+
+def label_of(series, key, keys):
+    text = table.output(series.baseline.problem)
+    if len(keys) > 1:
+        text += f", {table.counted(key[0], 'thread')} per rank" + "".join(f", {ranks:g} ranks per node" for ranks in key[1:])
+    return text
+
+
+def line_style(series, place, label):
+    colour = WITH_OUTPUT if series.baseline.problem.output else WITHOUT_OUTPUT
+    return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "linestyle": LINES[place % len(LINES)], "label": label}
+
+
+def draw_line(axes, unit, aside, series, points, times, is_branch, style):
+    """Medians, with bars to the slowest and the fastest run. `times`: what the efficiency is multiplied with."""
+    x = [x_of(unit, point.layout) * aside for point in points]
+    middle = [series.efficiency(point) * times(point) for point in points]
+    slowest = [series.efficiency_at(point, max(point.walls_s)) * times(point) for point in points]
+    fastest = [series.efficiency_at(point, min(point.walls_s)) * times(point) for point in points]
+    below = [at - low for at, low in zip(middle, slowest, strict=True)]
+    above = [high - at for at, high in zip(middle, fastest, strict=True)]
+    if is_branch:
+        below[0] = above[0] = 0  # the bar of the baseline is drawn once
+    axes.errorbar(x, middle, yerr=[below, above], capsize=5, **style)
+
+
+def scale_axes(axes, positions, ideal):
+    """Linear for few cores, else in powers of two."""
+    if positions[-1] / positions[0] > LINEAR_UP_TO:
+        axes.set_xscale("log", base=2)
+        if ideal:
+            axes.set_yscale("log", base=2)
+            axes.yaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_major_locator(FixedLocator(positions))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter("{x:g}")
+    if not ideal:
+        axes.set_ylim(0, max(1.1, axes.get_ylim()[1]))
+    elif axes.get_yscale() == "linear":
+        axes.set_ylim(0, 1.05 * max(ideal[-1], axes.get_ylim()[1]))
+
+
+# Phases
+
+
+def phases_figure(all_series):
+    heights = [0.36 * len(one.points) + 1.1 for one in all_series]
+    figure = Figure(figsize=(WIDTH, sum(heights) + 1.9), layout="constrained")
+    figure.suptitle("Where the time goes", size=18, weight="bold")
+    part = figure.subfigures()  # its legend is then above the caption
+    panels = part.subplots(len(all_series), 1, height_ratios=heights, squeeze=False)[:, 0]
+    for axes, one in zip(panels, all_series, strict=True):
+        draw_phases(axes, one)
+    panels[-1].set_xlabel("time (s), mean over ranks and runs")
+    part.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PHASES))
+    return figure
+
+
+def draw_phases(axes, series):
+    kind = "Weak" if series.is_weak else "Strong"
+    problem = series.baseline.problem
+    axes.set_title(f"{kind}, {table.output(problem)}: {problem.metric} ({problem.kernel}), {problem.dtype}, {problem.d} features", size=13)
+    starts = [0.0] * len(series.points)
+    for name in PHASES:
+        seconds = [point.phase_s(name) for point in series.points]
+        axes.barh(range(len(seconds)), seconds, 0.7, left=starts, color=PHASE_COLOURS[name], label=name)
+        starts = [start + more for start, more in zip(starts, seconds, strict=True)]
+    axes.set_yticks(range(len(starts)), [bar_text(series, point) for point in series.points])
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(len(starts) - 0.4, -0.6)
+    axes.xaxis.set_major_locator(MaxNLocator(6))
+
+
+def bar_text(series, point):
+    size = f"n = {point.problem.n}: " if len({other.problem.n for other in series.points}) > 1 else ""
+    nodes = f"{table.counted(point.layout.nodes, 'node')}, " if len({other.layout.nodes for other in series.points}) > 1 else ""
+    return size + nodes + table.ranks_text(point.layout)
+
+
+# Roofline
+
+
+def roofline_figure(points, options):
+    """One point for each problem without output: of the layouts that use most of a node, the smallest."""
+    if not options.bandwidth:
+        return not_drawn("the roofline", "add --bandwidth GB/s, or --bandwidth measure on the machine of the records")
+    alone = [point for point in points if not point.problem.output and roofline.kernel_rates(point)]
+    if not alone:
+        return not_drawn("the roofline", "it needs runs without output; others also compute while they write")
+    most = max(point.layout.cores / point.layout.nodes for point in alone)
+    full = [point for point in alone if point.layout.cores / point.layout.nodes == most]
+    smallest = {}
+    for point in full:
+        smallest.setdefault(point.problem, point)
+    chosen = list(smallest.values())
+    figure = Figure(figsize=(WIDTH, 6.5 + 0.3 * len(chosen)), layout="constrained")
+    part = figure.subfigures()  # its legend is then above the caption
+    axes = part.subplots()
+    draw_roof(axes, [roofline.intensity(point) for point in chosen], options)
+    for place, point in enumerate(chosen):
+        draw_kernel(axes, place, point)
+    axes.set(xscale="log", yscale="log")
+    low, high = axes.get_ylim()
+    axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter("{x:g}")
+        axis.set_minor_formatter("")
+    axes.grid(True, which="major", color="#dddddd")
+    axes.set_xlabel("arithmetic intensity of a tile (pair-features per byte)")
+    axes.set_ylabel("rate of a node (G pair-features/s)")
+    axes.set_title(f"Roofline of a node: {most:g} cores")
+    part.legend(loc="outside lower center", fontsize=12)
+    return figure
+
+
+def draw_roof(axes, intensities, options):
+    """Memory bandwidth × intensity, under the peak of the kernel where that is known."""
+    x = [min(intensities) / 20, max(intensities) * 4]
+    if options.peak:
+        x.insert(1, min(max(options.peak / options.bandwidth, x[0]), x[1]))
+    roof = [min(options.bandwidth * at, options.peak or float("inf")) for at in x]
+    text = f"memory, {options.bandwidth:g} GB/s" + (f", and kernel, {options.peak:g} G pair-features/s" if options.peak else "")
+    axes.plot(x, roof, color="#222222", label=f"limit: {text}")
+
+
+def draw_kernel(axes, place, point):
+    rates = sorted(rate / 1e9 for rate in roofline.kernel_rates(point))
+    middle = median(rates)
+    problem = point.problem
+    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features"
+    label = f"{what}; {table.ranks_text(point.layout)}"
+    bar = [[middle - rates[0]], [rates[-1] - middle]]
+    at = roofline.intensity(point) * ASIDE**place
+    axes.errorbar(at, middle, yerr=bar, fmt=MARKERS[place % len(MARKERS)], capsize=5, color=f"C{place % 10}", label=label, zorder=3)
