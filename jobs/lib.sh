@@ -40,7 +40,8 @@ prepare() {
     mkdir "$here"
     (umask 077 && env | sort >"$here/environment.txt") # for the user's eyes: an environment may hold secrets
     list_modules >"$here/modules.txt"
-    lscpu >"$here/lscpu.txt"
+    # not in a container that hides the processors
+    lscpu >"$here/lscpu.txt" 2>&1 || cat /proc/cpuinfo >>"$here/lscpu.txt"
     "$pairdist" --version >"$here/version.txt"
     printf '%s start %s of %s on %s: %s nodes x %s ranks x %s threads\n' \
         "$(date -u +%FT%TZ)" "$number" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$nodes" "$ranks_per_node" "$threads"
