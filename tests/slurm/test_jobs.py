@@ -22,7 +22,7 @@ def distances(path):
 def samples(tmp_path_factory):
     """A few seconds of work for two threads."""
     path = tmp_path_factory.mktemp("samples") / "x.h5"
-    run(BINARY, "generate", path, "--samples", "10000", "--features", "3000")
+    run(BINARY, "generate", path, "--samples", "16000", "--features", "3000")
     return path
 
 
