@@ -38,8 +38,7 @@ impl Stop {
 
     /// Whether it is time.
     pub fn is_due(&self) -> bool {
-        self.signal.load(Ordering::Relaxed)
-            || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.is_signalled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
     }
 }
 

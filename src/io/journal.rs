@@ -140,8 +140,9 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal, or begins it, after its last whole entry, and locks it as long as it is open.
-    pub fn open(path: &Path, run: u64) -> Result<Self> {
+    /// Opens the journal, or begins it, after its last whole entry, and locks it as long as it is open. With `sync`, its
+    /// name is forced to the disk.
+    pub fn open(path: &Path, run: u64, sync: bool) -> Result<Self> {
         let context = || format!("{} cannot be opened", path.display());
         let mut options = OpenOptions::new();
         let mut file =
@@ -152,9 +153,10 @@ impl Journal {
         let mut journal = Self { file, path: path.to_owned(), run };
         if whole == 0 {
             journal.write(&header(run))?;
-            // so that it is there after a power cut
-            let folder = path.parent().map_or(Ok(()), |folder| File::open(folder)?.sync_all());
-            folder.context(|| format!("{} cannot be forced to the disk", path.display()))?;
+            if sync && let Some(folder) = path.parent() {
+                let synced = File::open(folder).and_then(|folder| folder.sync_all());
+                synced.context(|| format!("{} cannot be forced to the disk", path.display()))?;
+            }
         }
         Ok(journal)
     }
@@ -212,7 +214,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.0");
         let all: Vec<_> = (0..entries).map(entry).collect();
-        Journal::open(&path, RUN).unwrap().append(&all, true).unwrap();
+        Journal::open(&path, RUN, false).unwrap().append(&all, true).unwrap();
         (folder, path)
     }
 
@@ -236,7 +238,7 @@ mod tests {
             fs::write(&path, &whole[..torn]).unwrap();
             let left = (torn / BLOCK).saturating_sub(1);
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).collect::<Vec<_>>());
-            Journal::open(&path, RUN).unwrap().append(&[entry(9)], false).unwrap();
+            Journal::open(&path, RUN, false).unwrap().append(&[entry(9)], false).unwrap();
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).chain([9.0]).collect::<Vec<_>>());
         }
     }

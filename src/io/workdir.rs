@@ -204,17 +204,22 @@ impl Workdir {
         Ok(())
     }
 
-    /// Puts the plan into the folder, whole or not at all, after the matrix is on the disk: from now on the run can be resumed.
-    pub fn commit_plan(&self, text: &str) -> Result<()> {
+    /// Puts the plan into the folder, whole or not at all, after the matrix: from now on the run can be resumed. With `sync`,
+    /// both are forced to the disk, in this order.
+    pub fn commit_plan(&self, text: &str, sync: bool) -> Result<()> {
         let (draft, plan) = (self.folder.join(PLAN_DRAFT), self.folder.join(PLAN));
         let write = || -> std::io::Result<()> {
-            File::open(self.matrix())?.sync_all()?;
-            let mut file = File::create(&draft)?;
-            file.write_all(text.as_bytes())?;
-            file.sync_all()?;
+            fs::write(&draft, text)?;
+            if sync {
+                File::open(self.matrix())?.sync_all()?;
+                File::open(&draft)?.sync_all()?;
+            }
             fs::rename(&draft, &plan)?;
-            sync_folder(&self.folder)?;
-            sync_folder(self.parent())
+            if sync {
+                sync_folder(&self.folder)?;
+                sync_folder(self.parent())?;
+            }
+            Ok(())
         };
         write().context(|| format!("{} cannot be written", plan.display()))
     }
@@ -238,8 +243,7 @@ impl Workdir {
     fn empty(&self, is_later: impl Fn(&std::ffi::OsStr) -> bool) -> Result<()> {
         let shown = self.folder.display();
         let mut names = self.names()?;
-        names.retain(|name| is_ours(name));
-        names.retain(|name| name != LOCK);
+        names.retain(|name| is_ours(name) && name != LOCK);
         names.sort_by_key(|name| is_later(name));
         for name in names {
             fs::remove_file(self.folder.join(name)).context(|| format!("{shown} cannot be emptied"))?;

@@ -16,9 +16,9 @@ use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
-use crate::partition::{Grid, Tile, TileSet, range_of};
+use crate::partition::{Grid, Tile, TileSet};
 use crate::pipeline::{
-    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, digest_of, load, rounds, slab_rows,
+    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows,
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
@@ -90,12 +90,7 @@ fn already_there<T: Number>(
     };
     check(&[])?;
     let workers = comm.agree(Workers::start(1))?;
-    let mine = [Some(&inputs.x), inputs.y.as_ref()]
-        .into_iter()
-        .flatten()
-        .map(|samples| digest_of::<T>(&workers, samples, range_of(samples.rows, comm.size(), comm.rank())));
-    let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
-    check(&comm.all_reduce(&mine, Reduce::Sum))?;
+    check(&setup::digests::<T>(comm, &workers, inputs.all())?)?;
     comm.on_root(|| {
         log::info!("{shown} is complete already");
         if workdir.folder().exists() {
@@ -150,19 +145,20 @@ fn compute_in<T: Number>(
 
     let resumed_pairs = before.pairs;
     totals.add(before);
-    if let Some(writer) = writer {
-        if !is_complete(&setup, &totals) {
+    let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0];
+    if pairs != problem.n as u64 * problem.m as u64 {
+        if let Some(writer) = writer {
             comm.or_abort(writer.close());
-            return Err(stopped(&setup, &totals));
         }
+        return Err(stopped(&setup, pairs));
+    }
+    if let Some(writer) = writer {
         comm.or_abort(complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
         let replaces = setup.unfinished.as_ref().is_some_and(|run| run.plan.replaces);
         comm.on_root(|| {
             setup.workdir.as_ref().map_or(Ok(()), |workdir| workdir.publish(replaces, !args.no_sync))
         })?;
         clock.lap(Phase::Sync);
-    } else if !is_complete(&setup, &totals) {
-        return Err(stopped(&setup, &totals));
     }
     report(&setup, &read, &totals, resumed_pairs, &clock)
 }
@@ -177,20 +173,13 @@ fn tiles_left<T>(setup: &Setup<'_, T>, done: &TileSet) -> usize {
     tiles.filter(|tile| !done.contains(*tile)).count()
 }
 
-/// Whether all ranks together have every entry of the matrix.
-fn is_complete<T>(setup: &Setup<'_, T>, totals: &Totals) -> bool {
-    let pairs = setup.comm.all_reduce(&[totals.pairs], Reduce::Sum)[0];
-    pairs == setup.problem.n as u64 * setup.problem.m as u64
-}
-
-/// The error of a run that was stopped before its end.
-fn stopped<T>(setup: &Setup<'_, T>, totals: &Totals) -> Error {
+/// The error of a run that was stopped when all ranks together had so many pairs. Collective.
+fn stopped<T>(setup: &Setup<'_, T>, pairs: u64) -> Error {
     let comm = setup.comm;
     let flags = [setup.stop.is_due(), setup.stop.is_signalled()].map(u64::from);
     let flags = comm.all_reduce(&flags, Reduce::Max);
     let (is_due, is_signalled) = (flags[0] == 1, flags[1] == 1);
-    let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0] as f64;
-    let percent = 100.0 * pairs / (setup.problem.n as f64 * setup.problem.m as f64);
+    let percent = 100.0 * pairs as f64 / (setup.problem.n as f64 * setup.problem.m as f64);
     if !is_due {
         return Error::Failed(format!(
             "internal error: only {percent} % of the distances came; please report it"
@@ -335,36 +324,41 @@ fn open_output<T: Number>(
             return run.check_matrix(workdir);
         }
         workdir.create()?;
-        let made = make_matrix::<T>(comm, workdir, &header, &plan);
+        let made = make_matrix::<T>(comm, workdir, &header, &plan, !args.no_sync);
         number = made.inspect_err(|_| workdir.discard())?;
         Ok(())
     })?;
     let number = comm.all_reduce(&[number], Reduce::Max)[0];
-    let (done, before) = match unfinished {
-        Some(_) => read_journals(comm, workdir, number, schedule)?,
-        None => (TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default()),
-    };
+    let (mut done, mut before) = (TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default());
     if unfinished.is_some() {
+        (done, before) = read_journals(comm, workdir, number, schedule)?;
         log::info!("{} tiles are done already, in {}", done.len(), workdir.folder().display());
     }
     comm.agree(failpoint::hit("open"))?;
     let writer = MatrixWriter::open(&workdir.matrix(), schedule.grid, comm)?;
-    let checkpoints = Journal::open(&workdir.journal(comm.rank()), number).and_then(|journal| {
-        Checkpoints::start(&workdir.matrix(), journal, args.checkpoint_interval, !args.no_sync)
-    });
+    let checkpoints =
+        Journal::open(&workdir.journal(comm.rank()), number, !args.no_sync).and_then(|journal| {
+            Checkpoints::start(&workdir.matrix(), journal, args.checkpoint_interval, !args.no_sync)
+        });
     // all ranks have read the journals before any adds to its own
     let checkpoints = comm.agree(checkpoints)?;
     Ok((Some(Output { writer, checkpoints }), done, before))
 }
 
 /// Fills an empty working folder, and returns the run's number.
-fn make_matrix<T: Number>(comm: &Comm, workdir: &Workdir, header: &Header, plan: &RunPlan) -> Result<u64> {
+fn make_matrix<T: Number>(
+    comm: &Comm,
+    workdir: &Workdir,
+    header: &Header,
+    plan: &RunPlan,
+    sync: bool,
+) -> Result<u64> {
     failpoint::hit("create")?;
     let created = matrix::create::<T>(&workdir.matrix(), header);
     created.map_err(|error| super::end_job(comm, workdir, &error))?;
     let text = plan.to_json()?;
     failpoint::hit("plan")?;
-    workdir.commit_plan(&text)?;
+    workdir.commit_plan(&text, sync)?;
     Ok(RunPlan::run(&text))
 }
 

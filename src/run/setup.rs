@@ -12,7 +12,8 @@ use crate::host;
 use crate::io::matrix::{InputId, MAX_TILE_BYTES};
 use crate::io::samples::Samples;
 use crate::kernel::Level;
-use crate::partition::{Grid, choose_edge};
+use crate::partition::{Grid, choose_edge, range_of};
+use crate::pipeline::{Number, Workers, digest_of};
 use crate::problem::Problem;
 use crate::report::bytes;
 use crate::schedule::Schedule;
@@ -57,7 +58,6 @@ impl Inputs {
 
     /// What the result says of them; digests where they are known.
     pub(super) fn ids(&self, digests: &[u64]) -> Vec<InputId> {
-        let samples = [Some(&self.x), self.y.as_ref()];
         let id = |(at, samples): (usize, &Samples)| InputId {
             path: std::path::absolute(&samples.path)
                 .unwrap_or_else(|_| samples.path.clone())
@@ -67,7 +67,12 @@ impl Inputs {
             shape: (samples.rows, samples.features),
             digest: digests.get(at).map(|digest| format!("{digest:016x}")).unwrap_or_default(),
         };
-        samples.into_iter().flatten().enumerate().map(id).collect()
+        self.all().enumerate().map(id).collect()
+    }
+
+    /// X, and Y if there is one.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Samples> {
+        [Some(&self.x), self.y.as_ref()].into_iter().flatten()
     }
 
     pub(super) fn shape(&self) -> Shape {
@@ -81,6 +86,18 @@ impl Inputs {
 /// Opens the second input, if there is one.
 pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
     args.against.as_ref().map(|path| Samples::open(path, args.against_dataset.as_deref())).transpose()
+}
+
+/// Digests of inputs, each rank reading its share. Collective.
+pub(super) fn digests<'a, T: Number>(
+    comm: &Comm,
+    workers: &Workers,
+    inputs: impl Iterator<Item = &'a Samples>,
+) -> Result<Vec<u64>> {
+    let mine = inputs
+        .map(|samples| digest_of::<T>(workers, samples, range_of(samples.rows, comm.size(), comm.rank())));
+    let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
+    Ok(comm.all_reduce(&mine, Reduce::Sum))
 }
 
 /// Sizes of a problem, and the type that loses nothing.

@@ -15,7 +15,7 @@ use crate::io::matrix::{InputId, MatrixReader};
 use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
 use crate::partition::{Tile, range_of};
-use crate::pipeline::{Number, Workers, digest_of};
+use crate::pipeline::{Number, Workers};
 use crate::report::print;
 
 /// The result to check, and the samples it was computed from.
@@ -109,11 +109,10 @@ impl Case {
 
     /// Refuses samples that are not those the result was computed from. Collective.
     fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
-        let samples = [Some(&self.x), self.y.as_ref()];
-        for (samples, id) in samples.into_iter().flatten().zip(&self.reader.header.inputs) {
-            let mine = range_of(samples.rows, comm.size(), comm.rank());
-            let mine = comm.agree(digest_of::<T>(workers, samples, mine))?;
-            let digest = format!("{:016x}", comm.all_reduce(&[mine], Reduce::Sum)[0]);
+        let samples = || [Some(&self.x), self.y.as_ref()].into_iter().flatten();
+        let digests = setup::digests::<T>(comm, workers, samples())?;
+        for ((samples, digest), id) in samples().zip(digests).zip(&self.reader.header.inputs) {
+            let digest = format!("{digest:016x}");
             if digest != id.digest {
                 fail!(
                     "{} has changed: its digest is {digest}, and was {} when {} was computed",
