@@ -121,8 +121,8 @@ fn tile_of<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case, mirro
     kernel.pack_rows(&samples(EDGE * case.features, 1), rows.receive(0..1));
     kernel.pack_cols(&samples(EDGE * case.features, 2), cols.receive(0..1));
     let mut worker = TileWorker::new(&kernel, grid);
-    let mut buffer = Some(TileBuffer::new(&grid, mirrored));
     let images = 1 + usize::from(mirrored);
+    let mut buffer = Some(TileBuffer::new(&grid, &kernel, images));
     bencher.counter(ItemsCount::new(images * EDGE * EDGE * case.features)).bench_local(|| {
         let free = buffer.take().expect("it comes back every time");
         let result = worker.compute(Tile { i: 0, j: 0 }, mirrored, &rows, &cols, free);

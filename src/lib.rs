@@ -16,6 +16,7 @@ pub mod host;
 pub mod io;
 pub mod kernel;
 pub mod metric;
+pub mod pages;
 pub mod partition;
 pub mod pipeline;
 pub mod plan;

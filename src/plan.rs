@@ -6,6 +6,7 @@ use crate::kernel::{Kernel, SimdElement};
 use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
 use crate::schedule::Schedule;
+use crate::tile::TileBuffer;
 
 /// Resident memory of a rank, in bytes, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -16,8 +17,8 @@ pub struct Memory {
     pub cols: u64,
     /// Tile buffers, what workers keep between tiles, and the list of checksums.
     pub buffers: u64,
-    /// A slab of samples while it is read.
-    pub slab: u64,
+    /// Two slabs of samples: one is read while the other is packed.
+    pub slabs: u64,
     /// The program, MPI and HDF5.
     pub base: u64,
 }
@@ -29,12 +30,12 @@ const BASE_BYTES: u64 = 26 << 20;
 const THREAD_BYTES: u64 = 256 << 10;
 
 impl Memory {
-    /// Memory of the rank with the most samples, with tiles written or only counted. Reading is over before tiles are
-    /// computed.
+    /// Memory of the rank with the most samples, which are stored in chunks of so many rows (1 for none), with tiles
+    /// written or only counted. Reading is over before tiles are computed.
     pub fn of<T: SimdElement + std::ops::Neg<Output = T>>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        features: usize,
+        chunk_rows: usize,
         threads: usize,
         written: bool,
     ) -> Self {
@@ -47,27 +48,28 @@ impl Memory {
         };
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let (n, m) = (schedule.grid.n, schedule.grid.m);
-        let tile = edge.min(n) * edge.min(m);
-        let images = 1 + usize::from(schedule.symmetric && written);
+        let images = if written { 1 + usize::from(schedule.symmetric) } else { 0 };
         let tiles = schedule.tile_count(0);
-        let checksums = if written { images * tiles * size_of::<(Tile, u64)>() } else { 0 };
+        let checksums = images * tiles * size_of::<(Tile, u64)>();
         let scratch = threads * kernel.scratch_len(edge.min(n), edge.min(m));
-        let slab =
-            slab_rows(features.saturating_mul(size), [rows, cols], edge, 1).min(tile_rows * edge).min(n);
+        let features = rows.features;
+        let slab = slab_rows(features.saturating_mul(size), [rows, cols], edge, chunk_rows).saturating_mul(2);
+        let slabs = slab.min(tile_rows * edge).min(n);
         Self {
             rows: block(tile_rows, n, rows),
             cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
-            buffers: bytes(buffers(threads).min(tiles) * images * tile + scratch)
-                + threads as u64 * THREAD_BYTES
+            buffers: bytes(
+                buffers(threads).min(tiles) * TileBuffer::len_for(&schedule.grid, kernel, images) + scratch,
+            ) + threads as u64 * THREAD_BYTES
                 + checksums as u64,
-            slab: bytes(slab.saturating_mul(features)),
+            slabs: bytes(slabs.saturating_mul(features)),
             base: BASE_BYTES,
         }
     }
 
     /// Largest resident memory of the rank.
     pub fn total(&self) -> u64 {
-        [self.base, self.rows, self.cols, self.buffers.max(self.slab)]
+        [self.base, self.rows, self.cols, self.buffers.max(self.slabs)]
             .into_iter()
             .fold(0, u64::saturating_add)
     }

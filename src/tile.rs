@@ -2,23 +2,25 @@
 
 use std::ops::{Neg, Range};
 
+use crate::element::Element;
 use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, SimdElement, Summary, transpose};
+use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
 
 /// Packed samples of contiguous rows of tiles (or columns, of a moving block), one slot for each.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Block<T> {
     /// Which rows (or columns) of tiles.
     pub tiles: Range<usize>,
     shape: PanelShape,
     edge: usize,
-    values: Vec<T>,
+    values: Pages<T>,
 }
 
 impl<T: SimdElement + Neg<Output = T>> Block<T> {
     /// Room for the samples of these tiles, `edge` to a tile, in panels of this shape.
     pub fn new(tiles: Range<usize>, edge: usize, shape: PanelShape) -> Self {
-        let values = vec![T::default(); tiles.len() * shape.count(edge) * shape.len()];
+        let values = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
         Self { tiles, shape, edge, values }
     }
 
@@ -49,8 +51,7 @@ impl<T: SimdElement + Neg<Output = T>> Block<T> {
     /// Room for the values of another rank's block, which holds these tiles.
     pub fn receive(&mut self, tiles: Range<usize>) -> &mut [T] {
         self.tiles = tiles;
-        let len = self.tiles.len() * self.slot_len();
-        self.values.resize(len, T::default());
+        self.values.resize(self.tiles.len() * self.slot_len());
         &mut self.values
     }
 
@@ -80,20 +81,33 @@ impl<T: SimdElement + Neg<Output = T>> Block<T> {
     }
 }
 
-/// Room for a tile, and for its mirror image where that is written; moves between workers and writer, never reallocated.
+/// Room for a tile, and for its mirror image where that is written; moves between workers and writer, never reallocated. Where
+/// tiles are only counted there is room for a strip, which stays in a cache.
 #[derive(Debug)]
 pub struct TileBuffer<T> {
-    values: Vec<T>,
-    mirror: Vec<T>,
+    values: Pages<T>,
+    mirror: Pages<T>,
 }
 
-impl<T: SimdElement> TileBuffer<T> {
-    /// Room for tiles of the grid, and for their mirror images if those are `mirrored`. Memory is touched by the first worker
-    /// that fills it.
-    pub fn new(grid: &Grid, mirrored: bool) -> Self {
-        let len = grid.edge.min(grid.n) * grid.edge.min(grid.m);
-        let mirror = vec![T::default(); if mirrored { len } else { 0 }];
-        Self { values: vec![T::default(); len], mirror }
+impl<T: SimdElement + Neg<Output = T>> TileBuffer<T> {
+    /// Room for the images of a tile that are written: none, the tile, or the tile and its mirror image. Memory is touched by
+    /// the first worker that fills it.
+    pub fn new(grid: &Grid, kernel: &Kernel<T>, images: usize) -> Self {
+        let (value, mirror) = Self::lens(grid, kernel, images);
+        Self { values: Pages::zeroed(value), mirror: Pages::zeroed(mirror) }
+    }
+
+    /// Elements of a buffer.
+    pub fn len_for(grid: &Grid, kernel: &Kernel<T>, images: usize) -> usize {
+        let (value, mirror) = Self::lens(grid, kernel, images);
+        value + mirror
+    }
+
+    fn lens(grid: &Grid, kernel: &Kernel<T>, images: usize) -> (usize, usize) {
+        let width = grid.edge.min(grid.m);
+        let tile = grid.edge.min(grid.n) * width;
+        let value = if images == 0 { tile.min(kernel.strip_len(width)) } else { tile };
+        (value, if images == 2 { tile } else { 0 })
     }
 }
 
@@ -116,8 +130,11 @@ pub struct TileResult<T> {
     pub buffer: TileBuffer<T>,
 }
 
-impl<T> TileResult<T> {
+impl<T: Element> TileResult<T> {
     /// The distances, row-major.
+    ///
+    /// # Panics
+    /// If the buffer had no room for them.
     pub fn values(&self) -> &[T] {
         &self.buffer.values[..self.shape.0 * self.shape.1]
     }
@@ -155,14 +172,16 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
     ) -> TileResult<T> {
         let (row_range, col_range) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
         let (m, n) = (row_range.len(), col_range.len());
-        let values = &mut buffer.values[..m * n];
         let (row_panels, col_panels) = (rows.slot(tile.i), cols.slot(tile.j));
         let level = self.kernel.level();
         let strip = self.kernel.strip_rows(n).min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
+        let is_kept = buffer.values.len() >= m * n;
         // strip by strip, so that what is computed is summed up and mirrored from a near cache
-        for (number, values) in values.chunks_mut(strip * n).enumerate() {
-            let (first, height) = (number * strip, values.len() / n);
+        for first in (0..m).step_by(strip) {
+            let height = strip.min(m - first);
+            let place = if is_kept { first * n } else { 0 };
+            let values = &mut buffer.values[place..place + height * n];
             let panels = &row_panels[rows.shape().count(first) * rows.shape().len()..];
             recomputed += self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch);
             let places = row_range.start + first..row_range.start + first + height;
@@ -180,10 +199,11 @@ impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Level;
 
     #[test]
     fn panels_of_a_block_hold_every_row_once() {
-        let shape = PanelShape { width: 4, features: 3, norms: false };
+        let shape = PanelShape { width: 4, features: 3, norms: false, level: Level::Portable };
         for edge in [1, 3, 4, 10] {
             let grid = Grid { n: 35, m: 35, edge };
             let tiles = 1..grid.tile_rows();

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that no module but their home may name. A home is a file, or a folder.
-const HOMES: [(&str, &[&str]); 10] = [
+const HOMES: [(&str, &[&str]); 11] = [
     ("mpi", &["comm.rs"]),
     ("hdf5", &["io/"]),
     ("ndarray", &["io/"]),
@@ -14,6 +14,7 @@ const HOMES: [(&str, &[&str]); 10] = [
     // main calls the parser
     ("clap", &["cli.rs", "main.rs"]),
     ("indicatif", &["report.rs"]),
+    ("memmap2", &["pages.rs"]),
     ("nix", &["host.rs", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),
 ];

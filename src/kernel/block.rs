@@ -226,7 +226,14 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
                 kept = T::and(simd, kept, T::greater(simd, block[r][v], self.floor(norms)));
             }
         }
-        if T::all(simd, kept) { 0 } else { self.replace(i, j, block) }
+        if T::all(simd, kept) {
+            return 0;
+        }
+        // a copy, so that the whole block can stay in registers above
+        let mut replaced = *block;
+        let count = self.replace(i, j, &mut replaced);
+        *block = replaced;
+        count
     }
 
     /// |x|² + |y|² of row r and column vector v of a micro-tile.
@@ -283,15 +290,19 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
     fn store(self, i: usize, j: usize, block: &Block<T::Vector<S>, MR>, out: &mut [T]) {
         let (m, n) = (self.input.m, self.input.n);
         let (row, col) = (i * MR, j * self.nr);
-        let width = self.nr.min(n - col);
-        for (r, values) in block.iter().enumerate().take(m - row) {
-            let line = &mut out[(row + r) * n + col..][..width];
-            if width == self.nr {
-                let line = T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole micro-tile");
-                *line = *values;
-            } else {
-                line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
+        let (height, width) = (MR.min(m - row), self.nr.min(n - col));
+        if height == MR && width == self.nr {
+            for r in 0..MR {
+                let line = &mut out[(row + r) * n + col..][..self.nr];
+                *T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole line") = block[r];
             }
+            return;
+        }
+        // a copy, so that the whole block can stay in registers above
+        let block = *block;
+        for (r, values) in block.iter().enumerate().take(height) {
+            let line = &mut out[(row + r) * n + col..][..width];
+            line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
         }
     }
 }

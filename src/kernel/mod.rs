@@ -148,7 +148,8 @@ impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
     }
 
     fn panels(&self, width: usize) -> PanelShape {
-        PanelShape { width, features: self.features, norms: self.method == Method::Gemm }
+        let norms = self.method == Method::Gemm;
+        PanelShape { width, features: self.features, norms, level: self.level }
     }
 
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
@@ -156,6 +157,11 @@ impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
     pub fn strip_rows(&self, n: usize) -> usize {
         let whole = lcm(self.entry.mr, transpose::LINE_BYTES / size_of::<T>());
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
+    }
+
+    /// Elements of the largest strip of a tile with up to `n` columns.
+    pub fn strip_len(&self, n: usize) -> usize {
+        (STRIP_BYTES / size_of::<T>()).max(self.strip_rows(n) * n)
     }
 
     /// Elements of scratch that a worker needs for tiles of m × n.

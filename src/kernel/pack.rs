@@ -4,7 +4,7 @@
 //! features comes one row with the samples' squared norms, for kernels that use them. The last
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
-use crate::element::Element;
+use super::{Level, SimdElement, transpose};
 use crate::metric::squared_norm;
 
 /// Shape of the panels of a kernel.
@@ -16,6 +16,8 @@ pub struct PanelShape {
     pub features: usize,
     /// Whether the squared norms follow the features.
     pub norms: bool,
+    /// The SIMD level that packs them.
+    pub level: Level,
 }
 
 impl PanelShape {
@@ -39,7 +41,7 @@ impl PanelShape {
     ///
     /// # Panics
     /// If `panels` is not [`Self::count`] × [`Self::len`] long.
-    pub fn pack<T: Element + std::ops::Neg<Output = T>>(
+    pub fn pack<T: SimdElement + std::ops::Neg<Output = T>>(
         &self,
         samples: &[T],
         negate: bool,
@@ -53,18 +55,21 @@ impl PanelShape {
         }
     }
 
-    fn pack_panel<T: Element + std::ops::Neg<Output = T>>(&self, strip: &[T], negate: bool, panel: &mut [T]) {
+    fn pack_panel<T: SimdElement + std::ops::Neg<Output = T>>(
+        &self,
+        strip: &[T],
+        negate: bool,
+        panel: &mut [T],
+    ) {
         if strip.len() < self.width * self.features {
             panel.fill(T::default());
         }
         let (values, norms) = panel.split_at_mut(self.width * self.features);
-        // feature after feature, so that the panel is written in order
-        for (l, values) in values.chunks_exact_mut(self.width).enumerate() {
-            let given = strip[l..].iter().step_by(self.features);
-            if negate {
-                values.iter_mut().zip(given).for_each(|(to, &from)| *to = -from);
-            } else {
-                values.iter_mut().zip(given).for_each(|(to, &from)| *to = from);
+        let rows = strip.len() / self.features;
+        transpose(self.level, strip, rows, self.features, values, self.width);
+        if negate {
+            for value in values {
+                *value = -*value;
             }
         }
         if self.norms {
@@ -81,7 +86,7 @@ mod tests {
 
     #[test]
     fn panels_are_feature_major_and_padded() {
-        let shape = PanelShape { width: 2, features: 3, norms: true };
+        let shape = PanelShape { width: 2, features: 3, norms: true, level: Level::Portable };
         let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0_f64];
         let mut panels = vec![f64::NAN; shape.count(3) * shape.len()];
         shape.pack(&samples, true, &mut panels);

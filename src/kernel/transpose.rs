@@ -67,12 +67,12 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
         let Self { simd, from, m, n, to, ld } = self;
         let square = LINE_BYTES / size_of::<T>();
         let lanes = square / 2;
-        let (whole_m, whole_n) = (m / square * square, n / square * square);
+        let (whole_m, whole_n) = (m / lanes * lanes, n / square * square);
         for j in (0..whole_n).step_by(square) {
-            for i in (0..whole_m).step_by(square) {
-                // four squares of one vector's length
-                for (r, c) in [(0, 0), (lanes, 0), (0, lanes), (lanes, lanes)] {
-                    let (at, into) = ((i + r) * n + j + c, (j + c) * ld + i + r);
+            for i in (0..whole_m).step_by(lanes) {
+                // two squares of one vector's length
+                for c in [0, lanes] {
+                    let (at, into) = (i * n + j + c, (j + c) * ld + i);
                     T::transpose_square(simd, &from[at..], n, &mut to[into..], ld);
                 }
             }

@@ -14,12 +14,16 @@ use crate::kernel::PanelShape;
 use crate::partition::lcm;
 use crate::tile::Block;
 
-/// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough that the
-/// memory is used again for the next ones.
-pub const SLAB_BYTES: usize = 16 << 20;
+/// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in
+/// a cache until they are packed.
+pub const SLAB_BYTES: usize = 1 << 20;
 
-/// Values that are looked at together.
-const GROUP: usize = 4096;
+/// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
+const CHUNKED_SLAB_BYTES: usize = 16 << 20;
+
+fn slab_bytes(chunk_rows: usize) -> usize {
+    if chunk_rows > 1 { CHUNKED_SLAB_BYTES } else { SLAB_BYTES }
+}
 
 /// Blocks that loaded samples are packed into.
 pub struct Target<'a, T> {
@@ -38,9 +42,10 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
-/// Rows that are read at once: whole panels, whole chunks of the file where they fit, about [`SLAB_BYTES`].
+/// Rows that are read at once: whole panels, whole chunks of the file where they fit, about [`SLAB_BYTES`] or,
+/// of chunks, 16 times that.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
-    let fit = (SLAB_BYTES / row_bytes).max(1);
+    let fit = (slab_bytes(chunk_rows) / row_bytes).max(1);
     // a slab that ends inside a tile ends with a panel of both shapes
     let whole = lcm(panels[0].width, panels[1].width);
     if fit >= edge {
@@ -52,7 +57,8 @@ pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_r
     }
 }
 
-/// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them.
+/// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them. The main thread reads a slab while the
+/// workers look at the one before.
 ///
 /// # Errors
 /// If they cannot be read, or one is not finite and `allow_nonfinite` is not given: the first is named.
@@ -66,48 +72,100 @@ pub fn load<T: Number>(
     mut target: Target<'_, T>,
 ) -> Result<Loaded> {
     let mut loaded = Loaded::default();
-    let mut start = rows.start;
-    while start < rows.end {
-        // a slab smaller than a tile does not reach into the next one
-        let tile_end = if slab < edge { (start / edge + 1) * edge } else { usize::MAX };
-        let part = start..rows.end.min(start + slab).min(tile_end);
+    let mut parts = slabs(rows, edge, slab);
+    let mut read = || {
+        let Some(rows) = parts.next() else { return Ok(None) };
         failpoint::hit("read")?;
-        let mut values: Vec<T> = samples.read(part.clone())?;
-        if !allow_nonfinite && let Some(place) = first_nonfinite(workers, &values) {
-            let (row, column) = (part.start + place / samples.features, place % samples.features);
-            return refuse(samples, row, column, values[place]);
+        let values = samples.read::<T>(rows.clone())?;
+        Ok(Some(Slab { rows, features: samples.features, values }))
+    };
+    let mut current = read()?;
+    while let Some(mut slab) = current {
+        let work = || slab.take(&mut target);
+        let (found, next) = workers.meanwhile(work, &mut read);
+        if let Some(place) = found.nonfinite
+            && !allow_nonfinite
+        {
+            let (row, column) = (slab.rows.start + place / slab.features, place % slab.features);
+            return refuse(samples, row, column, slab.values[place]);
         }
-        loaded.digest =
-            loaded.digest.wrapping_add(digest(workers, &mut values, part.start, samples.features));
-        loaded.bytes += size_of_val(&values[..]) as u64;
-        if let Some(block) = &mut target.rows {
-            pack(workers, &values, &part, samples.features, block, false);
-        }
-        if let Some(block) = &mut target.cols {
-            pack(workers, &values, &part, samples.features, block, true);
-        }
-        start = part.end;
+        loaded.digest = loaded.digest.wrapping_add(found.digest);
+        loaded.bytes += size_of_val(&slab.values[..]) as u64;
+        current = next?;
     }
     Ok(loaded)
 }
 
-/// What `rows` of the samples add to the input's digest.
-pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
-    let slab = (SLAB_BYTES / (samples.features * size_of::<T>())).max(1);
-    let mut sum = 0_u64;
-    for first in rows.clone().step_by(slab) {
-        let mut values: Vec<T> = samples.read(first..rows.end.min(first + slab))?;
-        sum = sum.wrapping_add(digest(workers, &mut values, first, samples.features));
-    }
-    Ok(sum)
+/// `rows` in slabs of so many; one smaller than a tile does not reach into the next tile.
+fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = move |start: usize| {
+        let tile_end = if slab < edge { (start / edge + 1) * edge } else { usize::MAX };
+        rows.end.min(start + slab).min(tile_end)
+    };
+    let first = (rows.start < rows.end).then(|| rows.start..end(rows.start));
+    std::iter::successors(first, move |part| (part.end < rows.end).then(|| part.end..end(part.end)))
 }
 
-fn first_nonfinite<T: Number>(workers: &Workers, values: &[T]) -> Option<usize> {
-    // all of a group, so that the compiler can use vectors
-    let has_any = |group: &[T]| !group.iter().fold(true, |all, value| all & value.is_finite());
-    let group = workers.pool.install(|| values.par_chunks(GROUP).position_first(has_any))?;
-    let first = values[group * GROUP..].iter().position(|value| !value.is_finite())?;
-    Some(group * GROUP + first)
+/// What `rows` of the samples add to the input's digest.
+pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
+    let slab = (slab_bytes(samples.chunk_rows()) / (samples.features * size_of::<T>())).max(1);
+    let target = Target::<T> { rows: None, cols: None };
+    Ok(load(workers, samples, rows, 1, slab, true, target)?.digest)
+}
+
+/// Samples that were read together.
+struct Slab<T> {
+    rows: Range<usize>,
+    features: usize,
+    values: Vec<T>,
+}
+
+/// What the workers found in a slab.
+struct Found {
+    digest: u64,
+    /// Place of the first value that is not finite.
+    nonfinite: Option<usize>,
+}
+
+impl<T: Number> Slab<T> {
+    /// Digests and packs the samples. On the workers.
+    fn take(&mut self, target: &mut Target<'_, T>) -> Found {
+        let (first, features) = (self.rows.start, self.features);
+        let samples = self.values.par_chunks_mut(features).enumerate();
+        let looked = samples.map(|(row, sample)| {
+            let place = normalize(sample).map(|column| row * features + column);
+            (xxh3_64_with_seed(bytemuck::cast_slice(sample), (first + row) as u64), place)
+        });
+        let (digest, nonfinite) =
+            looked.reduce(|| (0, None), |one, other| (one.0.wrapping_add(other.0), one.1.or(other.1)));
+        for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
+            if let Some(block) = block {
+                self.pack(block, negate);
+            }
+        }
+        Found { digest, nonfinite }
+    }
+
+    fn pack(&self, block: &mut Block<T>, negate: bool) {
+        let shape = block.shape();
+        let panels: Vec<_> = block.panels_mut(self.rows.clone()).collect();
+        panels.into_par_iter().for_each(|(rows, panel)| {
+            let place = |row: usize| (row - self.rows.start) * self.features;
+            shape.pack(&self.values[place(rows.start)..place(rows.end)], negate, panel);
+        });
+    }
+}
+
+/// Makes all NaN the same. Returns the place of the first value that is not finite.
+fn normalize<T: Number>(sample: &mut [T]) -> Option<usize> {
+    // all of them, so that the compiler can use vectors
+    if sample.iter().fold(true, |all, value| all & value.is_finite()) {
+        return None;
+    }
+    for value in sample.iter_mut().filter(|value| value.is_nan()) {
+        *value = T::NAN;
+    }
+    sample.iter().position(|value| !value.is_finite())
 }
 
 fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> Result<Loaded> {
@@ -123,47 +181,34 @@ fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> 
     )
 }
 
-/// Makes all NaN the same, and hashes each sample with its row.
-fn digest<T: Number>(workers: &Workers, values: &mut [T], first_row: usize, features: usize) -> u64 {
-    let hash = |(row, sample): (usize, &mut [T])| {
-        for value in sample.iter_mut().filter(|value| value.is_nan()) {
-            *value = T::NAN;
-        }
-        xxh3_64_with_seed(bytemuck::cast_slice(sample), (first_row + row) as u64)
-    };
-    workers
-        .pool
-        .install(|| values.par_chunks_mut(features).enumerate().map(hash).reduce(|| 0, u64::wrapping_add))
-}
-
-fn pack<T: Number>(
-    workers: &Workers,
-    values: &[T],
-    part: &Range<usize>,
-    features: usize,
-    block: &mut Block<T>,
-    negate: bool,
-) {
-    let shape = block.shape();
-    let panels: Vec<_> = block.panels_mut(part.clone()).collect();
-    workers.pool.install(|| {
-        panels.into_par_iter().for_each(|(rows, panel)| {
-            let samples = &values[(rows.start - part.start) * features..(rows.end - part.start) * features];
-            shape.pack(samples, negate, panel);
-        });
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::kernel::Level;
 
     #[test]
     fn slabs_end_with_tiles_or_panels() {
-        let panels = [6, 16].map(|width| PanelShape { width, features: 1, norms: false });
+        let panels =
+            [6, 16].map(|width| PanelShape { width, features: 1, norms: false, level: Level::Portable });
         assert_eq!(slab_rows(400, panels, 500, 1) % 500, 0);
         assert_eq!(slab_rows(400, panels, 500, 300) % 1500, 0);
         assert_eq!(slab_rows(8_000_000, panels, 500, 1), 48);
-        assert_eq!(slab_rows(400_000, panels, 500, 1) % 48, 0);
+        assert_eq!(slab_rows(4_000, panels, 500, 1) % 48, 0);
+        assert_eq!(slab_rows(4_000, panels, 500, 2) % 500, 0);
+    }
+
+    #[test]
+    fn slabs_cover_every_row_once_and_end_with_tiles() {
+        for (rows, edge, slab) in
+            [(0..0, 5, 2), (10..23, 5, 2), (10..23, 5, 5), (10..23, 5, 10), (0..7, 10, 3)]
+        {
+            let parts: Vec<_> = slabs(rows.clone(), edge, slab).collect();
+            assert!(parts.iter().all(|part| part.len() <= slab && !part.is_empty()), "{parts:?}");
+            assert!(parts.iter().flat_map(Clone::clone).eq(rows), "{parts:?}");
+            if slab < edge {
+                let within = |part: &Range<usize>| part.start / edge == (part.end - 1) / edge;
+                assert!(parts.iter().all(within), "{parts:?}");
+            }
+        }
     }
 }

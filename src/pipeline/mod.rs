@@ -46,6 +46,20 @@ impl Workers {
         self.pool.install(|| (0..count).into_par_iter().map(work).collect())
     }
 
+    /// Has the workers do `work`, and does something else meanwhile.
+    pub fn meanwhile<R: Send, S>(
+        &self,
+        work: impl FnOnce() -> R + Send,
+        other: impl FnOnce() -> S,
+    ) -> (R, S) {
+        let mut done = None;
+        let other = self.pool.in_place_scope(|scope| {
+            scope.spawn(|_| done = Some(work()));
+            other()
+        });
+        (done.expect("the scope waits for its work"), other)
+    }
+
     /// Number of workers.
     pub fn count(&self) -> usize {
         self.pool.current_num_threads()

@@ -156,9 +156,9 @@ pub fn rounds<T: Number>(
     let work = &work;
     // workers see samples and queues, never MPI or HDF5
     let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
-    let mirrored = schedule.symmetric && output.is_some();
+    let images = if output.is_some() { 1 + usize::from(schedule.symmetric) } else { 0 };
     let free: Vec<_> =
-        (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, mirrored)).collect();
+        (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, kernel, images)).collect();
     // room for all that can be on the way: nobody waits to send
     let (orders, ordered) = bounded(free.len());
     let (finished, done) = bounded(free.len());
@@ -167,7 +167,6 @@ pub fn rounds<T: Number>(
             let (ordered, finished) = (ordered.clone(), finished.clone());
             scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &finished));
         }
-        let images = if output.is_some() { 1 + usize::from(mirrored) } else { 0 };
         let checksums = Vec::with_capacity(images * schedule.tile_count(work.comm.rank()));
         let (ahead, totals) = (VecDeque::new(), Totals { checksums, ..Totals::default() });
         Desk { work, output, orders, done, free, ahead, open: 0, computed: 0, totals, progress, clock }

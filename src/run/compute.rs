@@ -208,7 +208,7 @@ fn prepare<'a, T: Number>(
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
     let nodes = comm.nodes(&host::name());
     let threads = setup::threads(args.threads, &nodes);
-    let memory = Memory::of(&schedule, &kernel, problem.d, threads, args.output.is_some());
+    let memory = Memory::of(&schedule, &kernel, inputs.shape().chunk_rows, threads, args.output.is_some());
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
     comm.agree(setup::check_threads(threads))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];

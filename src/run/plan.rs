@@ -19,7 +19,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     }
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, args.ranks)?;
-    with_dtype!(problem.dtype, show(args, problem, symmetric))
+    with_dtype!(problem.dtype, show(args, problem, symmetric, shape.chunk_rows))
 }
 
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
@@ -36,16 +36,16 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
-    let m = y.as_ref().map_or(n, |y| y.rows);
-    Ok((Shape { n, m, d, dtype: Dtype::F64 }, y.is_none()))
+    let (m, chunk_rows) = y.as_ref().map_or((n, 1), |y| (y.rows, y.chunk_rows()));
+    Ok((Shape { n, m, d, dtype: Dtype::F64, chunk_rows }, y.is_none()))
 }
 
-fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool) -> Result<()> {
+fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, chunk_rows: usize) -> Result<()> {
     let mut out = String::new();
     let level = Level::detect().map_err(Error::Usage)?;
     let schedule = setup::schedule(&problem, args.ranks, symmetric);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
-    let memory = Memory::of(&schedule, &kernel, problem.d, args.threads, true);
+    let memory = Memory::of(&schedule, &kernel, chunk_rows, args.threads, true);
     let counts = || (0..args.ranks).map(|rank| schedule.tile_count(rank));
     let (total, most) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
     let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;

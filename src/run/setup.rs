@@ -45,7 +45,7 @@ impl Inputs {
 
     /// Makes sure that all ranks see the same inputs: a name may mean another file on another node.
     pub(super) fn agree(&self, comm: &Comm) -> Result<()> {
-        let Shape { n, m, d, dtype } = self.shape();
+        let Shape { n, m, d, dtype, .. } = self.shape();
         let mine = [n as u64, m as u64, d as u64, dtype.size() as u64];
         if comm.all_reduce(&mine, Reduce::Min) != comm.all_reduce(&mine, Reduce::Max) {
             fail!(
@@ -79,7 +79,8 @@ impl Inputs {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
         let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
-        Shape { n: x.rows, m, d: x.features, dtype }
+        let chunk_rows = self.all().map(Samples::chunk_rows).max().unwrap_or(1);
+        Shape { n: x.rows, m, d: x.features, dtype, chunk_rows }
     }
 }
 
@@ -107,11 +108,13 @@ pub(super) struct Shape {
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) dtype: Dtype,
+    /// Rows of the samples' storage chunks at most, or 1.
+    pub(super) chunk_rows: usize,
 }
 
 /// The problem, with what the command line leaves open chosen.
 pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize) -> Result<Problem> {
-    let Shape { n, m, d, dtype } = shape;
+    let Shape { n, m, d, dtype, .. } = shape;
     let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
     let Some(kernel) = args.kernel.method(metric, d) else {
