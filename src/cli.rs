@@ -34,7 +34,7 @@ pub enum Command {
     Verify(VerifyArgs),
     /// Show what a result holds
     Info(InfoArgs),
-    /// Show tiles, rounds, memory and bytes of a run, without computing anything
+    /// Show what a run will take: tiles, rounds, memory, bytes and time
     Plan(PlanArgs),
 }
 
@@ -171,6 +171,18 @@ pub struct PlanArgs {
     /// Worker threads of each rank
     #[arg(long, value_name = "T", default_value_t = 1, value_parser = positive())]
     pub threads: usize,
+    /// Nodes that share the ranks
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
+    pub nodes: usize,
+    /// JSON file that tells what a node can do [default: the kernel's rate is measured here, others are assumed]
+    #[arg(long, value_name = "FILE")]
+    pub machine: Option<PathBuf>,
+    /// Of a run that writes no matrix
+    #[arg(long)]
+    pub no_output: bool,
+    /// Write the plan to this file
+    #[arg(long, value_name = "FILE")]
+    pub json: Option<PathBuf>,
 }
 
 /// Choice of the kernel.

@@ -48,6 +48,12 @@ pub struct Nodes {
     pub count: usize,
     /// Ranks on this rank's node.
     pub ranks_here: usize,
+    /// Ranks on this rank's node that may use the same cores, this rank among them.
+    pub sharing: usize,
+    /// The cores that each rank on this rank's node may use.
+    pub cores_here: Vec<String>,
+    /// Whether this is the first rank of its node.
+    pub is_first: bool,
 }
 
 /// All ranks of the job. MPI ends when this is dropped, so it must outlive every open file.
@@ -175,24 +181,41 @@ impl Comm {
         }
     }
 
-    /// Finds out which ranks share nodes. `host` is this rank's host name.
-    pub fn nodes(&self, host: &str) -> Nodes {
-        const LEN: usize = 64;
-        let mut name = [0_u8; LEN];
-        name.iter_mut().zip(host.bytes()).for_each(|(to, from)| *to = from);
-        let mut names = vec![0_u8; LEN * self.size()];
-        self.world.all_gather_into(&name[..], &mut names[..]);
-        let text = |name: &[u8]| String::from_utf8_lossy(name).trim_end_matches('\0').to_owned();
-        let hosts: Vec<String> = names.chunks(LEN).map(text).collect();
+    /// The line of each rank, cut after 128 bytes, on all of `ranks`.
+    fn gather_lines(ranks: &SimpleCommunicator, line: &str) -> Vec<String> {
+        const LEN: usize = 128;
+        let mut mine = [0_u8; LEN];
+        mine.iter_mut().zip(line.bytes()).for_each(|(to, from)| *to = from);
+        let mut all = vec![0_u8; LEN * usize::try_from(ranks.size()).expect("ranks fit")];
+        ranks.all_gather_into(&mine[..], &mut all[..]);
+        let text = |line: &[u8]| String::from_utf8_lossy(line).trim_end_matches('\0').to_owned();
+        all.chunks(LEN).map(text).collect()
+    }
+
+    /// A line from the first rank of each node, on all ranks; the others give none.
+    pub fn lines_of_nodes(&self, line: Option<&str>) -> Vec<String> {
+        let mut lines = Self::gather_lines(&self.world, line.unwrap_or_default());
+        lines.retain(|line| !line.is_empty());
+        lines
+    }
+
+    /// Finds out which ranks share nodes, and cores. `host` is this rank's host name, `cores` the list of cores it may use.
+    pub fn nodes(&self, host: &str, cores: &str) -> Nodes {
+        let hosts = Self::gather_lines(&self.world, host);
         // one rank of each node counts it: host names need not be unique
         let node = self.world.split_shared(self.world.rank());
+        let cores_here = Self::gather_lines(&node, cores);
+        let mine = &cores_here[usize::try_from(node.rank()).expect("ranks fit")];
         let is_first = u64::from(node.rank() == 0);
         let count = self.all_reduce(&[is_first], Reduce::Sum)[0];
         let fits = "node counts fit";
         Nodes {
             hosts,
             count: usize::try_from(count).expect(fits),
-            ranks_here: usize::try_from(node.size()).expect(fits),
+            ranks_here: cores_here.len(),
+            sharing: cores_here.iter().filter(|other| *other == mine).count(),
+            cores_here,
+            is_first: node.rank() == 0,
         }
     }
 

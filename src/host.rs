@@ -50,6 +50,13 @@ pub fn usable_cores() -> usize {
     mask.map_or(quota, |mask| mask.clamp(1, quota.max(1)))
 }
 
+/// The cores that this process may use, as the kernel lists them: `0-3,8`.
+pub fn core_list() -> String {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
+    list.map_or_else(|| "unknown".into(), |list| list.trim().into())
+}
+
 /// Largest resident memory this process has had, in bytes.
 pub fn peak_rss_bytes() -> u64 {
     let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());

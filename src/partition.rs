@@ -159,9 +159,11 @@ pub fn choose_edge(n: usize, m: usize, ranks: usize, element_bytes: usize) -> us
         let ragged = usize::from(!n.is_multiple_of(edge)) + usize::from(!m.is_multiple_of(edge));
         let unaligned = usize::from(!edge.is_multiple_of(16));
         let distance = edge.abs_diff(wanted) as f64 / wanted as f64;
-        imbalance + 0.02 * ragged as f64 + 0.02 * unaligned as f64 + 0.05 * distance
+        // twice, as rows more come with columns more where the matrix is symmetric
+        2.0 * imbalance + 0.01 * ragged as f64 + 0.01 * unaligned as f64 + 0.1 * distance
     };
-    let near = (wanted * 3 / 4).max(1)..=(wanted * 5 / 4).min(n.max(m));
+    // down to the half, where some edge gives every rank the same rows
+    let near = (wanted / 2).max(1)..=(wanted * 5 / 4).min(n.max(m));
     near.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(1)
 }
 

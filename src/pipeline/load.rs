@@ -16,7 +16,7 @@ use crate::tile::Block;
 
 /// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in
 /// a cache until they are packed.
-pub const SLAB_BYTES: usize = 1 << 20;
+pub const SLAB_BYTES: usize = 512 << 10;
 
 /// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
 const CHUNKED_SLAB_BYTES: usize = 16 << 20;
@@ -43,7 +43,7 @@ pub struct Loaded {
 }
 
 /// Rows that are read at once: whole panels, whole chunks of the file where they fit, about [`SLAB_BYTES`] or,
-/// of chunks, 16 times that.
+/// of chunks, 16 MiB.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
     let fit = (slab_bytes(chunk_rows) / row_bytes).max(1);
     // a slab that ends inside a tile ends with a panel of both shapes

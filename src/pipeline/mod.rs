@@ -2,14 +2,17 @@
 //!
 //! - `checkpoint` — brings what was written to the disk, and into the rank's journal
 //! - `load` — reads samples, checks, digests and packs them
+//! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and write, overlapped
 
 mod checkpoint;
 mod load;
+mod rate;
 mod rounds;
 
 pub use checkpoint::Checkpoints;
 pub use load::{Loaded, SLAB_BYTES, Target, digest_of, load, slab_rows};
+pub use rate::kernel_rate;
 pub use rounds::{Output, Totals, Work, buffers, rounds};
 
 use std::ops::Neg;

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::placement;
 use super::setup::{self, Inputs, with_dtype};
 use super::unfinished::{Found, Run, read_journals};
 use crate::cli::{ComputeArgs, ProblemArgs};
@@ -206,11 +207,11 @@ fn prepare<'a, T: Number>(
     let level: Level = setup::common_level(comm)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
-    let nodes = comm.nodes(&host::name());
-    let threads = setup::threads(args.threads, &nodes);
+    let nodes = placement::nodes(comm);
+    let threads = placement::threads(args.threads, &nodes);
     let memory = Memory::of(&schedule, &kernel, inputs.shape().chunk_rows, threads, args.output.is_some());
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
-    comm.agree(setup::check_threads(threads))?;
+    comm.agree(placement::check_threads(threads))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
@@ -225,7 +226,7 @@ fn prepare<'a, T: Number>(
             None => setup::check_space(problem.result_bytes(), workdir.parent()),
         })?;
     }
-    setup::warn_of_placement(threads, &nodes);
+    placement::tell(comm, threads, &nodes);
     let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
     log::info!(
         "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",

@@ -3,6 +3,7 @@
 mod compute;
 mod generate;
 mod info;
+mod placement;
 mod plan;
 mod setup;
 mod unfinished;

@@ -2,24 +2,63 @@
 
 use std::fmt::Write as _;
 
+use serde::Serialize;
+
 use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
 use crate::comm::MAX_RANKS;
 use crate::element::Dtype;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
+use crate::fail;
+use crate::host;
 use crate::kernel::{Kernel, Level};
-use crate::pipeline::Number;
-use crate::plan::Memory;
+use crate::pipeline::{Number, Workers, kernel_rate};
+use crate::plan::{Cost, Machine, Memory, Volume, fewest_nodes};
 use crate::problem::Problem;
 use crate::report::{bytes, print};
+use crate::schedule::Schedule;
+
+/// Edge and features of the largest tile that the kernel rate is measured on: they are enough to leave the caches behind.
+const MEASURED_EDGE: usize = 1024;
+const MEASURED_FEATURES: usize = 4096;
+
+/// What `plan --json` writes.
+#[derive(Serialize)]
+struct Record {
+    problem: Problem,
+    symmetric: bool,
+    nodes: usize,
+    ranks: usize,
+    threads_per_rank: usize,
+    tiles: usize,
+    tiles_of_busiest_rank: usize,
+    /// Tiles of the busiest rank over the mean.
+    imbalance: f64,
+    /// Bytes of a rank.
+    memory: Memory,
+    memory_bytes: u64,
+    bytes_read: u64,
+    bytes_exchanged: u64,
+    bytes_written: u64,
+    machine: Machine,
+    volume: Volume,
+    seconds: Cost,
+    node_hours: f64,
+    /// If the memory of a node is given.
+    fewest_nodes: Option<usize>,
+}
 
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {
-    if args.ranks > MAX_RANKS {
-        return Err(Error::Usage(format!("--ranks {}: MPI has at most {MAX_RANKS}", args.ranks)));
+    let PlanArgs { ranks, nodes, .. } = *args;
+    if ranks > MAX_RANKS {
+        return Err(Error::Usage(format!("--ranks {ranks}: MPI has at most {MAX_RANKS}")));
+    }
+    if !ranks.is_multiple_of(nodes) {
+        return Err(Error::Usage(format!("--ranks {ranks}: {nodes} nodes do not share them evenly")));
     }
     let (shape, symmetric) = shape(args)?;
-    let problem = setup::problem(&args.problem, shape, args.ranks)?;
-    with_dtype!(problem.dtype, show(args, problem, symmetric, shape.chunk_rows))
+    let problem = setup::problem(&args.problem, shape, ranks)?;
+    with_dtype!(problem.dtype, show(args, shape, problem, symmetric))
 }
 
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
@@ -40,44 +79,177 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     Ok((Shape { n, m, d, dtype: Dtype::F64, chunk_rows }, y.is_none()))
 }
 
-fn show<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, chunk_rows: usize) -> Result<()> {
-    let mut out = String::new();
+fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
+    let record = predict::<T>(args, shape, problem, symmetric)?;
+    if let Some(path) = &args.json {
+        setup::check_record(path, &[])?;
+        let text =
+            serde_json::to_string_pretty(&record).context(|| "the plan cannot be written as JSON".into())?;
+        std::fs::write(path, text + "\n").context(|| format!("{} cannot be written", path.display()))?;
+    }
+    print(&summary(&record, args.threads))?;
+    check_memory(&record)
+}
+
+fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<Record> {
+    let PlanArgs { ranks, nodes, threads, .. } = *args;
     let level = Level::detect().map_err(Error::Usage)?;
-    let schedule = setup::schedule(&problem, args.ranks, symmetric);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
-    let memory = Memory::of(&schedule, &kernel, chunk_rows, args.threads, true);
-    let counts = || (0..args.ranks).map(|rank| schedule.tile_count(rank));
-    let (total, most) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
-    let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
-    let (grid, ranks, threads) = (schedule.grid, args.ranks, args.threads);
-    let mean = total as f64 / ranks as f64;
-    let panels = kernel.col_panels();
-    let block = [schedule.tile_cols(0).len(), panels.count(tile), panels.len(), size_of::<T>()];
-    let moved = [schedule.rounds() - 1, ranks].into_iter().chain(block).fold(1, usize::saturating_mul) as u64;
-    let _ = writeln!(out, "problem      {n} x {m} distances, {d} features, {metric}, {dtype}, {method}");
-    let _ = writeln!(
-        out,
-        "tiles        {} x {} of {tile} x {tile}, {total} computed",
-        grid.tile_rows(),
-        grid.tile_cols()
+    let schedule = setup::schedule(&problem, ranks, symmetric);
+    let memory =
+        |schedule: &Schedule| Memory::of(schedule, &kernel, shape.chunk_rows, threads, !args.no_output);
+    let counts = || (0..ranks).map(|rank| schedule.tile_count(rank));
+    let (tiles, busiest) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
+    let imbalance = busiest as f64 * ranks as f64 / tiles as f64;
+
+    let mut machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
+    let rate = match machine.kernel_rate {
+        Some(rate) => rate * 1e9,
+        None => measured_rate::<T>(args, problem, symmetric, level)?,
+    };
+    machine.kernel_rate = Some(rate / 1e9);
+    let ranks_per_node = ranks / nodes;
+    let fits = |nodes: usize| {
+        let ranks = nodes * ranks_per_node;
+        let problem = setup::problem(&args.problem, shape, ranks);
+        let needed =
+            problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total());
+        needed as f64 * ranks_per_node as f64 <= machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9
+    };
+
+    let Problem { n, m, d, tile, dtype, .. } = problem;
+    let (size, panels) = (dtype.size() as u64, kernel.col_panels());
+    let product =
+        |factors: &[usize]| factors.iter().fold(size, |all, &factor| all.saturating_mul(factor as u64));
+    let samples = if symmetric { n } else { n + m };
+    let own = |tiles: usize| tiles * tile;
+    let own = own(schedule.tile_rows(0).len()).min(n)
+        + if symmetric { 0 } else { own(schedule.tile_cols(0).len()).min(m) };
+    let block = |tiles: usize| product(&[tiles, panels.count(tile), panels.len()]);
+    let rounds = schedule.rounds();
+    let written_by_all = if args.no_output { 0 } else { problem.result_bytes() };
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a share of a number of bytes"
+    )]
+    let written = (written_by_all as f64 * busiest as f64 / tiles as f64) as u64;
+    let volume = Volume {
+        threads,
+        ranks_per_node,
+        waves: busiest.div_ceil(threads),
+        tile_s: tile.min(n) as f64 * tile.min(m) as f64 * d as f64 / rate,
+        rounds,
+        read: product(&[own, d]),
+        block: block(schedule.tile_cols(0).len()),
+        written,
+        written_by_all,
+    };
+    let seconds = Cost::of(&volume, &machine);
+    let memory = memory(&schedule);
+    Ok(Record {
+        problem,
+        symmetric,
+        nodes,
+        ranks,
+        threads_per_rank: threads,
+        tiles,
+        tiles_of_busiest_rank: busiest,
+        imbalance,
+        memory,
+        memory_bytes: memory.total(),
+        bytes_read: product(&[samples, d]),
+        bytes_exchanged: block(schedule.grid.tile_cols()).saturating_mul((rounds - 1) as u64),
+        bytes_written: written_by_all,
+        volume,
+        seconds,
+        node_hours: nodes as f64 * seconds.wall / 3600.0,
+        fewest_nodes: machine.memory_gb.and_then(|_| fewest_nodes(MAX_RANKS / ranks_per_node, fits)),
+        machine,
+    })
+}
+
+/// Pair-features that a thread of this machine computes per second.
+fn measured_rate<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, level: Level) -> Result<f64> {
+    let workers = Workers::start(measured_threads(args.threads))?;
+    let features = problem.d.min(MEASURED_FEATURES);
+    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, level);
+    let images = if args.no_output { 0 } else { 1 + usize::from(symmetric) };
+    Ok(kernel_rate(&workers, &kernel, problem.tile.min(MEASURED_EDGE), images))
+}
+
+fn measured_threads(threads: usize) -> usize {
+    threads.min(host::usable_cores())
+}
+
+fn summary(record: &Record, threads: usize) -> String {
+    let mut out = String::new();
+    let mut line = |name: &str, value: String| {
+        let _ = writeln!(out, "{name:<12} {value}");
+    };
+    let Record { problem, volume, seconds, machine, .. } = record;
+    let Problem { n, m, d, metric, kernel, dtype, tile } = problem;
+    line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {kernel}"));
+    let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
+    line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", record.tiles));
+    line(
+        "ranks",
+        format!("{} x {threads} threads on {} nodes, {} rounds", record.ranks, record.nodes, volume.rounds),
     );
-    let _ = writeln!(out, "ranks        {ranks} x {threads} threads, {} rounds", schedule.rounds());
-    let _ = writeln!(out, "balance      {most} tiles on the busiest rank, {mean:.1} on average");
-    let _ = writeln!(out, "result       {}", bytes(problem.result_bytes()));
-    let _ = writeln!(
-        out,
-        "read         {}",
-        bytes(
-            (n as u64 + if symmetric { 0 } else { m as u64 })
-                .saturating_mul(d as u64)
-                .saturating_mul(dtype.size() as u64)
-        )
+    let busiest = record.tiles_of_busiest_rank;
+    line(
+        "balance",
+        format!(
+            "{busiest} tiles on the busiest rank, {:.3} of the mean; {} on its busiest thread",
+            record.imbalance, volume.waves
+        ),
     );
-    let _ = writeln!(out, "exchanged    {}", bytes(moved));
-    let _ = writeln!(out, "memory       {} per rank", bytes(memory.total()));
-    let _ = writeln!(out, "  own rows   {}", bytes(memory.rows));
-    let _ = writeln!(out, "  moving     {}", bytes(memory.cols));
-    let _ = writeln!(out, "  tiles      {}", bytes(memory.buffers));
-    let _ = writeln!(out, "  program    {}", bytes(memory.base));
-    print(&out)
+    line("read", bytes(record.bytes_read));
+    line("exchanged", bytes(record.bytes_exchanged));
+    line("written", bytes(record.bytes_written));
+    line("memory", format!("{} per rank", bytes(record.memory_bytes)));
+    line("  own rows", bytes(record.memory.rows));
+    line("  moving", bytes(record.memory.cols));
+    line("  tiles", bytes(record.memory.buffers));
+    line("  program", bytes(record.memory.base));
+    if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {
+        line("", format!("at least {nodes} nodes of {} ranks and {gb} GB", volume.ranks_per_node));
+    }
+    line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
+    line("  read", format!("{:.3} s, at {} GB/s for a rank", seconds.read, machine.read_gb_s));
+    line(
+        "  exchange",
+        format!(
+            "{:.3} s that computing does not hide, at {} GB/s for a node and {} us for a message",
+            seconds.exchange, machine.network_gb_s, machine.latency_us
+        ),
+    );
+    let rate = machine.kernel_rate.unwrap_or_default();
+    line("  compute", format!("{:.3} s, at {rate:.2} G pair-features/s for a thread", seconds.compute));
+    line("  write", format!("{:.3} s, at {} GB/s for a rank", seconds.write, machine.write_gb_s));
+    let disk = machine
+        .disk_gb_s
+        .map_or_else(|| "a disk that keeps up".into(), |rate| format!("{rate} GB/s for all ranks"));
+    line("  sync", format!("{:.3} s, at {disk}", seconds.sync));
+    out
+}
+
+/// Refuses a run that does not fit its nodes.
+fn check_memory(record: &Record) -> Result<()> {
+    let Some(gb) = record.machine.memory_gb else { return Ok(()) };
+    let needed = record.memory_bytes.saturating_mul(record.volume.ranks_per_node as u64);
+    if needed as f64 <= gb * 1e9 {
+        return Ok(());
+    }
+    let way_out = match record.fewest_nodes {
+        Some(nodes) => format!(
+            "use at least {nodes} nodes, --nodes {nodes} --ranks {}",
+            nodes * record.volume.ranks_per_node
+        ),
+        None => {
+            "no number of nodes is enough; use fewer ranks on a node, fewer --threads or a smaller --tile"
+                .into()
+        }
+    };
+    fail!("the ranks of a node need {} of memory and it has {gb} GB; {way_out}", bytes(needed));
 }

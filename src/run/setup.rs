@@ -157,48 +157,6 @@ pub(super) fn time_left(comm: &Comm, limit: Option<Duration>) -> Option<Duration
     Duration::try_from_secs_f64(comm.all_reduce(&[mine], Reduce::Min)[0]).ok()
 }
 
-/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
-pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> usize {
-    let slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok().filter(|&cpus| cpus > 0);
-    asked.or_else(slurm).unwrap_or_else(|| {
-        let usable = host::usable_cores();
-        // ranks that share all cores of a node divide them; ranks bound to their own use those
-        if usable >= host::cores() { (usable / nodes.ranks_here).max(1) } else { usable }
-    })
-}
-
-/// Threads for each core of a node that are still an honest wish.
-const THREADS_PER_CORE: usize = 16;
-
-/// Refuses thread counts that no node could serve.
-pub(super) fn check_threads(threads: usize) -> Result<()> {
-    let most = THREADS_PER_CORE * host::cores();
-    if threads > most {
-        return Err(Error::Usage(format!(
-            "--threads {threads}: {} has {} cores; use at most {most}",
-            host::name(),
-            host::cores()
-        )));
-    }
-    Ok(())
-}
-
-/// Warns where the launcher's binding or the thread count does not fit the cores.
-pub(super) fn warn_of_placement(threads: usize, nodes: &Nodes) {
-    let (usable, cores) = (host::usable_cores(), host::cores());
-    if usable == 1 && cores > nodes.ranks_here {
-        log::warn!(
-            "this rank may use 1 of the node's {cores} cores; with mpirun, add --bind-to none or --map-by slot:PE=N; with srun, --cpus-per-task=N"
-        );
-    }
-    if nodes.ranks_here * threads > cores {
-        log::warn!(
-            "{} ranks x {threads} threads on a node of {cores} cores: they will take turns; use fewer --threads or ranks",
-            nodes.ranks_here
-        );
-    }
-}
-
 /// Refuses a run whose ranks do not fit their node's memory.
 pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
     let needed = planned.saturating_mul(nodes.ranks_here as u64);

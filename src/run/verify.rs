@@ -5,12 +5,12 @@ use std::path::Path;
 use rand::SeedableRng;
 use rand_xoshiro::Xoshiro256PlusPlus;
 
+use super::placement;
 use super::setup::{self, with_dtype};
 use crate::cli::VerifyArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::host;
 use crate::io::matrix::{InputId, MatrixReader};
 use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
@@ -56,8 +56,8 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 }
 
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
-    let nodes = comm.nodes(&host::name());
-    let workers = comm.agree(Workers::start(setup::threads(None, &nodes)))?;
+    let nodes = placement::nodes(comm);
+    let workers = comm.agree(Workers::start(placement::threads(None, &nodes)))?;
     if args.all {
         case.check_samples::<T>(comm, &workers)?;
     }

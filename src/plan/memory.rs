@@ -1,4 +1,4 @@
-//! What a run will take: tiles, rounds, memory and bytes, before anything is started.
+//! Resident memory of a rank, from the sizes of what it keeps.
 
 use serde::Serialize;
 
@@ -73,4 +73,17 @@ impl Memory {
             .into_iter()
             .fold(0, u64::saturating_add)
     }
+}
+
+/// The smallest number of nodes, up to `most`, for which `fits` holds, where what fits on some nodes fits on more.
+pub fn fewest_nodes(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
+    if !fits(most) {
+        return None;
+    }
+    let (mut too_few, mut enough) = (0, most);
+    while enough - too_few > 1 {
+        let middle = too_few.midpoint(enough);
+        if fits(middle) { enough = middle } else { too_few = middle }
+    }
+    Some(enough)
 }

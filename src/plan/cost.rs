@@ -1,0 +1,217 @@
+//! The time of a run, phase by phase, from the rates of a kind of node.
+//!
+//! The phases are those of the run record: what the main thread of the busiest rank does or waits for. With T workers, w waves of
+//! tiles of t seconds each, b bytes to write at β bytes per second, and writing taking the core of one of the workers,
+//!
+//! ```text
+//! rounds  = max(b/β, w·t + b/(β·T))       computing and writing overlap
+//! write   = b/β
+//! compute = rounds − write                 waiting for tiles
+//! ```
+//!
+//! A block travels while tiles are computed: of each exchange only what is longer than a round's share of `rounds` counts. With
+//! samples read, and data forced to the disk, at given rates, `read` comes before and `sync` is what is left of the
+//! writing to the disk when the rounds are over.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::{Context, Result};
+use crate::fail;
+
+/// What a kind of node can do. What a file leaves out is assumed as in [`Machine::default`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Machine {
+    /// What it is called.
+    pub name: String,
+    /// Memory of a node that a job can have, in GB; not given: not checked.
+    pub memory_gb: Option<f64>,
+    /// Pair-features of a thread in G/s, all threads at work; not given: measured on this machine.
+    pub kernel_rate: Option<f64>,
+    /// What a rank reads, checks and packs, in GB/s.
+    pub read_gb_s: f64,
+    /// What a node sends, in GB/s.
+    pub network_gb_s: f64,
+    /// What a message takes, in µs.
+    pub latency_us: f64,
+    /// What a rank hands over to the file system, in GB/s.
+    pub write_gb_s: f64,
+    /// What the file system brings to its disks, for all ranks together, in GB/s; not given: nothing is left to bring.
+    pub disk_gb_s: Option<f64>,
+}
+
+impl Default for Machine {
+    /// Rates that clusters exceed: 1 GB/s of reading and of writing for a rank, 5 GB/s and 5 µs of network for a node.
+    fn default() -> Self {
+        Self {
+            name: String::new(),
+            memory_gb: None,
+            kernel_rate: None,
+            read_gb_s: 1.0,
+            network_gb_s: 5.0,
+            latency_us: 5.0,
+            write_gb_s: 1.0,
+            disk_gb_s: None,
+        }
+    }
+}
+
+impl Machine {
+    /// Reads the description of a machine.
+    ///
+    /// # Errors
+    /// If the file is not one, or a rate in it is not a positive number.
+    pub fn read(path: &Path) -> Result<Self> {
+        let shown = path.display();
+        let text = std::fs::read_to_string(path).context(|| format!("{shown} cannot be read"))?;
+        let machine: Self =
+            serde_json::from_str(&text).context(|| format!("{shown} does not describe a machine"))?;
+        let rates = [
+            ("memory_gb", machine.memory_gb),
+            ("kernel_rate", machine.kernel_rate),
+            ("read_gb_s", Some(machine.read_gb_s)),
+            ("network_gb_s", Some(machine.network_gb_s)),
+            ("latency_us", Some(machine.latency_us)),
+            ("write_gb_s", Some(machine.write_gb_s)),
+            ("disk_gb_s", machine.disk_gb_s),
+        ];
+        for (name, rate) in rates {
+            if rate.is_some_and(|rate| rate <= 0.0) {
+                fail!("{shown}: {name} must be positive");
+            }
+        }
+        Ok(machine)
+    }
+}
+
+/// What the busiest rank has to do.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Volume {
+    /// Worker threads.
+    pub threads: usize,
+    /// Ranks of its node.
+    pub ranks_per_node: usize,
+    /// Tiles of the busiest worker.
+    pub waves: usize,
+    /// Seconds that a worker takes for a tile.
+    pub tile_s: f64,
+    /// Rounds.
+    pub rounds: usize,
+    /// Bytes of samples it reads.
+    pub read: u64,
+    /// Bytes of the block it sends after each round but the last.
+    pub block: u64,
+    /// Bytes of tiles it writes.
+    pub written: u64,
+    /// Bytes that all ranks write.
+    pub written_by_all: u64,
+}
+
+/// Predicted seconds, by phase of the run record.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+#[allow(missing_docs, reason = "the phases say it")]
+pub struct Cost {
+    pub read: f64,
+    pub exchange: f64,
+    pub compute: f64,
+    pub write: f64,
+    pub sync: f64,
+    /// All of them.
+    pub wall: f64,
+}
+
+impl Cost {
+    /// The time that a machine takes, see the module's formulas.
+    pub fn of(volume: &Volume, machine: &Machine) -> Self {
+        let seconds = |bytes: u64, gb_s: f64| bytes as f64 / (gb_s * 1e9);
+        let read = seconds(volume.read, machine.read_gb_s);
+        let write = seconds(volume.written, machine.write_gb_s);
+        let computed = volume.waves as f64 * volume.tile_s;
+        let rounds = write.max(computed + write / volume.threads as f64);
+        let sent = seconds(volume.block, machine.network_gb_s / volume.ranks_per_node as f64)
+            + machine.latency_us * 1e-6;
+        let exchange = (volume.rounds - 1) as f64 * (sent - rounds / volume.rounds as f64).max(0.0);
+        let to_disk = machine.disk_gb_s.map_or(0.0, |rate| seconds(volume.written_by_all, rate));
+        let sync = (to_disk - rounds - exchange).max(0.0);
+        let wall = read + exchange + rounds + sync;
+        Self { read, exchange, compute: rounds - write, write, sync, wall }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const GB: u64 = 1_000_000_000;
+
+    fn volume() -> Volume {
+        Volume {
+            threads: 4,
+            ranks_per_node: 2,
+            waves: 10,
+            tile_s: 2.0,
+            rounds: 5,
+            read: 3 * GB,
+            block: GB,
+            written: 8 * GB,
+            written_by_all: 60 * GB,
+        }
+    }
+
+    fn is_near(cost: f64, seconds: f64) -> bool {
+        (cost - seconds).abs() < 1e-3
+    }
+
+    #[test]
+    fn writing_takes_a_worker_away_and_hides_behind_the_others() {
+        let cost = Cost::of(&volume(), &Machine::default());
+        // 20 s of tiles, and a quarter of the 8 s of writing
+        assert!(is_near(cost.compute + cost.write, 22.0) && is_near(cost.write, 8.0), "{cost:?}");
+        assert!(
+            is_near(cost.read, 3.0) && is_near(cost.exchange, 0.0) && is_near(cost.wall, 25.0),
+            "{cost:?}"
+        );
+    }
+
+    #[test]
+    fn a_slow_file_system_hides_the_computing() {
+        let slow = Machine { write_gb_s: 0.1, ..Machine::default() };
+        let cost = Cost::of(&volume(), &slow);
+        assert!(
+            is_near(cost.write, 80.0) && is_near(cost.compute, 0.0) && is_near(cost.wall, 83.0),
+            "{cost:?}"
+        );
+    }
+
+    #[test]
+    fn of_an_exchange_counts_what_a_round_does_not_hide() {
+        // 20 s for a block, 22 / 5 s for a round
+        let slow = Machine { network_gb_s: 0.1, ..Machine::default() };
+        let cost = Cost::of(&volume(), &slow);
+        assert!(is_near(cost.exchange, 4.0 * (20.0 - 4.4)), "{cost:?}");
+    }
+
+    #[test]
+    fn the_disk_has_the_rounds_to_catch_up() {
+        let slow = Machine { disk_gb_s: Some(2.0), ..Machine::default() };
+        let cost = Cost::of(&volume(), &slow);
+        assert!(is_near(cost.sync, 30.0 - 22.0), "{cost:?}");
+    }
+
+    #[test]
+    fn a_machine_may_leave_out_everything_and_nothing_else_gets_in() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("machine.json");
+        let read = |text: &str| {
+            std::fs::write(&path, text).unwrap();
+            Machine::read(&path)
+        };
+        assert_eq!(read("{}").unwrap(), Machine::default());
+        assert_eq!(read(r#"{"read_gb_s": 2}"#).unwrap().read_gb_s.to_bits(), 2_f64.to_bits());
+        for wrong in ["", "3", r#"{"reed_gb_s": 2}"#, r#"{"read_gb_s": 0}"#, r#"{"kernel_rate": -1}"#] {
+            assert!(read(wrong).is_err(), "{wrong}");
+        }
+    }
+}

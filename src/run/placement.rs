@@ -1,0 +1,65 @@
+//! Where ranks and threads run: how many threads a rank starts, and what is told about it.
+
+use crate::comm::{Comm, Nodes};
+use crate::error::{Error, Result};
+use crate::host;
+
+/// Nodes that are told about; with RUST_LOG=debug all are.
+const NODES_TOLD: usize = 8;
+
+/// Threads for each core of a node that are still an honest wish.
+const THREADS_PER_CORE: usize = 16;
+
+/// Finds out which ranks share nodes and cores. Collective.
+pub(super) fn nodes(comm: &Comm) -> Nodes {
+    comm.nodes(&host::name(), &host::core_list())
+}
+
+/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
+pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> usize {
+    let slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok().filter(|&cpus| cpus > 0);
+    asked.or_else(slurm).unwrap_or_else(|| (host::usable_cores() / nodes.sharing).max(1))
+}
+
+/// Refuses thread counts that no node could serve.
+pub(super) fn check_threads(threads: usize) -> Result<()> {
+    let most = THREADS_PER_CORE * host::cores();
+    if threads > most {
+        return Err(Error::Usage(format!(
+            "--threads {threads}: {} has {} cores; use at most {most}",
+            host::name(),
+            host::cores()
+        )));
+    }
+    Ok(())
+}
+
+/// Tells for each node where its ranks run, and warns where the launcher's binding or the thread count does not fit the
+/// cores. Collective.
+pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
+    let mut cores = nodes.cores_here.clone();
+    cores.dedup();
+    let line = format!(
+        "{}: {} ranks x {threads} threads on cores {}",
+        host::name(),
+        nodes.ranks_here,
+        cores.join(" | ")
+    );
+    let lines = comm.lines_of_nodes(nodes.is_first.then_some(&line));
+    for (place, line) in lines.iter().enumerate() {
+        let level = if place < NODES_TOLD { log::Level::Info } else { log::Level::Debug };
+        log::log!(level, "{line}");
+    }
+    let (usable, cores) = (host::usable_cores(), host::cores());
+    if usable == 1 && cores > nodes.ranks_here {
+        log::warn!(
+            "this rank may use 1 of the node's {cores} cores; with mpirun, add --bind-to none or --map-by slot:PE=N; with srun, --cpus-per-task=N"
+        );
+    }
+    if nodes.sharing * threads > usable {
+        log::warn!(
+            "{} ranks x {threads} threads share {usable} of the node's {cores} cores: they will take turns; use fewer --threads or ranks, or bind ranks to more cores",
+            nodes.sharing
+        );
+    }
+}

@@ -1,0 +1,121 @@
+//! `plan` against the run records of what it planned.
+
+mod common;
+
+use std::fs;
+
+use common::launch::ALONE;
+use common::samples::{random, write};
+use common::{Work, for_all};
+use serde_json::Value;
+
+/// So that nothing is measured.
+const GIVEN: &str = r#"{"kernel_rate": 10}"#;
+
+fn plan(work: &Work, arguments: &str, code: i32) -> Value {
+    work.run(ALONE, &format!("plan {arguments} --machine machine.json --json plan.json"), code);
+    let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
+    serde_json::from_str(&text).expect("a JSON object")
+}
+
+#[test]
+fn a_run_reads_sends_writes_and_keeps_in_memory_what_was_planned() {
+    let inputs = ["x.h5", "x.h5 --against y.h5"];
+    let cases: Vec<_> = [1, 2, 3, 5]
+        .into_iter()
+        .flat_map(|ranks| inputs.map(|inputs| (ranks, inputs)))
+        .flat_map(|(ranks, inputs)| {
+            ["", "--tile 7", "--tile 30 --dtype f32 --metric cityblock"]
+                .map(|options| (ranks, inputs, options))
+        })
+        .collect();
+    for_all(&cases, |&(ranks, inputs, options)| {
+        let work = Work::new();
+        fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+        write(work.path("x.h5"), &random::<f64>(100, 6, 1));
+        write(work.path("y.h5"), &random::<f64>(61, 6, 2));
+        for output in ["-o out.h5 --no-sync", "--no-output"] {
+            let run = format!("compute {inputs} {options} --threads 2 --json run.json {output}");
+            work.run(ranks, &run, 0);
+            let planned_output = if output == "--no-output" { output } else { "" };
+            let plan =
+                plan(&work, &format!("{inputs} {options} --ranks {ranks} --threads 2 {planned_output}"), 0);
+            let record = work.record();
+            for same in ["problem", "symmetric", "bytes_read", "bytes_exchanged", "bytes_written"] {
+                assert_eq!(plan[same], record[same], "{same} of {run} on {ranks} ranks");
+            }
+            assert_eq!(plan["memory_bytes"], record["planned_bytes"], "{run} on {ranks} ranks");
+        }
+    });
+}
+
+#[test]
+fn phases_add_up_to_the_wall_time_and_nodes_to_hours() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 0.001, "disk_gb_s": 0.01}"#).expect("a file");
+    let plan = plan(&work, "--samples 30000 --features 20 --ranks 12 --nodes 3 --threads 4", 0);
+    let seconds = |phase: &str| plan["seconds"][phase].as_f64().expect("seconds");
+    let sum: f64 = ["read", "exchange", "compute", "write", "sync"].map(seconds).iter().sum();
+    let wall = seconds("wall");
+    assert!((sum / wall - 1.0).abs() < 1e-9, "{plan}");
+    // 7.2 GB at 10 MB/s are what takes longest
+    assert!(seconds("sync") > 0.0 && (wall - seconds("read") - 720.0).abs() < 1.0, "{plan}");
+    assert!((plan["node_hours"].as_f64().expect("hours") * 1200.0 / wall - 1.0).abs() < 1e-9, "{plan}");
+}
+
+#[test]
+fn a_rate_that_is_not_given_is_measured() {
+    let work = Work::new();
+    for arguments in ["", "--no-output", "--threads 2 --metric cityblock --dtype f32"] {
+        let arguments = format!("plan --samples 5000 --features 30 --json plan.json {arguments}");
+        let done = work.run(ALONE, &arguments, 0);
+        let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
+        let plan: Value = serde_json::from_str(&text).expect("a JSON object");
+        let rate = plan["machine"]["kernel_rate"].as_f64().expect("a rate");
+        assert!(rate > 0.0 && done.stdout.contains("G pair-features/s for a thread"), "{done}");
+    }
+}
+
+#[test]
+fn a_plan_names_the_fewest_nodes_that_fit() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 4}"#).expect("a file");
+    let with = |nodes: u64, code| {
+        let ranks = 4 * nodes;
+        let arguments =
+            format!("--samples 10000000 --features 128 --threads 8 --nodes {nodes} --ranks {ranks}");
+        plan(&work, &arguments, code)
+    };
+    let refused = with(1, 1);
+    let fewest = refused["fewest_nodes"].as_u64().expect("a number of nodes");
+    assert!(fewest > 1, "{refused}");
+    assert_eq!(with(fewest, 0)["fewest_nodes"], fewest);
+    with(fewest - 1, 1);
+    let arguments = "plan --samples 10000000 --features 128 --ranks 4 --threads 8 --machine machine.json";
+    let told = work.run(ALONE, arguments, 1);
+    assert!(told.stderr.contains(&format!("use at least {fewest} nodes")), "{told}");
+    let hopeless = "plan --samples 10000000 --features 128 --ranks 4000 --machine machine.json";
+    let told = work.run(ALONE, hopeless, 1);
+    assert!(told.stderr.contains("no number of nodes is enough"), "{told}");
+}
+
+#[test]
+fn wrong_machines_and_nodes_are_refused() {
+    let cases = [
+        ("", "[1", 1, "does not describe a machine"),
+        ("", r#"{"kernel_rte": 1}"#, 1, "kernel_rte"),
+        ("", r#"{"kernel_rate": 0}"#, 1, "kernel_rate must be positive"),
+        ("--machine none.json", "{}", 2, "--machine"),
+        ("--ranks 5 --nodes 2", "{}", 2, "2 nodes do not share them evenly"),
+    ];
+    for (arguments, machine, code, words) in &cases {
+        let work = Work::new();
+        fs::write(work.path("machine.json"), machine).expect("a file");
+        let arguments = format!("plan --samples 9 --features 3 --machine machine.json {arguments}");
+        let done = work.run(ALONE, &arguments, *code);
+        assert!(done.stderr.contains(words), "{done}");
+    }
+    let work = Work::new();
+    let done = work.run(ALONE, "plan --samples 9 --features 3 --machine none.json", 1);
+    assert!(done.stderr.contains("none.json cannot be read"), "{done}");
+}
