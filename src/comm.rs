@@ -31,9 +31,9 @@ impl<T: Equivalence + Copy> Message for T {}
 pub enum Reduce {
     /// The sum of all values; of integers, wrapping.
     Sum,
-    /// The smallest value.
+    /// The smallest value. Of integers below 2⁶³: MPICH 4.0.2 compares MPI_UINT64_T as if it had a sign.
     Min,
-    /// The largest value.
+    /// The largest value, likewise.
     Max,
     /// Of integers, the bits that any value has.
     Or,
@@ -104,7 +104,13 @@ impl Comm {
     pub fn library_version() -> String {
         let version = mpi::environment::library_version().unwrap_or_default();
         let line = version.trim_end_matches('\0').lines().next().unwrap_or_default();
-        line.split(", package").next().unwrap_or(line).trim().to_owned()
+        line.split(", package").next().unwrap_or(line).trim().replace('\t', " ")
+    }
+
+    /// Memory of a rank that has started MPI and opened a file, in bytes: measured with Open MPI 4.1.4 and MPICH 4.0.2, each with
+    /// HDF5 1.10.8 as Debian 12 has them.
+    pub fn resident_bytes() -> u64 {
+        if Self::library_version().contains("MPICH") { 32 << 20 } else { 26 << 20 }
     }
 
     /// Waits until every rank is here.

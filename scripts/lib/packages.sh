@@ -6,11 +6,14 @@ build_packages=(
     gcc                 # linker, and C compiler for the small C part of the MPI bindings
     libc6-dev           # headers and start-up files of C programs
     pkg-config          # finds the libraries
+    libclang-dev        # reads the MPI headers to make the Rust bindings
     openmpi-bin         # mpirun
     libopenmpi-dev      # mpicc and the MPI headers
     libhdf5-openmpi-dev # HDF5 built for MPI
-    libclang-dev        # reads the MPI headers to make the Rust bindings
 )
+
+# The last three for another MPI.
+mpich_packages=(mpich libmpich-dev libhdf5-mpich-dev)
 
 # To test, on top of that.
 test_packages=(
@@ -85,10 +88,43 @@ need_other_system() {
     [ -n "${HDF5_DIR:-}" ] || die "set HDF5_DIR to the folder of an HDF5 built with your MPI (it holds include/ and lib/)"
 }
 
-# Debian keeps one HDF5 for each MPI; the build is pointed to the one for Open MPI.
+# The MPI to build and launch with: openmpi, or mpich, whose builds go to a folder of their own.
+mpi=openmpi
+use_mpi() {
+    mpi=$1
+    case $mpi in
+        openmpi) ;;
+        mpich)
+            build_packages=("${build_packages[@]:0:${#build_packages[@]}-3}" "${mpich_packages[@]}")
+            export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mpich
+            # by their plain names, which belong to Debian's default MPI
+            PATH=$CARGO_TARGET_DIR/bin:$PATH
+            [ $dry_run = 1 ] && return
+            mkdir -p "$CARGO_TARGET_DIR/bin"
+            local program
+            for program in mpicc mpirun; do
+                printf '#!/bin/sh\nexec %s.mpich "$@"\n' "$program" >"$CARGO_TARGET_DIR/bin/$program"
+                chmod +x "$CARGO_TARGET_DIR/bin/$program"
+            done
+            ;;
+        *) die "--mpi $mpi: it must be openmpi or mpich" ;;
+    esac
+}
+
+# Sets `binding`: options of mpirun that give each rank so many cores of its own.
+bind_ranks() {
+    # shellcheck disable=SC2034 # for the scripts that source this one
+    if mpirun --version 2>/dev/null | grep -q 'Open MPI'; then
+        binding=(--map-by "slot:PE=$1")
+    else
+        binding=(--bind-to "core:$1")
+    fi
+}
+
+# Debian keeps one HDF5 for each MPI; the build is pointed to the one for ours.
 build_environment() {
     if [ -z "${HDF5_DIR:-}" ]; then
-        HDF5_DIR=/usr/lib/$(gcc -print-multiarch 2>/dev/null || true)/hdf5/openmpi
+        HDF5_DIR=/usr/lib/$(gcc -print-multiarch 2>/dev/null || true)/hdf5/$mpi
         [ -d "$HDF5_DIR" ] || [ $dry_run = 1 ] || die "$HDF5_DIR is missing: set HDF5_DIR to the folder of an HDF5 built with your MPI"
         export HDF5_DIR
     fi

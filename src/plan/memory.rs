@@ -23,21 +23,19 @@ pub struct Memory {
     pub base: u64,
 }
 
-/// Memory of a rank that has started MPI and opened a file, measured with Open MPI 4.1.4 and HDF5 1.10.8.
-const BASE_BYTES: u64 = 26 << 20;
-
 /// Stack and caches of a thread that has computed a tile.
 const THREAD_BYTES: u64 = 256 << 10;
 
 impl Memory {
     /// Memory of the rank with the most samples, which are stored in chunks of so many rows (1 for none), with tiles
-    /// written or only counted. Reading is over before tiles are computed.
+    /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
     pub fn of<T: SimdElement + std::ops::Neg<Output = T>>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
         chunk_rows: usize,
         threads: usize,
         written: bool,
+        base: u64,
     ) -> Self {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
         let edge = schedule.grid.edge;
@@ -63,7 +61,7 @@ impl Memory {
             ) + threads as u64 * THREAD_BYTES
                 + checksums as u64,
             slabs: bytes(slabs.saturating_mul(features)),
-            base: BASE_BYTES,
+            base,
         }
     }
 

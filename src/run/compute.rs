@@ -209,7 +209,14 @@ fn prepare<'a, T: Number>(
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
     let nodes = placement::nodes(comm);
     let threads = placement::threads(args.threads, &nodes);
-    let memory = Memory::of(&schedule, &kernel, inputs.shape().chunk_rows, threads, args.output.is_some());
+    let memory = Memory::of(
+        &schedule,
+        &kernel,
+        inputs.shape().chunk_rows,
+        threads,
+        args.output.is_some(),
+        Comm::resident_bytes(),
+    );
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
     comm.agree(placement::check_threads(threads))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
@@ -329,7 +336,7 @@ fn open_output<T: Number>(
         number = made.inspect_err(|_| workdir.discard())?;
         Ok(())
     })?;
-    let number = comm.all_reduce(&[number], Reduce::Max)[0];
+    let number = comm.all_reduce(&[number], Reduce::Or)[0];
     let (mut done, mut before) = (TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default());
     if unfinished.is_some() {
         (done, before) = read_journals(comm, workdir, number, schedule)?;

@@ -34,7 +34,7 @@ pub(super) fn check_threads(threads: usize) -> Result<()> {
     Ok(())
 }
 
-/// Tells for each node where its ranks run, and warns where the launcher's binding or the thread count does not fit the
+/// Tells for each node where its ranks run; its first rank warns where the launcher's binding or the thread count does not fit the
 /// cores. Collective.
 pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
     let mut cores = nodes.cores_here.clone();
@@ -49,6 +49,9 @@ pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
     for (place, line) in lines.iter().enumerate() {
         let level = if place < NODES_TOLD { log::Level::Info } else { log::Level::Debug };
         log::log!(level, "{line}");
+    }
+    if !nodes.is_first {
+        return;
     }
     let (usable, cores) = (host::usable_cores(), host::cores());
     if usable == 1 && cores > nodes.ranks_here {

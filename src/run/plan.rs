@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
-use crate::comm::MAX_RANKS;
+use crate::comm::{Comm, MAX_RANKS};
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
@@ -96,8 +96,9 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
     let level = Level::detect().map_err(Error::Usage)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let schedule = setup::schedule(&problem, ranks, symmetric);
-    let memory =
-        |schedule: &Schedule| Memory::of(schedule, &kernel, shape.chunk_rows, threads, !args.no_output);
+    let memory = |schedule: &Schedule| {
+        Memory::of(schedule, &kernel, shape.chunk_rows, threads, !args.no_output, Comm::resident_bytes())
+    };
     let counts = || (0..ranks).map(|rank| schedule.tile_count(rank));
     let (tiles, busiest) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
     let imbalance = busiest as f64 * ranks as f64 / tiles as f64;
@@ -169,17 +170,14 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
     })
 }
 
-/// Pair-features that a thread of this machine computes per second.
+/// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine.
 fn measured_rate<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, level: Level) -> Result<f64> {
-    let workers = Workers::start(measured_threads(args.threads))?;
+    let threads = args.threads.saturating_mul(args.ranks / args.nodes);
+    let workers = Workers::start(threads.min(host::usable_cores()))?;
     let features = problem.d.min(MEASURED_FEATURES);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, level);
     let images = if args.no_output { 0 } else { 1 + usize::from(symmetric) };
     Ok(kernel_rate(&workers, &kernel, problem.tile.min(MEASURED_EDGE), images))
-}
-
-fn measured_threads(threads: usize) -> usize {
-    threads.min(host::usable_cores())
 }
 
 fn summary(record: &Record, threads: usize) -> String {

@@ -9,6 +9,7 @@ use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -20,6 +21,9 @@ pub(crate) const ALONE: usize = 0;
 
 /// The binary under test.
 const BINARY: &str = env!("CARGO_BIN_EXE_pairdist");
+
+/// Names a job in the environment of its processes.
+const MARK: &str = "PAIRDIST_TEST_JOB";
 
 /// How long a run may take before it is killed: a guard against hangs, far above what any needs.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -109,11 +113,16 @@ pub(crate) struct Job {
     stderr: File,
     deadline: Instant,
     patience: Duration,
+    /// The entry in the environment of all its processes.
+    mark: String,
     _seat: Seat,
 }
 
+/// Jobs of this process so far.
+static JOBS: AtomicUsize = AtomicUsize::new(0);
+
 impl Job {
-    /// Starts a command in a session of its own, by which all its descendants can be found.
+    /// Starts a command in a session of its own, with a mark in its environment by which all its descendants can be found.
     pub(crate) fn start(
         words: &[OsString],
         folder: &Path,
@@ -127,12 +136,23 @@ impl Job {
         command.args(words).current_dir(folder);
         command.stdin(Stdio::null()).stdout(handle(&stdout)).stderr(handle(&stderr));
         set_environment(&mut command, environment);
+        let number = format!("{}-{}", std::process::id(), JOBS.fetch_add(1, Ordering::Relaxed));
+        command.env(MARK, &number);
         let starting = hold_starts();
         let leader = command.spawn().expect("setsid of util-linux starts");
         drop(starting);
         let words: Vec<_> = words.iter().map(|word| word.to_string_lossy()).collect();
         let deadline = Instant::now() + patience;
-        Self { command: words.join(" "), leader, stdout, stderr, deadline, patience, _seat: seat }
+        Self {
+            command: words.join(" "),
+            leader,
+            stdout,
+            stderr,
+            deadline,
+            patience,
+            mark: format!("{MARK}={number}"),
+            _seat: seat,
+        }
     }
 
     /// The processes of the program itself: its ranks.
@@ -189,13 +209,16 @@ impl Job {
         }
     }
 
+    /// By their environment: Open MPI puts each rank into a process group of its own, MPICH into a session.
     fn members(&self) -> Vec<Process> {
-        let session = self.leader().as_raw();
-        Process::all().filter(|process| process.session == session && process.is_alive()).collect()
+        let is_marked = |process: &Process| {
+            let environment = fs::read(process.file("environ")).unwrap_or_default();
+            environment.split(|byte| *byte == 0).any(|entry| entry == self.mark.as_bytes())
+        };
+        Process::all().filter(|process| process.is_alive() && is_marked(process)).collect()
     }
 
-    /// SIGKILL to all processes of the session, until there are none: the process group is not enough, as Open MPI
-    /// puts each rank into a group of its own.
+    /// SIGKILL to all processes of the run, until there are none.
     fn kill_all(&mut self) {
         // the leader is a member once setsid has run; before, it has no descendants
         let _ = self.leader.kill();
@@ -248,7 +271,6 @@ pub(crate) fn is_alive(id: i32) -> bool {
 struct Process {
     id: Pid,
     state: char,
-    session: i32,
 }
 
 impl Process {
@@ -260,10 +282,9 @@ impl Process {
     /// Nothing, if it has ended.
     fn read(id: i32) -> Option<Self> {
         let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
-        // after the name, in parentheses: state, parent, process group, session
-        let mut fields = stat.rsplit_once(')')?.1.split_whitespace();
-        let state = fields.next()?.chars().next()?;
-        Some(Self { id: Pid::from_raw(id), state, session: fields.nth(2)?.parse().ok()? })
+        // after the name, in parentheses
+        let state = stat.rsplit_once(')')?.1.trim_start().chars().next()?;
+        Some(Self { id: Pid::from_raw(id), state })
     }
 
     /// Not a dead one that nobody has waited for.
