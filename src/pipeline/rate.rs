@@ -1,9 +1,13 @@
 //! How fast this machine computes tiles: measured, for `plan`.
 
+use std::collections::VecDeque;
 use std::ops::Neg;
 use std::time::{Duration, Instant};
 
-use super::Workers;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
+
+use super::{Workers, buffers};
 use crate::kernel::{Kernel, SimdElement};
 use crate::partition::{Grid, Tile};
 use crate::tile::{Block, TileBuffer, TileWorker};
@@ -27,19 +31,26 @@ pub fn kernel_rate<T: SimdElement + Neg<Output = T>>(
     let tile = Tile { i: 0, j: 1 };
     let mut rows = Block::new(0..1, edge, kernel.row_panels());
     let mut cols = Block::new(1..2, edge, kernel.col_panels());
-    // the golden ratio spreads its multiples evenly between 0 and 1
-    let value = |at: usize| T::from_f64((at as f64 * 0.618_033_988_749_895).fract());
-    let samples = |first: usize| (first..first + edge * features).map(value).collect::<Vec<_>>();
-    kernel.pack_rows(&samples(0), rows.receive(0..1));
-    kernel.pack_cols(&samples(edge * features), cols.receive(1..2));
+    // independent samples: none so close that the Gram guard would fail
+    let samples = |seed: u64| {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+        (0..edge * features).map(|_| T::from_f64(rng.random())).collect::<Vec<_>>()
+    };
+    kernel.pack_rows(&samples(1), rows.receive(0..1));
+    kernel.pack_cols(&samples(2), cols.receive(1..2));
     let seconds = workers.map(workers.count(), |_| {
         let mut worker = TileWorker::new(kernel, grid);
-        let mut buffer = TileBuffer::new(&grid, kernel, images);
-        // the first tile touches the memory
-        buffer = worker.compute(tile, images == 2, &rows, &cols, buffer).buffer;
+        // as in a run, a worker's next buffer is not its last
+        let mut free: VecDeque<_> = (0..buffers(1)).map(|_| TileBuffer::new(&grid, kernel, images)).collect();
+        let mut next = || {
+            let buffer = free.pop_front().expect("it came back");
+            free.push_back(worker.compute(tile, images == 2, &rows, &cols, buffer).buffer);
+        };
+        // the first tiles touch the memory
+        (0..buffers(1)).for_each(|_| next());
         let (start, mut tiles) = (Instant::now(), 0);
         while tiles < LEAST || start.elapsed() < DURATION {
-            buffer = worker.compute(tile, images == 2, &rows, &cols, buffer).buffer;
+            next();
             tiles += 1;
         }
         start.elapsed().as_secs_f64() / tiles as f64

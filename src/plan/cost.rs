@@ -1,10 +1,11 @@
 //! The time of a run, phase by phase, from the rates of a kind of node.
 //!
 //! The phases are those of the run record: what the main thread of the busiest rank does or waits for. With T workers, w waves of
-//! tiles of t seconds each, b bytes to write at β bytes per second, and writing taking the core of one of the workers,
+//! tiles of t seconds each, b bytes to write at β bytes per second, and writing taking the core of one of the workers unless the
+//! node has cores to spare,
 //!
 //! ```text
-//! rounds  = max(b/β, w·t + b/(β·T))       computing and writing overlap
+//! rounds  = max(b/β, w·t + b/(β·T))       computing and writing overlap; max(b/β, w·t) with a core to spare
 //! write   = b/β
 //! compute = rounds − write                 waiting for tiles
 //! ```
@@ -28,6 +29,8 @@ pub struct Machine {
     pub name: String,
     /// Memory of a node that a job can have, in GB; not given: not checked.
     pub memory_gb: Option<f64>,
+    /// Cores of a node; not given: as many as threads.
+    pub cores: Option<usize>,
     /// Pair-features of a thread in G/s, all threads at work; not given: measured on this machine.
     pub kernel_rate: Option<f64>,
     /// What a rank reads, checks and packs, in GB/s.
@@ -48,6 +51,7 @@ impl Default for Machine {
         Self {
             name: String::new(),
             memory_gb: None,
+            cores: None,
             kernel_rate: None,
             read_gb_s: 1.0,
             network_gb_s: 5.0,
@@ -129,7 +133,10 @@ impl Cost {
         let read = seconds(volume.read, machine.read_gb_s);
         let write = seconds(volume.written, machine.write_gb_s);
         let computed = volume.waves as f64 * volume.tile_s;
-        let rounds = write.max(computed + write / volume.threads as f64);
+        let busy = (volume.threads + 1).saturating_mul(volume.ranks_per_node);
+        let is_spare = machine.cores.is_some_and(|cores| busy <= cores);
+        let taken = if is_spare { 0.0 } else { write / volume.threads as f64 };
+        let rounds = write.max(computed + taken);
         let sent = seconds(volume.block, machine.network_gb_s / volume.ranks_per_node as f64)
             + machine.latency_us * 1e-6;
         let exchange = (volume.rounds - 1) as f64 * (sent - rounds / volume.rounds as f64).max(0.0);
@@ -173,6 +180,13 @@ mod tests {
             is_near(cost.read, 3.0) && is_near(cost.exchange, 0.0) && is_near(cost.wall, 25.0),
             "{cost:?}"
         );
+    }
+
+    #[test]
+    fn a_core_to_spare_does_the_writing() {
+        let wall = |cores| Cost::of(&volume(), &Machine { cores: Some(cores), ..Machine::default() }).wall;
+        // 2 ranks of 4 threads, and their main threads
+        assert!(is_near(wall(9), 25.0) && is_near(wall(10), 23.0));
     }
 
     #[test]
