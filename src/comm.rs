@@ -187,9 +187,9 @@ impl Comm {
         }
     }
 
-    /// The line of each rank, cut after 128 bytes, on all of `ranks`.
+    /// The line of each rank, cut after 256 bytes, on all of `ranks`.
     fn gather_lines(ranks: &SimpleCommunicator, line: &str) -> Vec<String> {
-        const LEN: usize = 128;
+        const LEN: usize = 256;
         let mut mine = [0_u8; LEN];
         mine.iter_mut().zip(line.bytes()).for_each(|(to, from)| *to = from);
         let mut all = vec![0_u8; LEN * usize::try_from(ranks.size()).expect("ranks fit")];

@@ -163,7 +163,7 @@ pub fn choose_edge(n: usize, m: usize, ranks: usize, element_bytes: usize) -> us
         2.0 * imbalance + 0.01 * ragged as f64 + 0.01 * unaligned as f64 + 0.1 * distance
     };
     // down to the half, where some edge gives every rank the same rows
-    let near = (wanted / 2).max(1)..=(wanted * 5 / 4).min(n.max(m));
+    let near = (wanted / 2).max(EDGE_MIN.min(wanted)).max(1)..=(wanted * 5 / 4).min(n.max(m));
     near.min_by(|&a, &b| cost(a).total_cmp(&cost(b))).unwrap_or(1)
 }
 

@@ -94,9 +94,24 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
     let arguments = "plan --samples 10000000 --features 128 --ranks 4 --threads 8 --machine machine.json";
     let told = work.run(ALONE, arguments, 1);
     assert!(told.stderr.contains(&format!("use at least {fewest} nodes")), "{told}");
+    // the fewest of all, though tiles and so memory go up and down with the ranks
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 0.79}"#).expect("a file");
+    let of = |nodes: u64| {
+        let arguments =
+            format!("--samples 100000 --features 1000 --threads 8 --nodes {nodes} --ranks {nodes}");
+        let given = "--machine machine.json --json plan.json";
+        let done = work.program(ALONE).run(&format!("plan {arguments} {given}"));
+        let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
+        (done.code, serde_json::from_str::<Value>(&text).expect("a JSON object")["fewest_nodes"].as_u64())
+    };
+    let (fewest, told) =
+        (1..100).map(|nodes| (nodes, of(nodes))).find(|(_, (code, _))| *code == 0).expect("some fit");
+    assert_eq!(told, (0, Some(fewest)));
+    assert!((1..fewest).all(|nodes| of(nodes) == (1, Some(fewest))));
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 4}"#).expect("a file");
     let hopeless = "plan --samples 10000000 --features 128 --ranks 4000 --machine machine.json";
     let told = work.run(ALONE, hopeless, 1);
-    assert!(told.stderr.contains("no number of nodes is enough"), "{told}");
+    assert!(told.stderr.contains("nodes are not enough"), "{told}");
 }
 
 #[test]
@@ -104,8 +119,8 @@ fn wrong_machines_and_nodes_are_refused() {
     let cases = [
         ("", "[1", 1, "does not describe a machine"),
         ("", r#"{"kernel_rte": 1}"#, 1, "kernel_rte"),
-        ("", r#"{"kernel_rate": 0}"#, 1, "kernel_rate must be positive"),
-        ("--machine none.json", "{}", 2, "--machine"),
+        ("", r#"{"kernel_rate": 0}"#, 1, "kernel_rate is 0e0; it must lie between"),
+        ("--json machine.json", "{}", 2, "--json machine.json: it is an input"),
         ("--ranks 5 --nodes 2", "{}", 2, "2 nodes do not share them evenly"),
     ];
     for (arguments, machine, code, words) in &cases {
@@ -118,4 +133,18 @@ fn wrong_machines_and_nodes_are_refused() {
     let work = Work::new();
     let done = work.run(ALONE, "plan --samples 9 --features 3 --machine none.json", 1);
     assert!(done.stderr.contains("none.json cannot be read"), "{done}");
+}
+
+#[test]
+fn the_commands_of_the_document_work() {
+    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PLANNING.md");
+    let text = fs::read_to_string(document).expect("the document");
+    let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("pairdist plan ")).collect();
+    assert!(commands.len() >= 2, "{commands:?}");
+    let work = Work::new();
+    fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+    write(work.path("x.h5"), &random::<f64>(100, 6, 1));
+    for command in commands {
+        work.run(ALONE, &format!("plan {command}"), 0);
+    }
 }

@@ -606,6 +606,8 @@ fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
         let done = Work::new().run(ALONE, arguments, code);
         assert!(!done.stderr.contains("panicked"), "{done}");
     });
+    let done = Work::new().run(ALONE, "plan --samples 9 --features 3 --threads 18446744073709551615", 0);
+    assert!(done.stdout.contains("memory       18446744.07 TB per rank"), "{done}");
 }
 
 #[test]

@@ -40,6 +40,7 @@ show_help() { sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p}' "$1"; }
 # Our scripts take --help and --dry-run, nothing else. Sets dry_run.
 dry_run=0
 read_arguments() {
+    [ $# -le 1 ] || { show_help "$0" >&2 && exit 2; }
     case ${1-} in
         '') ;;
         --dry-run) dry_run=1 ;;
@@ -95,6 +96,10 @@ use_mpi() {
     case $mpi in
         openmpi) ;;
         mpich)
+            command -v dpkg-query >/dev/null ||
+                die "--mpi mpich is for Debian; elsewhere set HDF5_DIR, MPICC and MPIRUN to those of your MPI"
+            # what is set is for another MPI
+            unset HDF5_DIR MPICC MPIRUN
             build_packages=("${build_packages[@]:0:${#build_packages[@]}-3}" "${mpich_packages[@]}")
             export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mpich
             # by their plain names, which belong to Debian's default MPI

@@ -16,7 +16,7 @@ use crate::tile::Block;
 
 /// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in
 /// a cache until they are packed.
-pub const SLAB_BYTES: usize = 512 << 10;
+const SLAB_BYTES: usize = 512 << 10;
 
 /// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
 const CHUNKED_SLAB_BYTES: usize = 16 << 20;
@@ -108,7 +108,9 @@ fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = R
 
 /// What `rows` of the samples add to the input's digest.
 pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
-    let slab = (slab_bytes(samples.chunk_rows()) / (samples.features * size_of::<T>())).max(1);
+    let chunk_rows = samples.chunk_rows();
+    let fit = (slab_bytes(chunk_rows) / (samples.features * size_of::<T>())).max(1);
+    let slab = if fit > chunk_rows { fit / chunk_rows * chunk_rows } else { fit };
     let target = Target::<T> { rows: None, cols: None };
     Ok(load(workers, samples, rows, 1, slab, true, target)?.digest)
 }

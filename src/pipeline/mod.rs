@@ -11,7 +11,7 @@ mod rate;
 mod rounds;
 
 pub use checkpoint::Checkpoints;
-pub use load::{Loaded, SLAB_BYTES, Target, digest_of, load, slab_rows};
+pub use load::{Loaded, Target, digest_of, load, slab_rows};
 pub use rate::kernel_rate;
 pub use rounds::{Output, Totals, Work, buffers, rounds};
 

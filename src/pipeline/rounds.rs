@@ -32,7 +32,7 @@ const COLUMN_BLOCKS: usize = 3;
 
 /// Tile buffers of a rank: one for each worker, and as many again to be written, at least two.
 pub fn buffers(threads: usize) -> usize {
-    threads + threads.max(2)
+    threads.saturating_add(threads.max(2))
 }
 
 /// What the rounds need.

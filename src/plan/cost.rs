@@ -14,6 +14,7 @@
 //! samples read, and data forced to the disk, at given rates, `read` comes before and `sync` is what is left of the
 //! writing to the disk when the rounds are over.
 
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,9 @@ impl Default for Machine {
     }
 }
 
+/// Rates that a machine may have.
+const RATES: RangeInclusive<f64> = 1e-6..=1e12;
+
 impl Machine {
     /// Reads the description of a machine.
     ///
@@ -72,19 +76,30 @@ impl Machine {
         let text = std::fs::read_to_string(path).context(|| format!("{shown} cannot be read"))?;
         let machine: Self =
             serde_json::from_str(&text).context(|| format!("{shown} does not describe a machine"))?;
+        #[allow(clippy::cast_precision_loss, reason = "cores are few")]
+        let cores = machine.cores.map(|cores| cores as f64);
         let rates = [
             ("memory_gb", machine.memory_gb),
+            ("cores", cores),
             ("kernel_rate", machine.kernel_rate),
             ("read_gb_s", Some(machine.read_gb_s)),
             ("network_gb_s", Some(machine.network_gb_s)),
-            ("latency_us", Some(machine.latency_us)),
             ("write_gb_s", Some(machine.write_gb_s)),
             ("disk_gb_s", machine.disk_gb_s),
         ];
         for (name, rate) in rates {
-            if rate.is_some_and(|rate| rate <= 0.0) {
-                fail!("{shown}: {name} must be positive");
+            if let Some(rate) = rate
+                && !RATES.contains(&rate)
+            {
+                fail!(
+                    "{shown}: {name} is {rate:e}; it must lie between {:e} and {:e}",
+                    RATES.start(),
+                    RATES.end()
+                );
             }
+        }
+        if !(0.0..=1e9).contains(&machine.latency_us) {
+            fail!("{shown}: latency_us is {:e}; it must lie between 0 and 1e9", machine.latency_us);
         }
         Ok(machine)
     }
@@ -133,7 +148,7 @@ impl Cost {
         let read = seconds(volume.read, machine.read_gb_s);
         let write = seconds(volume.written, machine.write_gb_s);
         let computed = volume.waves as f64 * volume.tile_s;
-        let busy = (volume.threads + 1).saturating_mul(volume.ranks_per_node);
+        let busy = volume.threads.saturating_add(1).saturating_mul(volume.ranks_per_node);
         let is_spare = machine.cores.is_some_and(|cores| busy <= cores);
         let taken = if is_spare { 0.0 } else { write / volume.threads as f64 };
         let rounds = write.max(computed + taken);
@@ -224,7 +239,15 @@ mod tests {
         };
         assert_eq!(read("{}").unwrap(), Machine::default());
         assert_eq!(read(r#"{"read_gb_s": 2}"#).unwrap().read_gb_s.to_bits(), 2_f64.to_bits());
-        for wrong in ["", "3", r#"{"reed_gb_s": 2}"#, r#"{"read_gb_s": 0}"#, r#"{"kernel_rate": -1}"#] {
+        for wrong in [
+            "",
+            "3",
+            r#"{"reed_gb_s": 2}"#,
+            r#"{"read_gb_s": 0}"#,
+            r#"{"kernel_rate": -1}"#,
+            r#"{"cores": 0}"#,
+            r#"{"write_gb_s": 1e-320}"#,
+        ] {
             assert!(read(wrong).is_err(), "{wrong}");
         }
     }

@@ -46,20 +46,23 @@ impl Memory {
         };
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let (n, m) = (schedule.grid.n, schedule.grid.m);
+        let product =
+            |factors: &[u64]| factors.iter().fold(1, |all, &factor| u64::saturating_mul(all, factor));
         let images = if written { 1 + usize::from(schedule.symmetric) } else { 0 };
         let tiles = schedule.tile_count(0);
-        let checksums = images * tiles * size_of::<(Tile, u64)>();
-        let scratch = threads * kernel.scratch_len(edge.min(n), edge.min(m));
+        let checksums = product(&[images as u64, tiles as u64, size_of::<(Tile, u64)>() as u64]);
+        let buffer = TileBuffer::len_for(&schedule.grid, kernel, images);
+        let values = buffers(threads).min(tiles).saturating_mul(buffer);
+        let scratch = threads.saturating_mul(kernel.scratch_len(edge.min(n), edge.min(m)));
         let features = rows.features;
         let slab = slab_rows(features.saturating_mul(size), [rows, cols], edge, chunk_rows).saturating_mul(2);
         let slabs = slab.min(tile_rows * edge).min(n);
         Self {
             rows: block(tile_rows, n, rows),
             cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
-            buffers: bytes(
-                buffers(threads).min(tiles) * TileBuffer::len_for(&schedule.grid, kernel, images) + scratch,
-            ) + threads as u64 * THREAD_BYTES
-                + checksums as u64,
+            buffers: [bytes(values), bytes(scratch), product(&[threads as u64, THREAD_BYTES]), checksums]
+                .into_iter()
+                .fold(0, u64::saturating_add),
             slabs: bytes(slabs.saturating_mul(features)),
             base,
         }
@@ -73,15 +76,38 @@ impl Memory {
     }
 }
 
-/// The smallest number of nodes, up to `most`, for which `fits` holds, where what fits on some nodes fits on more.
-pub fn fewest_nodes(most: usize, fits: impl Fn(usize) -> bool) -> Option<usize> {
-    if !fits(most) {
-        return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::{Level, Method, PanelShape};
+    use crate::metric::Metric;
+    use crate::partition::{Grid, choose_edge};
+
+    #[test]
+    fn the_plan_holds_for_every_rank_up_to_10_000_ranks_and_10_million_samples() {
+        let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 128, Level::Portable);
+        let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
+        for ranks in [1, 7, 64, 1000, 10_000] {
+            for n in [100_003, 1_000_000, 10_000_000] {
+                let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, size_of::<f32>()) };
+                let schedule = Schedule { grid, ranks, symmetric: true };
+                let plan = Memory::of(&schedule, &kernel, 1, 16, true, 0);
+                let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
+                    let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
+                    (panels * shape.len() * size_of::<f32>()) as u64
+                };
+                for rank in 0..ranks {
+                    assert!(
+                        bytes(schedule.tile_rows(rank), rows) <= plan.rows,
+                        "rank {rank} of {schedule:?}"
+                    );
+                    let moving = bytes(schedule.tile_cols(rank), cols) * schedule.rounds().min(3) as u64;
+                    assert!(moving <= plan.cols, "rank {rank} of {schedule:?}");
+                }
+                // each rank has its share of the samples, and a tile more at most
+                let share = (n.div_ceil(ranks) + grid.edge) * 128 * size_of::<f32>();
+                assert!(plan.rows as f64 <= 1.05 * share as f64, "{plan:?} of {schedule:?}");
+            }
+        }
     }
-    let (mut too_few, mut enough) = (0, most);
-    while enough - too_few > 1 {
-        let middle = too_few.midpoint(enough);
-        if fits(middle) { enough = middle } else { too_few = middle }
-    }
-    Some(enough)
 }

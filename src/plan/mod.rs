@@ -7,4 +7,4 @@ mod cost;
 mod memory;
 
 pub use cost::{Cost, Machine, Volume};
-pub use memory::{Memory, fewest_nodes};
+pub use memory::Memory;

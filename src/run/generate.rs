@@ -15,11 +15,14 @@ use crate::host;
 use crate::io::generated::{SamplesWriter, create};
 use crate::io::workdir::{Existing, Workdir};
 use crate::partition::range_of;
-use crate::pipeline::{Number, SLAB_BYTES};
+use crate::pipeline::Number;
 use crate::report::bytes;
 
 /// Clusters of `--distribution blobs`, as many as digits have classes.
 const BLOBS: usize = 10;
+
+/// Bytes of samples that a rank writes at once.
+const SLAB_BYTES: usize = 16 << 20;
 
 pub(super) fn generate(comm: &Comm, args: &GenerateArgs) -> Result<()> {
     with_dtype!(Dtype::from(args.dtype), generate_in(comm, args))

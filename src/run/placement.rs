@@ -1,5 +1,7 @@
 //! Where ranks and threads run: how many threads a rank starts, and what is told about it.
 
+use xxhash_rust::xxh3::xxh3_64;
+
 use crate::comm::{Comm, Nodes};
 use crate::error::{Error, Result};
 use crate::host;
@@ -7,12 +9,17 @@ use crate::host;
 /// Nodes that are told about; with RUST_LOG=debug all are.
 const NODES_TOLD: usize = 8;
 
+/// Letters of the lists of cores that are told of a node; of longer ones, the first list and the last.
+const CORES_TOLD: usize = 120;
+
 /// Threads for each core of a node that are still an honest wish.
 const THREADS_PER_CORE: usize = 16;
 
 /// Finds out which ranks share nodes and cores. Collective.
 pub(super) fn nodes(comm: &Comm) -> Nodes {
-    comm.nodes(&host::name(), &host::core_list())
+    // a list too long to be sent whole still has a digest of its own
+    let cores = host::core_list();
+    comm.nodes(&host::name(), &format!("{:016x} {cores}", xxh3_64(cores.as_bytes())))
 }
 
 /// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
@@ -37,8 +44,14 @@ pub(super) fn check_threads(threads: usize) -> Result<()> {
 /// Tells for each node where its ranks run; its first rank warns where the launcher's binding or the thread count does not fit the
 /// cores. Collective.
 pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
-    let mut cores = nodes.cores_here.clone();
+    let mut cores: Vec<_> = nodes.cores_here.iter().filter_map(|cores| cores.split_once(' ')).collect();
     cores.dedup();
+    let mut cores: Vec<_> = cores.into_iter().map(|(_, list)| list).collect();
+    if let &[first, .., last] = &cores[..]
+        && cores.iter().map(|list| list.len()).sum::<usize>() > CORES_TOLD
+    {
+        cores = vec![first, "...", last];
+    }
     let line = format!(
         "{}: {} ranks x {threads} threads on cores {}",
         host::name(),
@@ -49,6 +62,9 @@ pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
     for (place, line) in lines.iter().enumerate() {
         let level = if place < NODES_TOLD { log::Level::Info } else { log::Level::Debug };
         log::log!(level, "{line}");
+    }
+    if lines.len() > NODES_TOLD {
+        log::info!("... and {} more nodes (RUST_LOG=debug tells)", lines.len() - NODES_TOLD);
     }
     if !nodes.is_first {
         return;

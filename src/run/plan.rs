@@ -13,14 +13,18 @@ use crate::fail;
 use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::{Number, Workers, kernel_rate};
-use crate::plan::{Cost, Machine, Memory, Volume, fewest_nodes};
+use crate::plan::{Cost, Machine, Memory, Volume};
 use crate::problem::Problem;
 use crate::report::{bytes, print};
 use crate::schedule::Schedule;
 
-/// Edge and features of the largest tile that the kernel rate is measured on: they are enough to leave the caches behind.
-const MEASURED_EDGE: usize = 1024;
-const MEASURED_FEATURES: usize = 4096;
+/// Features of the samples that the kernel rate is measured on at most, and pair-features of a tile of them: enough to leave the
+/// caches behind.
+const MEASURED_FEATURES: usize = 1024;
+const MEASURED_TILE: usize = 50_000_000;
+
+/// Nodes among which the fewest that fit are looked for.
+const MOST_NODES: usize = 10_000;
 
 /// What `plan --json` writes.
 #[derive(Serialize)]
@@ -56,6 +60,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     if !ranks.is_multiple_of(nodes) {
         return Err(Error::Usage(format!("--ranks {ranks}: {nodes} nodes do not share them evenly")));
     }
+    if let Some(record) = &args.json {
+        let inputs = [&args.input, &args.problem.against, &args.machine];
+        let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
+        setup::check_record(record, &inputs)?;
+    }
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, ranks)?;
     with_dtype!(problem.dtype, show(args, shape, problem, symmetric))
@@ -82,7 +91,6 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
 fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
     let record = predict::<T>(args, shape, problem, symmetric)?;
     if let Some(path) = &args.json {
-        setup::check_record(path, &[])?;
         let text =
             serde_json::to_string_pretty(&record).context(|| "the plan cannot be written as JSON".into())?;
         std::fs::write(path, text + "\n").context(|| format!("{} cannot be written", path.display()))?;
@@ -117,6 +125,21 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
             problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total());
         needed as f64 * ranks_per_node as f64 <= machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9
     };
+
+    let fewest_nodes = machine.memory_gb.and_then(|gb| {
+        // where the samples themselves begin to fit beside the program
+        let left = gb * 1e9 - (ranks_per_node as u64).saturating_mul(Comm::resident_bytes()) as f64;
+        let least = problem.n as f64 * problem.d as f64 * problem.dtype.size() as f64 / left;
+        let most = MOST_NODES.min(MAX_RANKS / ranks_per_node);
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "saturates where there is no way"
+        )]
+        let first = if left > 0.0 { (least as usize).max(1) } else { usize::MAX };
+        // memory goes up and down with the edge of the tiles that a number of ranks gets: no bisection
+        (first..=most).find(|&nodes| fits(nodes))
+    });
 
     let Problem { n, m, d, tile, dtype, .. } = problem;
     let (size, panels) = (dtype.size() as u64, kernel.col_panels());
@@ -165,7 +188,7 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
         volume,
         seconds,
         node_hours: nodes as f64 * seconds.wall / 3600.0,
-        fewest_nodes: machine.memory_gb.and_then(|_| fewest_nodes(MAX_RANKS / ranks_per_node, fits)),
+        fewest_nodes,
         machine,
     })
 }
@@ -177,7 +200,7 @@ fn measured_rate<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, 
     let features = problem.d.min(MEASURED_FEATURES);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, level);
     let images = if args.no_output { 0 } else { 1 + usize::from(symmetric) };
-    Ok(kernel_rate(&workers, &kernel, problem.tile.min(MEASURED_EDGE), images))
+    Ok(kernel_rate(&workers, &kernel, problem.tile.min((MEASURED_TILE / features).isqrt()), images))
 }
 
 fn summary(record: &Record, threads: usize) -> String {
@@ -244,10 +267,9 @@ fn check_memory(record: &Record) -> Result<()> {
             "use at least {nodes} nodes, --nodes {nodes} --ranks {}",
             nodes * record.volume.ranks_per_node
         ),
-        None => {
-            "no number of nodes is enough; use fewer ranks on a node, fewer --threads or a smaller --tile"
-                .into()
-        }
+        None => format!(
+            "{MOST_NODES} nodes are not enough; use fewer ranks on a node, fewer --threads or a smaller --tile"
+        ),
     };
     fail!("the ranks of a node need {} of memory and it has {gb} GB; {way_out}", bytes(needed));
 }
