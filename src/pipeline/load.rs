@@ -42,7 +42,7 @@ pub struct Loaded {
     pub bytes: u64,
 }
 
-/// Rows that are read at once: whole panels, whole chunks of the file where they fit, about [`SLAB_BYTES`] or,
+/// Rows that are read at once: whole panels, whole chunks of the file where they fit, about half a MiB or,
 /// of chunks, 16 MiB.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
     let fit = (slab_bytes(chunk_rows) / row_bytes).max(1);
