@@ -6,7 +6,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::time::Duration;
 
-use common::launch::{ALONE, Job};
+use common::launch::{ALONE, Job, launcher_is_hydra};
 use common::samples::{distances, random, write};
 use common::{Work, for_all};
 use nix::sys::signal::{Signal, kill};
@@ -78,7 +78,9 @@ fn a_signal_to_the_launcher_stops_the_run_too() {
     let job = start_long_run(&work, 2);
     kill(job.leader(), Signal::SIGUSR1).expect("the launcher is running");
     let done = job.wait();
-    assert_eq!(done.code, 75, "{done}");
+    // MPICH's launcher may lose the ranks' exit codes when it has passed on a signal
+    assert!(done.code == 75 || (done.code == 0 && launcher_is_hydra()), "{done}");
+    assert!(done.stderr.contains("stopped by a signal"), "{done}");
     assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
 }
 

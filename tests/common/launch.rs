@@ -83,6 +83,13 @@ impl<'a> Program<'a> {
     }
 }
 
+/// Whether the launcher is that of MPICH.
+pub(crate) fn launcher_is_hydra() -> bool {
+    let launcher = std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into());
+    let version = Command::new(launcher).arg("--version").output().expect("the launcher tells its version");
+    String::from_utf8_lossy(&version.stdout).contains("HYDRA")
+}
+
 /// What a run left behind.
 #[derive(Debug)]
 pub(crate) struct Done {
