@@ -9,6 +9,7 @@ import os
 import signal
 import subprocess
 import time
+import uuid
 from pathlib import Path
 
 import h5py
@@ -26,26 +27,27 @@ ENVIRONMENT = os.environ | {
 }
 
 
-def session_members(leader: int) -> list[int]:
-    """Live processes of the session that `leader` opened."""
-    members = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
+MARK = "PAIRDIST_TEST_JOB"  # names a run in the environment of its processes
+
+
+def members(mark: str) -> list[int]:
+    """Live processes with this mark in their environment."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):
-            state, _parent, _group, session = stat.read_text().rpartition(")")[2].split()[:4]
-            if int(session) == leader and state not in "ZX":
-                members.append(int(stat.parent.name))
-    return members
+            is_marked = f"{MARK}={mark}".encode() in (process / "environ").read_bytes().split(b"\0")
+            if is_marked and (process / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX":
+                found.append(int(process.name))
+    return found
 
 
-def kill_session(leader: int) -> None:
-    """SIGKILL to all processes of a session, and to those they start meanwhile.
+def kill_all(mark: str) -> None:
+    """SIGKILL to all processes with a mark, and to those they start meanwhile.
 
-    The process group is not enough: Open MPI puts each rank in a group of its own.
+    Group and session are not enough: Open MPI puts each rank in a group, MPICH in a session of its own.
     """
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, signal.SIGKILL)
-    while members := session_members(leader):
-        for process in members:
+    while found := members(mark):
+        for process in found:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(process, signal.SIGKILL)
         time.sleep(0.02)
@@ -54,10 +56,11 @@ def kill_session(leader: int) -> None:
 def launch(argv, ranks=0, timeout=120, cwd=None):
     """Runs `argv` under `mpirun -n ranks`, without mpirun if 0, and returns it completed."""
     argv = [str(word) for word in ([MPIRUN, "-n", ranks] if ranks else []) + list(argv)]
+    mark = uuid.uuid4().hex
     process = subprocess.Popen(
         argv,
         cwd=cwd,
-        env=ENVIRONMENT,
+        env=ENVIRONMENT | {MARK: mark},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -68,7 +71,7 @@ def launch(argv, ranks=0, timeout=120, cwd=None):
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except BaseException as reason:
-        kill_session(process.pid)
+        kill_all(mark)
         stdout, stderr = process.communicate()
         if isinstance(reason, subprocess.TimeoutExpired):
             pytest.fail(f"killed after {timeout} s: {' '.join(argv)}\n{stdout[-2000:]}\n{stderr[-2000:]}")
