@@ -32,7 +32,9 @@ impl fmt::Display for Dtype {
 }
 
 /// A floating-point type that samples and distances can have: [`f32`] or [`f64`].
-pub trait Element: bytemuck::Pod + PartialOrd + Default + fmt::Display + fmt::Debug + Send + Sync {
+pub trait Element:
+    bytemuck::Pod + PartialOrd + Default + std::ops::Neg<Output = Self> + fmt::Display + fmt::Debug + Send + Sync
+{
     /// The type's name as data.
     const DTYPE: Dtype;
     /// Unit roundoff u: a correctly rounded operation has relative error at most u.

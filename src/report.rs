@@ -236,14 +236,14 @@ pub struct Record {
     pub digest: String,
 }
 
-impl Record {
-    /// Writes the record as one JSON object.
-    pub fn write_json(&self, path: &Path) -> Result<()> {
-        let text = serde_json::to_string_pretty(self)
-            .context(|| "the run record cannot be written as JSON".into())?;
-        std::fs::write(path, text + "\n").context(|| format!("{} cannot be written", path.display()))
-    }
+/// Writes a record to a file, as one JSON object.
+pub fn write_json(path: &Path, record: &impl Serialize) -> Result<()> {
+    let failed = || format!("{} cannot be written", path.display());
+    let text = serde_json::to_string_pretty(record).context(failed)?;
+    std::fs::write(path, text + "\n").context(failed)
+}
 
+impl Record {
     /// The summary for people.
     pub fn summary(&self, output: Option<&Path>) -> String {
         let Problem { n, m, d, metric, kernel, dtype, tile } = self.problem;

@@ -71,6 +71,11 @@ impl Schedule {
         self.symmetric && tile.i != tile.j
     }
 
+    /// Images that are made of a tile, if tiles are `written`: the tile, and with one input its mirror image.
+    pub fn images(&self, written: bool) -> usize {
+        if written { 1 + usize::from(self.symmetric) } else { 0 }
+    }
+
     /// Tiles that `rank` computes in all rounds.
     pub fn tile_count(&self, rank: usize) -> usize {
         let (rows, total) = (self.tile_rows(rank), self.grid.tile_cols());

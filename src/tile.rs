@@ -1,6 +1,6 @@
 //! One tile: from two blocks of packed samples to distances, their mirror image and checksums.
 
-use std::ops::{Neg, Range};
+use std::ops::Range;
 
 use crate::element::Element;
 use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, SimdElement, Summary, transpose};
@@ -17,7 +17,7 @@ pub struct Block<T> {
     values: Pages<T>,
 }
 
-impl<T: SimdElement + Neg<Output = T>> Block<T> {
+impl<T: SimdElement> Block<T> {
     /// Room for the samples of these tiles, `edge` to a tile, in panels of this shape.
     pub fn new(tiles: Range<usize>, edge: usize, shape: PanelShape) -> Self {
         let values = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
@@ -89,7 +89,7 @@ pub struct TileBuffer<T> {
     mirror: Pages<T>,
 }
 
-impl<T: SimdElement + Neg<Output = T>> TileBuffer<T> {
+impl<T: SimdElement> TileBuffer<T> {
     /// Room for the images of a tile that are written: none, the tile, or the tile and its mirror image. Memory is touched by
     /// the first worker that fills it.
     pub fn new(grid: &Grid, kernel: &Kernel<T>, images: usize) -> Self {
@@ -154,7 +154,7 @@ pub struct TileWorker<'a, T> {
     checksum: Checksum,
 }
 
-impl<'a, T: SimdElement + Neg<Output = T>> TileWorker<'a, T> {
+impl<'a, T: SimdElement> TileWorker<'a, T> {
     /// A worker for tiles of the grid.
     pub fn new(kernel: &'a Kernel<T>, grid: Grid) -> Self {
         Self { kernel, grid, scratch: Scratch::new(), checksum: Checksum::default() }

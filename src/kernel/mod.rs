@@ -25,7 +25,6 @@ pub use transpose::transpose;
 
 use std::fmt;
 use std::marker::PhantomData;
-use std::ops::Neg;
 
 use crate::element::Dtype;
 use crate::metric::{Formula, Metric, Visitor};
@@ -109,7 +108,7 @@ pub struct Kernel<T> {
     entry: Entry<T>,
 }
 
-impl<T: SimdElement + Neg<Output = T>> Kernel<T> {
+impl<T: SimdElement> Kernel<T> {
     /// The kernel for samples of `features` features, on SIMD level `level`.
     ///
     /// # Panics

@@ -41,12 +41,7 @@ impl PanelShape {
     ///
     /// # Panics
     /// If `panels` is not [`Self::count`] × [`Self::len`] long.
-    pub fn pack<T: SimdElement + std::ops::Neg<Output = T>>(
-        &self,
-        samples: &[T],
-        negate: bool,
-        panels: &mut [T],
-    ) {
+    pub fn pack<T: SimdElement>(&self, samples: &[T], negate: bool, panels: &mut [T]) {
         let rows = samples.len() / self.features;
         assert_eq!(panels.len(), self.count(rows) * self.len(), "panels have another size");
         let strips = samples.chunks(self.width * self.features);
@@ -55,12 +50,7 @@ impl PanelShape {
         }
     }
 
-    fn pack_panel<T: SimdElement + std::ops::Neg<Output = T>>(
-        &self,
-        strip: &[T],
-        negate: bool,
-        panel: &mut [T],
-    ) {
+    fn pack_panel<T: SimdElement>(&self, strip: &[T], negate: bool, panel: &mut [T]) {
         if strip.len() < self.width * self.features {
             panel.fill(T::default());
         }

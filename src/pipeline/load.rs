@@ -21,8 +21,17 @@ const SLAB_BYTES: usize = 512 << 10;
 /// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
 const CHUNKED_SLAB_BYTES: usize = 16 << 20;
 
-fn slab_bytes(chunk_rows: usize) -> usize {
-    if chunk_rows > 1 { CHUNKED_SLAB_BYTES } else { SLAB_BYTES }
+/// Samples that are read at once, for any distribution: at least one.
+fn fitting_rows(row_bytes: usize, chunk_rows: usize) -> usize {
+    let bytes = if chunk_rows > 1 { CHUNKED_SLAB_BYTES } else { SLAB_BYTES };
+    (bytes / row_bytes).max(1)
+}
+
+/// `rows` rounded down to whole tiles of `edge`, and whole chunks where they fit.
+fn whole_tiles(rows: usize, edge: usize, chunk_rows: usize) -> usize {
+    let both = lcm(edge, chunk_rows);
+    let unit = if both <= rows { both } else { edge };
+    rows / unit * unit
 }
 
 /// Blocks that loaded samples are packed into.
@@ -45,16 +54,13 @@ pub struct Loaded {
 /// Rows that are read at once: whole panels, whole chunks of the file where they fit, about half a MiB or,
 /// of chunks, 16 MiB.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
-    let fit = (slab_bytes(chunk_rows) / row_bytes).max(1);
+    let fit = fitting_rows(row_bytes, chunk_rows);
+    if fit >= edge {
+        return whole_tiles(fit, edge, chunk_rows);
+    }
     // a slab that ends inside a tile ends with a panel of both shapes
     let whole = lcm(panels[0].width, panels[1].width);
-    if fit >= edge {
-        let tiles = fit / edge;
-        let chunk_tiles = lcm(edge, chunk_rows) / edge;
-        edge * if chunk_tiles <= tiles { tiles / chunk_tiles * chunk_tiles } else { tiles }
-    } else {
-        (fit / whole).max(1) * whole
-    }
+    (fit / whole).max(1) * whole
 }
 
 /// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them. The main thread reads a slab while the
@@ -109,8 +115,7 @@ fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = R
 /// What `rows` of the samples add to the input's digest.
 pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
     let chunk_rows = samples.chunk_rows();
-    let fit = (slab_bytes(chunk_rows) / (samples.features * size_of::<T>())).max(1);
-    let slab = if fit > chunk_rows { fit / chunk_rows * chunk_rows } else { fit };
+    let slab = whole_tiles(fitting_rows(samples.features * size_of::<T>(), chunk_rows), 1, chunk_rows);
     let target = Target::<T> { rows: None, cols: None };
     Ok(load(workers, samples, rows, 1, slab, true, target)?.digest)
 }

@@ -15,8 +15,6 @@ pub use load::{Loaded, Target, digest_of, load, slab_rows};
 pub use rate::kernel_rate;
 pub use rounds::{Output, Totals, Work, buffers, rounds};
 
-use std::ops::Neg;
-
 use rayon::prelude::*;
 
 use crate::comm::Message;
@@ -25,8 +23,8 @@ use crate::io::Stored;
 use crate::kernel::SimdElement;
 
 /// What an element type must be able to do to go through the whole pipeline.
-pub trait Number: SimdElement + Stored + Message + Neg<Output = Self> {}
-impl<T: SimdElement + Stored + Message + Neg<Output = T>> Number for T {}
+pub trait Number: SimdElement + Stored + Message {}
+impl<T: SimdElement + Stored + Message> Number for T {}
 
 /// The worker threads of a rank.
 pub struct Workers {

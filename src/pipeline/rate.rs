@@ -1,7 +1,6 @@
 //! How fast this machine computes tiles: measured, for `plan`.
 
 use std::collections::VecDeque;
-use std::ops::Neg;
 use std::time::{Duration, Instant};
 
 use rand::{RngExt, SeedableRng};
@@ -20,12 +19,7 @@ const LEAST: usize = 3;
 
 /// Pair-features that a worker computes per second while all of them do, on tiles of `edge`, of which so many `images` are made:
 /// none but the checksum, the tile, or the tile and its mirror image. Counted are the features of the tile alone.
-pub fn kernel_rate<T: SimdElement + Neg<Output = T>>(
-    workers: &Workers,
-    kernel: &Kernel<T>,
-    edge: usize,
-    images: usize,
-) -> f64 {
+pub fn kernel_rate<T: SimdElement>(workers: &Workers, kernel: &Kernel<T>, edge: usize, images: usize) -> f64 {
     let features = kernel.row_panels().features;
     let grid = Grid { n: 2 * edge, m: 2 * edge, edge };
     let tile = Tile { i: 0, j: 1 };

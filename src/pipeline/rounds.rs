@@ -156,7 +156,7 @@ pub fn rounds<T: Number>(
     let work = &work;
     // workers see samples and queues, never MPI or HDF5
     let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
-    let images = if output.is_some() { 1 + usize::from(schedule.symmetric) } else { 0 };
+    let images = schedule.images(output.is_some());
     let free: Vec<_> =
         (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, kernel, images)).collect();
     // room for all that can be on the way: nobody waits to send

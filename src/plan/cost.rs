@@ -19,6 +19,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
+use super::Volume;
 use crate::error::{Context, Result};
 use crate::fail;
 
@@ -103,29 +104,11 @@ impl Machine {
         }
         Ok(machine)
     }
-}
 
-/// What the busiest rank has to do.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Volume {
-    /// Worker threads.
-    pub threads: usize,
-    /// Ranks of its node.
-    pub ranks_per_node: usize,
-    /// Tiles of the busiest worker.
-    pub waves: usize,
-    /// Seconds that a worker takes for a tile.
-    pub tile_s: f64,
-    /// Rounds.
-    pub rounds: usize,
-    /// Bytes of samples it reads.
-    pub read: u64,
-    /// Bytes of the block it sends after each round but the last.
-    pub block: u64,
-    /// Bytes of tiles it writes.
-    pub written: u64,
-    /// Bytes that all ranks write.
-    pub written_by_all: u64,
+    /// Whether the memory of a node, if it is given, holds so many ranks.
+    pub fn holds(&self, rank_bytes: u64, ranks_per_node: usize) -> bool {
+        rank_bytes as f64 * ranks_per_node as f64 <= self.memory_gb.unwrap_or(f64::INFINITY) * 1e9
+    }
 }
 
 /// Predicted seconds, by phase of the run record.
@@ -142,12 +125,12 @@ pub struct Cost {
 }
 
 impl Cost {
-    /// The time that a machine takes, see the module's formulas.
-    pub fn of(volume: &Volume, machine: &Machine) -> Self {
+    /// The time that a machine takes whose threads compute `kernel_rate` pair-features per second, see the module's formulas.
+    pub fn of(volume: &Volume, machine: &Machine, kernel_rate: f64) -> Self {
         let seconds = |bytes: u64, gb_s: f64| bytes as f64 / (gb_s * 1e9);
         let read = seconds(volume.read, machine.read_gb_s);
         let write = seconds(volume.written, machine.write_gb_s);
-        let computed = volume.waves as f64 * volume.tile_s;
+        let computed = volume.waves as f64 * volume.tile / kernel_rate;
         let busy = volume.threads.saturating_add(1).saturating_mul(volume.ranks_per_node);
         let is_spare = machine.cores.is_some_and(|cores| busy <= cores);
         let taken = if is_spare { 0.0 } else { write / volume.threads as f64 };
@@ -167,13 +150,14 @@ mod tests {
     use super::*;
 
     const GB: u64 = 1_000_000_000;
+    const RATE: f64 = 5e9;
 
     fn volume() -> Volume {
         Volume {
             threads: 4,
             ranks_per_node: 2,
             waves: 10,
-            tile_s: 2.0,
+            tile: 2.0 * RATE,
             rounds: 5,
             read: 3 * GB,
             block: GB,
@@ -188,7 +172,7 @@ mod tests {
 
     #[test]
     fn writing_takes_a_worker_away_and_hides_behind_the_others() {
-        let cost = Cost::of(&volume(), &Machine::default());
+        let cost = Cost::of(&volume(), &Machine::default(), RATE);
         // 20 s of tiles, and a quarter of the 8 s of writing
         assert!(is_near(cost.compute + cost.write, 22.0) && is_near(cost.write, 8.0), "{cost:?}");
         assert!(
@@ -199,7 +183,8 @@ mod tests {
 
     #[test]
     fn a_core_to_spare_does_the_writing() {
-        let wall = |cores| Cost::of(&volume(), &Machine { cores: Some(cores), ..Machine::default() }).wall;
+        let wall =
+            |cores| Cost::of(&volume(), &Machine { cores: Some(cores), ..Machine::default() }, RATE).wall;
         // 2 ranks of 4 threads, and their main threads
         assert!(is_near(wall(9), 25.0) && is_near(wall(10), 23.0));
     }
@@ -207,7 +192,7 @@ mod tests {
     #[test]
     fn a_slow_file_system_hides_the_computing() {
         let slow = Machine { write_gb_s: 0.1, ..Machine::default() };
-        let cost = Cost::of(&volume(), &slow);
+        let cost = Cost::of(&volume(), &slow, RATE);
         assert!(
             is_near(cost.write, 80.0) && is_near(cost.compute, 0.0) && is_near(cost.wall, 83.0),
             "{cost:?}"
@@ -218,14 +203,14 @@ mod tests {
     fn of_an_exchange_counts_what_a_round_does_not_hide() {
         // 20 s for a block, 22 / 5 s for a round
         let slow = Machine { network_gb_s: 0.1, ..Machine::default() };
-        let cost = Cost::of(&volume(), &slow);
+        let cost = Cost::of(&volume(), &slow, RATE);
         assert!(is_near(cost.exchange, 4.0 * (20.0 - 4.4)), "{cost:?}");
     }
 
     #[test]
     fn the_disk_has_the_rounds_to_catch_up() {
         let slow = Machine { disk_gb_s: Some(2.0), ..Machine::default() };
-        let cost = Cost::of(&volume(), &slow);
+        let cost = Cost::of(&volume(), &slow, RATE);
         assert!(is_near(cost.sync, 30.0 - 22.0), "{cost:?}");
     }
 

@@ -29,7 +29,7 @@ const THREAD_BYTES: u64 = 256 << 10;
 impl Memory {
     /// Memory of the rank with the most samples, which are stored in chunks of so many rows (1 for none), with tiles
     /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
-    pub fn of<T: SimdElement + std::ops::Neg<Output = T>>(
+    pub fn of<T: SimdElement>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
         chunk_rows: usize,
@@ -48,7 +48,7 @@ impl Memory {
         let (n, m) = (schedule.grid.n, schedule.grid.m);
         let product =
             |factors: &[u64]| factors.iter().fold(1, |all, &factor| u64::saturating_mul(all, factor));
-        let images = if written { 1 + usize::from(schedule.symmetric) } else { 0 };
+        let images = schedule.images(written);
         let tiles = schedule.tile_count(0);
         let checksums = product(&[images as u64, tiles as u64, size_of::<(Tile, u64)>() as u64]);
         let buffer = TileBuffer::len_for(&schedule.grid, kernel, images);

@@ -23,7 +23,7 @@ use crate::pipeline::{
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
-use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print};
+use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print, write_json};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::tile::Block;
@@ -462,6 +462,6 @@ fn report<T: Number>(
             );
         }
         print(&record.summary(args.output.as_deref()))?;
-        args.json.as_ref().map_or(Ok(()), |path| record.write_json(path))
+        args.json.as_ref().map_or(Ok(()), |path| write_json(path, &record))
     })
 }

@@ -8,14 +8,14 @@ use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
 use crate::comm::{Comm, MAX_RANKS};
 use crate::element::Dtype;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::{Number, Workers, kernel_rate};
-use crate::plan::{Cost, Machine, Memory, Volume};
+use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::Problem;
-use crate::report::{bytes, print};
+use crate::report::{bytes, print, write_json};
 use crate::schedule::Schedule;
 
 /// Features of the samples that the kernel rate is measured on at most, and pair-features of a tile of them: enough to leave the
@@ -34,16 +34,13 @@ struct Record {
     nodes: usize,
     ranks: usize,
     threads_per_rank: usize,
-    tiles: usize,
-    tiles_of_busiest_rank: usize,
-    /// Tiles of the busiest rank over the mean.
-    imbalance: f64,
+    #[serde(flatten)]
+    balance: Balance,
     /// Bytes of a rank.
     memory: Memory,
     memory_bytes: u64,
-    bytes_read: u64,
-    bytes_exchanged: u64,
-    bytes_written: u64,
+    #[serde(flatten)]
+    traffic: Traffic,
     machine: Machine,
     volume: Volume,
     seconds: Cost,
@@ -91,9 +88,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
 fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
     let record = predict::<T>(args, shape, problem, symmetric)?;
     if let Some(path) = &args.json {
-        let text =
-            serde_json::to_string_pretty(&record).context(|| "the plan cannot be written as JSON".into())?;
-        std::fs::write(path, text + "\n").context(|| format!("{} cannot be written", path.display()))?;
+        write_json(path, &record)?;
     }
     print(&summary(&record, args.threads))?;
     check_memory(&record)
@@ -101,75 +96,29 @@ fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: b
 
 fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<Record> {
     let PlanArgs { ranks, nodes, threads, .. } = *args;
+    let (written, ranks_per_node) = (!args.no_output, ranks / nodes);
     let level = Level::detect().map_err(Error::Usage)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
-    let schedule = setup::schedule(&problem, ranks, symmetric);
     let memory = |schedule: &Schedule| {
-        Memory::of(schedule, &kernel, shape.chunk_rows, threads, !args.no_output, Comm::resident_bytes())
+        Memory::of(schedule, &kernel, shape.chunk_rows, threads, written, Comm::resident_bytes())
     };
-    let counts = || (0..ranks).map(|rank| schedule.tile_count(rank));
-    let (tiles, busiest) = (counts().sum::<usize>(), counts().max().unwrap_or(0));
-    let imbalance = busiest as f64 * ranks as f64 / tiles as f64;
-
     let mut machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
+
+    let schedule = setup::schedule(&problem, ranks, symmetric);
+    let balance = Balance::of(&schedule);
+    let traffic = Traffic::of(&schedule, &kernel, written);
+    let volume = Volume::of(&schedule, &kernel, &balance, &traffic, threads, ranks_per_node);
     let rate = match machine.kernel_rate {
         Some(rate) => rate * 1e9,
-        None => measured_rate::<T>(args, problem, symmetric, level)?,
+        None => measured_rate(args, problem, &kernel, schedule.images(written))?,
     };
     machine.kernel_rate = Some(rate / 1e9);
-    let ranks_per_node = ranks / nodes;
-    let fits = |nodes: usize| {
-        let ranks = nodes * ranks_per_node;
+    let seconds = Cost::of(&volume, &machine, rate);
+    let of_a_rank = |ranks: usize| {
+        // tiles depend on the number of ranks
         let problem = setup::problem(&args.problem, shape, ranks);
-        let needed =
-            problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total());
-        needed as f64 * ranks_per_node as f64 <= machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9
+        problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total())
     };
-
-    let fewest_nodes = machine.memory_gb.and_then(|gb| {
-        // where the samples themselves begin to fit beside the program
-        let left = gb * 1e9 - (ranks_per_node as u64).saturating_mul(Comm::resident_bytes()) as f64;
-        let least = problem.n as f64 * problem.d as f64 * problem.dtype.size() as f64 / left;
-        let most = MOST_NODES.min(MAX_RANKS / ranks_per_node);
-        #[allow(
-            clippy::cast_possible_truncation,
-            clippy::cast_sign_loss,
-            reason = "saturates where there is no way"
-        )]
-        let first = if left > 0.0 { (least as usize).max(1) } else { usize::MAX };
-        // memory goes up and down with the edge of the tiles that a number of ranks gets: no bisection
-        (first..=most).find(|&nodes| fits(nodes))
-    });
-
-    let Problem { n, m, d, tile, dtype, .. } = problem;
-    let (size, panels) = (dtype.size() as u64, kernel.col_panels());
-    let product =
-        |factors: &[usize]| factors.iter().fold(size, |all, &factor| all.saturating_mul(factor as u64));
-    let samples = if symmetric { n } else { n + m };
-    let own = |tiles: usize| tiles * tile;
-    let own = own(schedule.tile_rows(0).len()).min(n)
-        + if symmetric { 0 } else { own(schedule.tile_cols(0).len()).min(m) };
-    let block = |tiles: usize| product(&[tiles, panels.count(tile), panels.len()]);
-    let rounds = schedule.rounds();
-    let written_by_all = if args.no_output { 0 } else { problem.result_bytes() };
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "a share of a number of bytes"
-    )]
-    let written = (written_by_all as f64 * busiest as f64 / tiles as f64) as u64;
-    let volume = Volume {
-        threads,
-        ranks_per_node,
-        waves: busiest.div_ceil(threads),
-        tile_s: tile.min(n) as f64 * tile.min(m) as f64 * d as f64 / rate,
-        rounds,
-        read: product(&[own, d]),
-        block: block(schedule.tile_cols(0).len()),
-        written,
-        written_by_all,
-    };
-    let seconds = Cost::of(&volume, &machine);
     let memory = memory(&schedule);
     Ok(Record {
         problem,
@@ -177,29 +126,54 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
         nodes,
         ranks,
         threads_per_rank: threads,
-        tiles,
-        tiles_of_busiest_rank: busiest,
-        imbalance,
+        balance,
         memory,
         memory_bytes: memory.total(),
-        bytes_read: product(&[samples, d]),
-        bytes_exchanged: block(schedule.grid.tile_cols()).saturating_mul((rounds - 1) as u64),
-        bytes_written: written_by_all,
+        traffic,
+        fewest_nodes: fewest_nodes(&machine, &problem, ranks_per_node, of_a_rank),
+        machine,
         volume,
         seconds,
         node_hours: nodes as f64 * seconds.wall / 3600.0,
-        fewest_nodes,
-        machine,
     })
 }
 
-/// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine.
-fn measured_rate<T: Number>(args: &PlanArgs, problem: Problem, symmetric: bool, level: Level) -> Result<f64> {
+/// The fewest nodes, if the memory of one is given, that hold so many ranks each: a rank of a number of ranks has so many bytes.
+fn fewest_nodes(
+    machine: &Machine,
+    problem: &Problem,
+    ranks_per_node: usize,
+    of_a_rank: impl Fn(usize) -> u64,
+) -> Option<usize> {
+    // where the samples themselves begin to fit beside the program
+    let left =
+        machine.memory_gb? * 1e9 - (ranks_per_node as u64).saturating_mul(Comm::resident_bytes()) as f64;
+    if left <= 0.0 {
+        return None;
+    }
+    #[allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "saturates where there is no way"
+    )]
+    let first = (problem.n as f64 * problem.d as f64 * problem.dtype.size() as f64 / left) as usize;
+    let most = MOST_NODES.min(MAX_RANKS / ranks_per_node);
+    // memory goes up and down with the edge of the tiles that a number of ranks gets: no bisection
+    (first.max(1)..=most).find(|&nodes| machine.holds(of_a_rank(nodes * ranks_per_node), ranks_per_node))
+}
+
+/// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine; of each tile
+/// so many images are made.
+fn measured_rate<T: Number>(
+    args: &PlanArgs,
+    problem: Problem,
+    kernel: &Kernel<T>,
+    images: usize,
+) -> Result<f64> {
     let threads = args.threads.saturating_mul(args.ranks / args.nodes);
     let workers = Workers::start(threads.min(host::usable_cores()))?;
     let features = problem.d.min(MEASURED_FEATURES);
-    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, level);
-    let images = if args.no_output { 0 } else { 1 + usize::from(symmetric) };
+    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level());
     Ok(kernel_rate(&workers, &kernel, problem.tile.min((MEASURED_TILE / features).isqrt()), images))
 }
 
@@ -208,26 +182,25 @@ fn summary(record: &Record, threads: usize) -> String {
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<12} {value}");
     };
-    let Record { problem, volume, seconds, machine, .. } = record;
+    let Record { problem, balance, traffic, volume, seconds, machine, .. } = record;
     let Problem { n, m, d, metric, kernel, dtype, tile } = problem;
     line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {kernel}"));
     let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
-    line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", record.tiles));
+    line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
     line(
         "ranks",
         format!("{} x {threads} threads on {} nodes, {} rounds", record.ranks, record.nodes, volume.rounds),
     );
-    let busiest = record.tiles_of_busiest_rank;
     line(
         "balance",
         format!(
-            "{busiest} tiles on the busiest rank, {:.3} of the mean; {} on its busiest thread",
-            record.imbalance, volume.waves
+            "{} tiles on the busiest rank, {:.3} of the mean; {} on its busiest thread",
+            balance.tiles_of_busiest_rank, balance.imbalance, volume.waves
         ),
     );
-    line("read", bytes(record.bytes_read));
-    line("exchanged", bytes(record.bytes_exchanged));
-    line("written", bytes(record.bytes_written));
+    line("read", bytes(traffic.bytes_read));
+    line("exchanged", bytes(traffic.bytes_exchanged));
+    line("written", bytes(traffic.bytes_written));
     line("memory", format!("{} per rank", bytes(record.memory_bytes)));
     line("  own rows", bytes(record.memory.rows));
     line("  moving", bytes(record.memory.cols));
@@ -258,15 +231,15 @@ fn summary(record: &Record, threads: usize) -> String {
 /// Refuses a run that does not fit its nodes.
 fn check_memory(record: &Record) -> Result<()> {
     let Some(gb) = record.machine.memory_gb else { return Ok(()) };
-    let needed = record.memory_bytes.saturating_mul(record.volume.ranks_per_node as u64);
-    if needed as f64 <= gb * 1e9 {
+    let Volume { ranks_per_node, .. } = record.volume;
+    if record.machine.holds(record.memory_bytes, ranks_per_node) {
         return Ok(());
     }
+    let needed = record.memory_bytes.saturating_mul(ranks_per_node as u64);
     let way_out = match record.fewest_nodes {
-        Some(nodes) => format!(
-            "use at least {nodes} nodes, --nodes {nodes} --ranks {}",
-            nodes * record.volume.ranks_per_node
-        ),
+        Some(nodes) => {
+            format!("use at least {nodes} nodes, --nodes {nodes} --ranks {}", nodes * ranks_per_node)
+        }
         None => format!(
             "{MOST_NODES} nodes are not enough; use fewer ranks on a node, fewer --threads or a smaller --tile"
         ),
