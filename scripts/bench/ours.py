@@ -20,16 +20,34 @@ PIECE_BYTES = 4 << 20  # of one raw write: about a tile
 
 
 def pairdist(layout, x_path, *options):
-    """Runs `pairdist compute` and returns its run record."""
-    ranks, threads = LAYOUTS[layout]
-    with tempfile.NamedTemporaryFile(suffix=".json") as record:
-        launcher = MPIRUN, "--bind-to", "none", "-n", ranks
-        argv = [str(word) for word in (*launcher, BINARY, "compute", x_path, *options, "--threads", threads, "--json", record.name)]
-        try:
-            subprocess.run(argv, check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
-        except subprocess.SubprocessError as failed:
-            raise Failure(f"{failed}\n{failed.stderr}") from failed
-        return json.loads(Path(record.name).read_text())
+    """Runs `pairdist compute` in one of the layouts, and returns its run record."""
+    return compute(*LAYOUTS[layout], x_path, *options)
+
+
+def compute(ranks, threads, x_path, *options):
+    """Runs `pairdist compute` under mpirun, and returns its run record."""
+    launcher = MPIRUN, "--bind-to", "none", "-n", ranks
+    return json_of(*launcher, BINARY, "compute", x_path, *options, "--threads", threads)
+
+
+def plan(x_path, *options):
+    """Runs `pairdist plan`, and returns what it plans."""
+    return json_of(BINARY, "plan", x_path, *options)
+
+
+def json_of(*argv):
+    """What a command writes with --json."""
+    with tempfile.NamedTemporaryFile(suffix=".json") as file:
+        run(*argv, "--json", file.name)
+        return json.loads(Path(file.name).read_text())
+
+
+def run(*argv):
+    """Runs a command that must not fail."""
+    try:
+        subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
+    except subprocess.SubprocessError as failed:
+        raise Failure(f"{failed}\n{failed.stderr}") from failed
 
 
 def write_share(path, start, end, barrier, times):

@@ -1,19 +1,20 @@
 # shellcheck shell=bash disable=SC2034
 # What pairdist needs on a machine: Debian packages, and the environment to build and launch it. Sourced by the scripts.
 
-# To build and run. libc6-dev is only recommended by gcc, so it is named.
-build_packages=(
-    gcc                 # linker, and C compiler for the small C part of the MPI bindings
-    libc6-dev           # headers and start-up files of C programs
-    pkg-config          # finds the libraries
-    libclang-dev        # reads the MPI headers to make the Rust bindings
-    openmpi-bin         # mpirun
-    libopenmpi-dev      # mpicc and the MPI headers
-    libhdf5-openmpi-dev # HDF5 built for MPI
+# To build with any MPI. libc6-dev is only recommended by gcc, so it is named.
+compiler_packages=(
+    gcc          # linker, and C compiler for the small C part of the MPI bindings
+    libc6-dev    # headers and start-up files of C programs
+    pkg-config   # finds the libraries
+    libclang-dev # reads the MPI headers to make the Rust bindings
 )
 
-# The last three for another MPI.
+# mpirun, mpicc with the MPI headers, and HDF5 built for this MPI.
+openmpi_packages=(openmpi-bin libopenmpi-dev libhdf5-openmpi-dev)
 mpich_packages=(mpich libmpich-dev libhdf5-mpich-dev)
+
+# To build and run.
+build_packages=("${compiler_packages[@]}" "${openmpi_packages[@]}")
 
 # To test, on top of that.
 test_packages=(
@@ -100,7 +101,7 @@ use_mpi() {
                 die "--mpi mpich is for Debian; elsewhere set HDF5_DIR, MPICC and MPIRUN to those of your MPI"
             # what is set is for another MPI
             unset HDF5_DIR MPICC MPIRUN
-            build_packages=("${build_packages[@]:0:${#build_packages[@]}-3}" "${mpich_packages[@]}")
+            build_packages=("${compiler_packages[@]}" "${mpich_packages[@]}")
             export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/mpich
             # by their plain names, which belong to Debian's default MPI
             PATH=$CARGO_TARGET_DIR/bin:$PATH
@@ -133,6 +134,15 @@ build_environment() {
         [ -d "$HDF5_DIR" ] || [ $dry_run = 1 ] || die "$HDF5_DIR is missing: set HDF5_DIR to the folder of an HDF5 built with your MPI"
         export HDF5_DIR
     fi
+}
+
+# Builds the program and sets PAIRDIST_BIN, unless that names one.
+build_pairdist() {
+    [ -z "${PAIRDIST_BIN:-}" ] || return 0
+    need_packages "${build_packages[@]}"
+    build_environment
+    export PAIRDIST_BIN=${CARGO_TARGET_DIR:-$PWD/target}/release/pairdist
+    [ $dry_run = 1 ] || cargo build --release --locked
 }
 
 # Open MPI refuses root, and more ranks than cores, unless told (the second name is that of Open MPI 5).
