@@ -39,6 +39,18 @@ def run(*argv, env=(), status=0, timeout=60):
     return done
 
 
+def generate(path, seconds, samples, dtype="f64"):
+    """Samples whose cityblock distances take all cores of this machine about so many seconds."""
+    size = ["--samples", samples, "--dtype", dtype]
+    with tempfile.NamedTemporaryFile(suffix=".json") as plan:
+        options = ["--metric", "cityblock", "--no-output", "--threads", CORES, "--json", plan.name]
+        run(BINARY, "plan", *size, "--features", 1000, *options)
+        planned = json.loads(Path(plan.name).read_text())
+    features = int(1000 * seconds / planned["seconds"]["compute"])
+    run(BINARY, "generate", path, *size, "--features", features)
+    return path
+
+
 def until(condition, timeout):
     """Waits until a condition holds; returns its value."""
     end = time.monotonic() + timeout

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import BINARY, CORES, REPOSITORY, run, until
+from conftest import BINARY, CORES, REPOSITORY, generate, run, until
 
 
 def distances(path):
@@ -20,10 +20,7 @@ def distances(path):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    """A few seconds of work for two threads."""
-    path = tmp_path_factory.mktemp("samples") / "x.h5"
-    run(BINARY, "generate", path, "--samples", "16000", "--features", "3000")
-    return path
+    return generate(tmp_path_factory.mktemp("samples") / "x.h5", seconds=7, samples=16000)
 
 
 def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
@@ -68,9 +65,9 @@ def at_work(production):
 
 @pytest.fixture
 def long_run(sandbox, tmp_path):
-    """A production run in its midst, of half a minute."""
-    run(BINARY, "generate", tmp_path / "x.h5", "--samples", "6000", "--features", "9000", "--dtype", "f32")
-    options = ["--nodes", "2", "--input", tmp_path / "x.h5", "--metric", "cityblock", "--checkpoint-interval", "0.1"]
+    """A production run in its midst."""
+    samples = generate(tmp_path / "x.h5", seconds=10, samples=16000, dtype="f32")
+    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
     production, job = sandbox.submit("production", tmp_path / "run", *options)
     until(lambda: at_work(production), 30)
     return production, job

@@ -4,7 +4,7 @@ import subprocess
 
 import h5py
 import numpy as np
-from conftest import BINARY, SUBMIT, Run, run
+from conftest import BINARY, SUBMIT, Run, generate, run
 
 
 def local(job, folder, *options, **how):
@@ -29,8 +29,7 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
 
 
 def test_production_goes_on_until_it_is_done(tmp_path):
-    x = tmp_path / "x.h5"
-    run(BINARY, "generate", x, "--samples", "12000", "--features", "3000")
+    x = generate(tmp_path / "x.h5", seconds=6, samples=12000)
     options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:02", "--checkpoint-interval", "0.1"]
     production = local("production", tmp_path / "run", *options)
     (record,) = production.records
