@@ -23,11 +23,12 @@ SUBMIT = REPOSITORY / "jobs/submit"
 CORES = os.cpu_count()
 
 
-def run(*argv, env=(), status=0, timeout=60):
+def run(*argv, env=(), status=0, timeout=60, cwd=None):
     """Runs a command, checks its exit code, and returns what it printed."""
     argv = [str(word) for word in argv]
     done = subprocess.run(
         argv,
+        cwd=cwd,
         env=os.environ | dict(env),
         stdin=subprocess.DEVNULL,
         capture_output=True,

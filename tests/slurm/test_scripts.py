@@ -1,5 +1,6 @@
 """The job scripts of every site: help, refusals, headers; and a run with stand-ins for what only the site has."""
 
+import json
 import os
 import re
 import subprocess
@@ -44,6 +45,16 @@ def test_headers_are_in_order_and_fill_a_node(system, job):
     assert options["nodes"] == ("8" if job in ("strong", "weak") else "1")
     assert ("requeue" in options and options["signal"] == "USR1@120") == (job == "production")
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("system", CORES)
+def test_plan_knows_the_nodes(system, tmp_path):
+    description = json.loads((REPOSITORY / f"jobs/systems/{system}.json").read_text())
+    assert description["cores"] == CORES[system]
+    (command,) = re.findall(r"^pairdist (plan .*)$", (REPOSITORY / "jobs/README.md").read_text(), re.MULTILINE)
+    run(BINARY, "generate", tmp_path / "X.h5", "--samples", "5000", "--features", "20")
+    argv = command.replace("X.h5", str(tmp_path / "X.h5")).replace("eiger", system).split()
+    assert "node-hours" in run(BINARY, *argv, cwd=REPOSITORY).stdout
 
 
 @pytest.mark.parametrize("job", JOBS)
