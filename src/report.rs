@@ -256,8 +256,11 @@ impl Record {
         line(
             "layout",
             format!(
-                "{} ranks x {} threads on {} nodes, tiles of {tile} x {tile}, SIMD {}",
-                self.ranks, self.threads_per_rank, self.nodes, self.versions.simd
+                "{} x {} on {}, tiles of {tile} x {tile}, SIMD {}",
+                counted(self.ranks, "rank"),
+                counted(self.threads_per_rank, "thread"),
+                counted(self.nodes, "node"),
+                self.versions.simd
             ),
         );
         line("wall time", format!("{:.3} s", self.wall_s));
@@ -328,6 +331,11 @@ pub fn si(value: f64) -> String {
     }
 }
 
+/// So many of a thing: 1 rank, 2 ranks.
+pub fn counted(count: usize, thing: &str) -> String {
+    format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
 /// A number of bytes, in powers of 1000.
 pub fn bytes(count: u64) -> String {
     bytes_f(count as f64)
@@ -345,6 +353,7 @@ mod tests {
     fn numbers_get_a_prefix() {
         assert_eq!(si(27.6e9), "27.60 G");
         assert_eq!(bytes(999), "999.00 B");
+        assert_eq!([counted(1, "rank"), counted(0, "rank")], ["1 rank", "0 ranks"]);
         assert_eq!(bytes(1_152_000_000), "1.15 GB");
     }
 

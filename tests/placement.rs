@@ -30,14 +30,14 @@ fn ranks_that_share_cores_share_them_out() {
     let bound = format!(r#"exec taskset --cpu-list {core} "$@""#);
     let (threads, told) = run(&work, 2, &bound, "");
     assert_eq!(threads, 1);
-    assert!(told.contains(&format!("2 ranks x 1 threads on cores {core}")), "{told}");
-    assert!(told.contains("2 ranks x 1 threads share 1 of the node's"), "{told}");
+    assert!(told.contains(&format!("2 ranks x 1 thread on cores {core}")), "{told}");
+    assert!(told.contains("2 ranks x 1 thread share 1 of the node's"), "{told}");
     let (threads, told) = run(&work, 1, &bound, "");
     assert_eq!(threads, 1);
     assert!(!told.contains("they will take turns"), "{told}");
     let (threads, told) = run(&work, 1, &bound, "--threads 2");
     assert_eq!(threads, 2);
-    assert!(told.contains("1 ranks x 2 threads share 1 of the node's"), "{told}");
+    assert!(told.contains("1 rank x 2 threads share 1 of the node's"), "{told}");
 }
 
 #[test]

@@ -115,17 +115,39 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
 }
 
 #[test]
+fn what_is_assumed_is_said() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "write_gb_s": 3}"#).expect("a file");
+    let arguments = "--samples 30 --features 3 --tile 10 --ranks 5";
+    let planned = plan(&work, arguments, 0);
+    let assumed = ["read_gb_s", "network_gb_s", "latency_us"];
+    assert_eq!(planned["machine"]["assumed"], Value::from(&assumed[..]));
+    assert_eq!(planned["idle_ranks"], 2);
+    let told = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 0).stdout;
+    assert!(
+        told.contains("1 GB/s for a rank (assumed)") && told.contains("2 ranks without a tile"),
+        "{told}"
+    );
+    assert!(told.contains("3 GB/s for a rank\n"), "{told}");
+}
+
+#[test]
 fn wrong_machines_and_nodes_are_refused() {
     let cases = [
         ("", "[1", 1, "does not describe a machine"),
         ("", r#"{"kernel_rte": 1}"#, 1, "kernel_rte"),
         ("", r#"{"kernel_rate": 0}"#, 1, "kernel_rate is 0e0; it must lie between"),
+        ("--ranks 6 --nodes 2 --threads 3", r#"{"cores": 8}"#, 1, "3 ranks x 3 threads on a node of 8 cores"),
+        ("", r#"{"cores": 0}"#, 1, "cores is 0"),
+        ("", "[]", 1, "does not describe a machine"),
+        ("--json samples.h5", "{}", 2, "no run record"),
         ("--json machine.json", "{}", 2, "--json machine.json: it is an input"),
         ("--ranks 5 --nodes 2", "{}", 2, "2 nodes do not share them evenly"),
     ];
     for (arguments, machine, code, words) in &cases {
         let work = Work::new();
         fs::write(work.path("machine.json"), machine).expect("a file");
+        write(work.path("samples.h5"), &random::<f64>(5, 3, 1));
         let arguments = format!("plan --samples 9 --features 3 --machine machine.json {arguments}");
         let done = work.run(ALONE, &arguments, *code);
         assert!(done.stderr.contains(words), "{done}");

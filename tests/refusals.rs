@@ -389,17 +389,16 @@ const LIMITS: &[Case] = &[
     ),
     ("more distances than any disk", ten_million_samples, COMPUTE, &["400.00 TB", "free", "make room"]),
     ("more samples than any memory", one_stored_chunk, COMPUTE, &["memory", "are free"]),
-    (
-        "more tiles than any memory",
-        |w| write(w.path("x.h5"), &random::<f64>(8000, 1, 1)),
-        "compute x.h5 -o out.h5 --tile 8000 --threads 100000",
-        &["memory", "are free", "--tile"],
-    ),
 ];
 
 #[test]
 fn what_fits_no_disk_or_memory_is_refused_before_anything_is_written() {
     for_all(LIMITS, |case| check(case, &[], 1));
+    // tile buffers of 60 GB for each core
+    let threads = 16 * std::thread::available_parallelism().expect("a number of cores").get();
+    let arguments = format!("compute x.h5 -o out.h5 --tile 11000 --threads {threads}").leak();
+    let samples = |w: &Work| write(w.path("x.h5"), &random::<f64>(300_000, 1, 1));
+    check(&("more tiles than any memory", samples, arguments, &["memory", "are free", "--tile"]), &[], 1);
 }
 
 const RESULTS: &[Case] = &[
@@ -481,6 +480,26 @@ const USAGE: &[Usage] = &[
             &["--json ./out.h5", "result"],
         ),
         &[],
+    ),
+    (
+        (
+            "the record over a file of another kind",
+            |w| {
+                good(w);
+                write(w.path("other.h5"), &random::<f64>(5, 3, 1));
+            },
+            "compute x.h5 -o out.h5 --json other.h5",
+            &["--json other.h5", "no run record"],
+        ),
+        &[],
+    ),
+    (
+        ("a number of cores that is none", good, COMPUTE, &["SLURM_CPUS_PER_TASK=banana", "number of cores"]),
+        &[("SLURM_CPUS_PER_TASK", "banana")],
+    ),
+    (
+        ("more cores than any node has", good, COMPUTE, &["SLURM_CPUS_PER_TASK 20000", "at most"]),
+        &[("SLURM_CPUS_PER_TASK", "20000")],
     ),
     (
         (

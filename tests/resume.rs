@@ -219,6 +219,17 @@ fn journalled(ranks: usize) -> Work {
     work
 }
 
+#[cfg(feature = "failpoints")]
+#[test]
+fn what_open_mpi_leaves_of_a_killed_run_goes_with_it() {
+    for_all(&["--resume", "--force"], |how| {
+        let work = journalled(2);
+        std::fs::write(work.path("out.h5.partial/matrix.h5-1573073591-2016.lock"), "").expect("a file");
+        let done = work.run(2, &format!("{SHORT} {how}"), 0);
+        assert!(!work.path("out.h5.partial").exists(), "{done}");
+    });
+}
+
 /// What is done to a journal, and the tiles that are lost.
 #[cfg(feature = "failpoints")]
 type Damage = (&'static str, fn(&mut Vec<u8>), u64);

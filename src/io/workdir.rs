@@ -294,9 +294,19 @@ impl Workdir {
     }
 }
 
-/// Whether a file of the folder has been put there by this program.
+/// Whether a file of the folder has been put there by this program, or by its MPI.
 fn is_ours(name: &std::ffi::OsStr) -> bool {
-    [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == *ours) || journal_rank(name).is_some()
+    [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == *ours)
+        || journal_rank(name).is_some()
+        || is_lock_of_mpi(name)
+}
+
+/// Whether a file is what Open MPI keeps beside a matrix that ranks of several nodes have open, and leaves there when one is killed:
+/// `matrix.h5-<job>-<process>.lock`.
+fn is_lock_of_mpi(name: &std::ffi::OsStr) -> bool {
+    let numbers =
+        name.to_str().and_then(|name| name.strip_prefix(MATRIX)?.strip_prefix('-')?.strip_suffix(".lock"));
+    numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
 }
 
 fn journal_rank(name: &std::ffi::OsStr) -> Option<usize> {

@@ -27,6 +27,9 @@ use crate::fail;
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Machine {
+    /// Names of the rates that are assumed, not given.
+    #[serde(skip_deserializing)]
+    pub assumed: Vec<&'static str>,
     /// What it is called.
     pub name: String,
     /// Memory of a node that a job can have, in GB; not given: not checked.
@@ -51,6 +54,7 @@ impl Default for Machine {
     /// Rates that clusters exceed: 1 GB/s of reading and of writing for a rank, 5 GB/s and 5 µs of network for a node.
     fn default() -> Self {
         Self {
+            assumed: ASSUMED.to_vec(),
             name: String::new(),
             memory_gb: None,
             cores: None,
@@ -64,6 +68,9 @@ impl Default for Machine {
     }
 }
 
+/// Rates of which [`Machine::default`] has one.
+const ASSUMED: [&str; 4] = ["read_gb_s", "network_gb_s", "latency_us", "write_gb_s"];
+
 /// Rates that a machine may have.
 const RATES: RangeInclusive<f64> = 1e-6..=1e12;
 
@@ -75,13 +82,17 @@ impl Machine {
     pub fn read(path: &Path) -> Result<Self> {
         let shown = path.display();
         let text = std::fs::read_to_string(path).context(|| format!("{shown} cannot be read"))?;
-        let machine: Self =
-            serde_json::from_str(&text).context(|| format!("{shown} does not describe a machine"))?;
-        #[allow(clippy::cast_precision_loss, reason = "cores are few")]
-        let cores = machine.cores.map(|cores| cores as f64);
+        let wrong = || format!("{shown} does not describe a machine");
+        // an object: a list of values would say nothing of what they are
+        let given: serde_json::Map<_, _> = serde_json::from_str(&text).context(wrong)?;
+        let assumed = ASSUMED.into_iter().filter(|name| !given.contains_key(*name)).collect();
+        let machine: Self = serde_json::from_value(given.into()).context(wrong)?;
+        let machine = Self { assumed, ..machine };
+        if machine.cores == Some(0) {
+            fail!("{shown}: cores is 0; a node has one at least");
+        }
         let rates = [
             ("memory_gb", machine.memory_gb),
-            ("cores", cores),
             ("kernel_rate", machine.kernel_rate),
             ("read_gb_s", Some(machine.read_gb_s)),
             ("network_gb_s", Some(machine.network_gb_s)),
@@ -103,6 +114,11 @@ impl Machine {
             fail!("{shown}: latency_us is {:e}; it must lie between 0 and 1e9", machine.latency_us);
         }
         Ok(machine)
+    }
+
+    /// " (assumed)" if the rate of this name is.
+    pub fn assumption(&self, name: &str) -> &'static str {
+        if self.assumed.contains(&name) { " (assumed)" } else { "" }
     }
 
     /// Whether the memory of a node, if it is given, holds so many ranks.
@@ -223,10 +239,15 @@ mod tests {
             Machine::read(&path)
         };
         assert_eq!(read("{}").unwrap(), Machine::default());
-        assert_eq!(read(r#"{"read_gb_s": 2}"#).unwrap().read_gb_s.to_bits(), 2_f64.to_bits());
+        let machine = read(r#"{"read_gb_s": 2}"#).unwrap();
+        assert_eq!(machine.read_gb_s.to_bits(), 2_f64.to_bits());
+        assert_eq!(machine.assumed, ["network_gb_s", "latency_us", "write_gb_s"]);
         for wrong in [
             "",
             "3",
+            "[]",
+            r#"["eiger", 512, 128]"#,
+            r#"{"assumed": []}"#,
             r#"{"reed_gb_s": 2}"#,
             r#"{"read_gb_s": 0}"#,
             r#"{"kernel_rate": -1}"#,

@@ -14,15 +14,19 @@ pub struct Balance {
     pub tiles_of_busiest_rank: usize,
     /// Tiles of the busiest rank over the mean.
     pub imbalance: f64,
+    /// Ranks without a tile.
+    pub idle_ranks: usize,
 }
 
 impl Balance {
     /// Of a schedule.
     pub fn of(schedule: &Schedule) -> Self {
         let counts = (0..schedule.ranks).map(|rank| schedule.tile_count(rank));
-        let (tiles, busiest) = counts.fold((0, 0), |(sum, most), count| (sum + count, count.max(most)));
+        let (tiles, busiest, idle_ranks) = counts.fold((0, 0, 0), |(sum, most, idle), count| {
+            (sum + count, count.max(most), idle + usize::from(count == 0))
+        });
         let imbalance = busiest as f64 * schedule.ranks as f64 / tiles as f64;
-        Self { tiles, tiles_of_busiest_rank: busiest, imbalance }
+        Self { tiles, tiles_of_busiest_rank: busiest, imbalance, idle_ranks }
     }
 }
 

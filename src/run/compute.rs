@@ -23,7 +23,7 @@ use crate::pipeline::{
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
-use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, print, write_json};
+use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, counted, print, write_json};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::tile::Block;
@@ -208,7 +208,7 @@ fn prepare<'a, T: Number>(
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
     let nodes = placement::nodes(comm);
-    let threads = placement::threads(args.threads, &nodes);
+    let threads = comm.agree(placement::threads(args.threads, &nodes))?;
     let memory = Memory::of(
         &schedule,
         &kernel,
@@ -218,7 +218,6 @@ fn prepare<'a, T: Number>(
         Comm::resident_bytes(),
     );
     comm.agree(setup::check_memory(memory.total(), &nodes))?;
-    comm.agree(placement::check_threads(threads))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
@@ -241,10 +240,11 @@ fn prepare<'a, T: Number>(
         bytes(problem.result_bytes())
     );
     log::info!(
-        "{} ranks x {threads} threads on {} nodes, tiles of {tile} x {tile}, {} rounds, {} of memory per rank",
-        comm.size(),
-        nodes.count,
-        schedule.rounds(),
+        "{} x {} on {}, tiles of {tile} x {tile}, {}, {} of memory per rank",
+        counted(comm.size(), "rank"),
+        counted(threads, "thread"),
+        counted(nodes.count, "node"),
+        counted(schedule.rounds(), "round"),
         bytes(memory.total())
     );
     let versions = Versions {

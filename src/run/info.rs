@@ -14,7 +14,7 @@ use crate::io::workdir::{Existing, Workdir};
 use crate::partition::Grid;
 use crate::pipeline::Totals;
 use crate::problem::Problem;
-use crate::report::{bytes, print};
+use crate::report::{bytes, counted, print};
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let workdir = Workdir::of(&args.file, Existing::Refuse);
@@ -74,8 +74,11 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let _ = writeln!(out, "created      {} by pairdist {}", header.created, header.pairdist_version);
     let _ = writeln!(
         out,
-        "on           {} ranks x {} threads; {}; HDF5 {}",
-        header.ranks, header.threads, header.mpi_version, header.hdf5_version
+        "on           {} x {}; {}; HDF5 {}",
+        counted(header.ranks, "rank"),
+        counted(header.threads, "thread"),
+        header.mpi_version,
+        header.hdf5_version
     );
     let _ = writeln!(out, "command      {}", header.command_line);
     print(&out)

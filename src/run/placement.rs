@@ -5,6 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::comm::{Comm, Nodes};
 use crate::error::{Error, Result};
 use crate::host;
+use crate::report::counted;
 
 /// Nodes that are told about; with RUST_LOG=debug all are.
 const NODES_TOLD: usize = 8;
@@ -22,23 +23,36 @@ pub(super) fn nodes(comm: &Comm) -> Nodes {
     comm.nodes(&host::name(), &format!("{:016x} {cores}", xxh3_64(cores.as_bytes())))
 }
 
-/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
-pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> usize {
-    let slurm = || std::env::var("SLURM_CPUS_PER_TASK").ok()?.parse().ok().filter(|&cpus| cpus > 0);
-    asked.or_else(slurm).unwrap_or_else(|| (host::usable_cores() / nodes.sharing).max(1))
-}
+/// Where Slurm says how many cores a rank has.
+const SLURM_CORES: &str = "SLURM_CPUS_PER_TASK";
 
-/// Refuses thread counts that no node could serve.
-pub(super) fn check_threads(threads: usize) -> Result<()> {
+/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
+///
+/// # Errors
+/// If no node could serve so many, or what Slurm says is no number.
+pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> Result<usize> {
+    let slurm = std::env::var(SLURM_CORES).unwrap_or_default();
+    let (source, threads) = match (asked, slurm.as_str()) {
+        (Some(threads), _) => ("--threads", threads),
+        (None, "") => return Ok((host::usable_cores() / nodes.sharing).max(1)),
+        (None, text) => match text.parse() {
+            Ok(threads) if threads > 0 => (SLURM_CORES, threads),
+            _ => {
+                return Err(Error::Usage(format!(
+                    "{SLURM_CORES}={text}: it must be a number of cores, or unset"
+                )));
+            }
+        },
+    };
     let most = THREADS_PER_CORE * host::cores();
     if threads > most {
         return Err(Error::Usage(format!(
-            "--threads {threads}: {} has {} cores; use at most {most}",
+            "{source} {threads}: {} has {} cores; use at most {most}",
             host::name(),
             host::cores()
         )));
     }
-    Ok(())
+    Ok(threads)
 }
 
 /// Tells for each node where its ranks run; its first rank warns where the launcher's binding or the thread count does not fit the
@@ -53,9 +67,10 @@ pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
         cores = vec![first, "...", last];
     }
     let line = format!(
-        "{}: {} ranks x {threads} threads on cores {}",
+        "{}: {} x {} on cores {}",
         host::name(),
-        nodes.ranks_here,
+        counted(nodes.ranks_here, "rank"),
+        counted(threads, "thread"),
         cores.join(" | ")
     );
     let lines = comm.lines_of_nodes(nodes.is_first.then_some(&line));
@@ -77,8 +92,10 @@ pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
     }
     if nodes.sharing * threads > usable {
         log::warn!(
-            "{} ranks x {threads} threads share {usable} of the node's {cores} cores: they will take turns; use fewer --threads or ranks, or bind ranks to more cores",
-            nodes.sharing
+            "{} x {} share {usable} of the node's {}: they will take turns; use fewer --threads or ranks, or bind ranks to more cores",
+            counted(nodes.sharing, "rank"),
+            counted(threads, "thread"),
+            counted(cores, "core")
         );
     }
 }

@@ -15,13 +15,14 @@ use crate::kernel::{Kernel, Level};
 use crate::pipeline::{Number, Workers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::Problem;
-use crate::report::{bytes, print, write_json};
+use crate::report::{bytes, counted, print, write_json};
 use crate::schedule::Schedule;
 
-/// Features of the samples that the kernel rate is measured on at most, and pair-features of a tile of them: enough to leave the
-/// caches behind.
+/// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of a row of
+/// tiles: enough to leave the caches behind.
 const MEASURED_FEATURES: usize = 1024;
 const MEASURED_TILE: usize = 50_000_000;
+const MEASURED_VALUES: usize = 8 << 20;
 
 /// Nodes among which the fewest that fit are looked for.
 const MOST_NODES: usize = 10_000;
@@ -91,6 +92,7 @@ fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: b
         write_json(path, &record)?;
     }
     print(&summary(&record, args.threads))?;
+    check_cores(&record)?;
     check_memory(&record)
 }
 
@@ -174,7 +176,9 @@ fn measured_rate<T: Number>(
     let workers = Workers::start(threads.min(host::usable_cores()))?;
     let features = problem.d.min(MEASURED_FEATURES);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level());
-    Ok(kernel_rate(&workers, &kernel, problem.tile.min((MEASURED_TILE / features).isqrt()), images))
+    let edge = problem.tile.min((MEASURED_TILE / features).isqrt());
+    let columns = problem.m.min(MEASURED_VALUES / features).div_ceil(edge);
+    Ok(kernel_rate(&workers, &kernel, edge, columns, images))
 }
 
 fn summary(record: &Record, threads: usize) -> String {
@@ -189,15 +193,26 @@ fn summary(record: &Record, threads: usize) -> String {
     line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
     line(
         "ranks",
-        format!("{} x {threads} threads on {} nodes, {} rounds", record.ranks, record.nodes, volume.rounds),
+        format!(
+            "{} x {} on {}, {}",
+            record.ranks,
+            counted(threads, "thread"),
+            counted(record.nodes, "node"),
+            counted(volume.rounds, "round")
+        ),
     );
     line(
         "balance",
         format!(
-            "{} tiles on the busiest rank, {:.3} of the mean; {} on its busiest thread",
-            balance.tiles_of_busiest_rank, balance.imbalance, volume.waves
+            "{} on the busiest rank, {:.3} of the mean; {} on its busiest thread",
+            counted(balance.tiles_of_busiest_rank, "tile"),
+            balance.imbalance,
+            volume.waves
         ),
     );
+    if balance.idle_ranks > 0 {
+        line("", format!("{} without a tile", counted(balance.idle_ranks, "rank")));
+    }
     line("read", bytes(traffic.bytes_read));
     line("exchanged", bytes(traffic.bytes_exchanged));
     line("written", bytes(traffic.bytes_written));
@@ -207,28 +222,60 @@ fn summary(record: &Record, threads: usize) -> String {
     line("  tiles", bytes(record.memory.buffers));
     line("  program", bytes(record.memory.base));
     if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {
-        line("", format!("at least {nodes} nodes of {} ranks and {gb} GB", volume.ranks_per_node));
+        let ranks = counted(volume.ranks_per_node, "rank");
+        line("", format!("at least {} of {ranks} and {gb} GB", counted(nodes, "node")));
     }
     line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
-    line("  read", format!("{:.3} s, at {} GB/s for a rank", seconds.read, machine.read_gb_s));
+    let assumed = |rate| machine.assumption(rate);
+    line(
+        "  read",
+        format!("{:.3} s, at {} GB/s for a rank{}", seconds.read, machine.read_gb_s, assumed("read_gb_s")),
+    );
     line(
         "  exchange",
         format!(
-            "{:.3} s that computing does not hide, at {} GB/s for a node and {} us for a message",
-            seconds.exchange, machine.network_gb_s, machine.latency_us
+            "{:.3} s that computing does not hide, at {} GB/s for a node{} and {} us for a message{}",
+            seconds.exchange,
+            machine.network_gb_s,
+            assumed("network_gb_s"),
+            machine.latency_us,
+            assumed("latency_us")
         ),
     );
     let rate = machine.kernel_rate.unwrap_or_default();
-    line("  compute", format!("{:.3} s, at {rate:.2} G pair-features/s for a thread", seconds.compute));
-    line("  write", format!("{:.3} s, at {} GB/s for a rank", seconds.write, machine.write_gb_s));
+    line(
+        "  compute",
+        format!(
+            "{:.3} s that writing does not hide, at {rate:.2} G pair-features/s for a thread",
+            seconds.compute
+        ),
+    );
+    line(
+        "  write",
+        format!("{:.3} s, at {} GB/s for a rank{}", seconds.write, machine.write_gb_s, assumed("write_gb_s")),
+    );
     let disk = machine
         .disk_gb_s
-        .map_or_else(|| "a disk that keeps up".into(), |rate| format!("{rate} GB/s for all ranks"));
+        .map_or_else(|| "a disk that keeps up (assumed)".into(), |rate| format!("{rate} GB/s for all ranks"));
     line("  sync", format!("{:.3} s, at {disk}", seconds.sync));
     out
 }
 
-/// Refuses a run that does not fit its nodes.
+/// Refuses more threads than cores: they would take turns, and times would be others.
+fn check_cores(record: &Record) -> Result<()> {
+    let Some(cores) = record.machine.cores else { return Ok(()) };
+    let Volume { ranks_per_node, threads, .. } = record.volume;
+    if ranks_per_node.saturating_mul(threads) > cores {
+        let (ranks, threads) = (counted(ranks_per_node, "rank"), counted(threads, "thread"));
+        fail!(
+            "{ranks} x {threads} on a node of {}; use fewer of them, or more nodes",
+            counted(cores, "core")
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a run that does not fit the memory of its nodes.
 fn check_memory(record: &Record) -> Result<()> {
     let Some(gb) = record.machine.memory_gb else { return Ok(()) };
     let Volume { ranks_per_node, .. } = record.volume;

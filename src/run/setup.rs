@@ -1,5 +1,6 @@
 //! From the command line to a problem: inputs opened, types and tiles chosen, limits checked.
 
+use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
 
@@ -187,7 +188,19 @@ pub(super) fn check_record(record: &Path, others: &[&Path]) -> Result<()> {
             "--json {shown}: it is an input or the result of this run; choose another name"
         )));
     }
+    if record.is_file() && !is_json_object(record) {
+        return Err(Error::Usage(format!(
+            "--json {shown}: it exists and is no run record; choose another name"
+        )));
+    }
     Ok(())
+}
+
+/// Whether a file is empty or begins as a record does.
+fn is_json_object(path: &Path) -> bool {
+    let mut first = [0];
+    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
+    matches!((read, first), (Ok(0), _) | (Ok(1), [b'{']))
 }
 
 /// Refuses a result that does not fit its file system.

@@ -57,7 +57,7 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
     let nodes = placement::nodes(comm);
-    let workers = comm.agree(Workers::start(placement::threads(None, &nodes)))?;
+    let workers = comm.agree(placement::threads(None, &nodes).and_then(Workers::start))?;
     if args.all {
         case.check_samples::<T>(comm, &workers)?;
     }
