@@ -35,7 +35,7 @@ class Run:
 
 
 LAYOUTS = [(1, 1), (CORES, 1), (1, CORES)]
-WORKS = [("cityblock", 12000, 50, "f64"), ("sqeuclidean", 16000, 128, "f32")]
+WORKS = [("cityblock", 12000, 50, "f64"), ("cityblock", 12000, 500, "f64"), ("sqeuclidean", 16000, 128, "f32")]
 RUNS = [Run(*work, *layout, output) for work in WORKS for layout in LAYOUTS for output in (False, True)]
 
 

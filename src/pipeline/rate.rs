@@ -1,8 +1,8 @@
 //! How fast this machine computes tiles: measured, for `plan`.
 
-use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::unbounded;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -11,10 +11,10 @@ use crate::kernel::{Kernel, SimdElement};
 use crate::partition::{Grid, Tile};
 use crate::tile::{Block, TileBuffer, TileWorker};
 
-/// How long every worker computes.
+/// How long tiles are computed.
 const DURATION: Duration = Duration::from_millis(200);
 
-/// Tiles that are computed at least.
+/// Tiles that each worker computes at least.
 const LEAST: usize = 3;
 
 /// Pair-features that a worker computes per second while all of them do, on a row of `columns` tiles of `edge`, of which so many
@@ -39,25 +39,41 @@ pub fn kernel_rate<T: SimdElement>(
     for slot in slots.chunks_exact_mut(len) {
         kernel.pack_cols(&samples(), slot);
     }
-    let seconds = workers.map(workers.count(), |first| {
-        let mut worker = TileWorker::new(kernel, grid);
-        // as in a run, workers take the tiles of a row in turn, and a worker's next buffer is not its last
-        let mut row = (first..).step_by(workers.count()).map(|j| Tile { i: 0, j: j % columns });
-        let mut free: VecDeque<_> = (0..buffers(1)).map(|_| TileBuffer::new(&grid, kernel, images)).collect();
-        let mut next = || {
-            let (tile, buffer) =
-                row.next().zip(free.pop_front()).expect("a row has no end, and buffers come back");
-            free.push_back(worker.compute(tile, images == 2, &rows, &cols, buffer).buffer);
+    // as in a run, tiles of a row are ordered one after the other, and a buffer is ordered again when its tile is done
+    let mut row = (0..columns).cycle().map(|j| Tile { i: 0, j });
+    let mut next = || row.next().expect("a row that begins anew has no end");
+    workers.pool.in_place_scope(|scope| {
+        let (orders, ordered) = unbounded();
+        let (finished, done) = unbounded();
+        for _ in 0..workers.count() {
+            let (ordered, finished, rows, cols) = (ordered.clone(), finished.clone(), &rows, &cols);
+            scope.spawn(move |_| {
+                let mut worker = TileWorker::new(kernel, grid);
+                for (tile, buffer) in ordered {
+                    let result = worker.compute(tile, images == 2, rows, cols, buffer);
+                    if finished.send(result.buffer).is_err() {
+                        return; // enough
+                    }
+                }
+            });
+        }
+        drop(finished); // without workers nobody waits
+        let ready = buffers(workers.count());
+        for _ in 0..ready {
+            orders.send((next(), TileBuffer::new(&grid, kernel, images))).expect("workers are there");
+        }
+        let mut turn = || {
+            let buffer = done.recv().expect("workers are there");
+            orders.send((next(), buffer)).expect("workers are there");
         };
         // the first tiles touch the memory
-        (0..buffers(1)).for_each(|_| next());
+        (0..ready).for_each(|_| turn());
         let (start, mut tiles) = (Instant::now(), 0);
-        while tiles < LEAST || start.elapsed() < DURATION {
-            next();
+        while tiles < LEAST * workers.count() || start.elapsed() < DURATION {
+            turn();
             tiles += 1;
         }
-        start.elapsed().as_secs_f64() / tiles as f64
-    });
-    let mean = seconds.iter().sum::<f64>() / seconds.len() as f64;
-    (edge * edge * features) as f64 / mean
+        let per_worker = tiles as f64 / workers.count() as f64;
+        per_worker * (edge * edge * features) as f64 / start.elapsed().as_secs_f64()
+    })
 }
