@@ -188,8 +188,14 @@ def phases_figure(all_series):
     panels = part.subplots(len(all_series), 1, height_ratios=heights, squeeze=False)[:, 0]
     for axes, one in zip(panels, all_series, strict=True):
         draw_phases(axes, one)
-    panels[-1].set_xlabel("time (s), mean over ranks and runs")
-    part.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=len(PHASES))
+    part.legend(
+        *panels[0].get_legend_handles_labels(),
+        loc="outside lower center",
+        ncols=len(PHASES),
+        title="the run with the median wall time; means over its ranks",
+        title_fontsize=12,
+        fontsize=13,
+    )
     return figure
 
 
@@ -199,7 +205,7 @@ def draw_phases(axes, series):
     axes.set_title(f"{kind}, {table.output(problem)}: {problem.metric} ({problem.kernel}), {problem.dtype}, {problem.d} features", size=13)
     starts = [0.0] * len(series.points)
     for name in PHASES:
-        seconds = [point.phase_s(name) for point in series.points]
+        seconds = [point.middle.phases_s[name] for point in series.points]
         axes.barh(range(len(seconds)), seconds, 0.7, left=starts, color=PHASE_COLOURS[name], label=name)
         starts = [start + more for start, more in zip(starts, seconds, strict=True)]
     axes.set_yticks(range(len(starts)), [bar_text(series, point) for point in series.points])

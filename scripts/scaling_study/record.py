@@ -65,6 +65,11 @@ class Run:
     bytes_exchanged: int
 
     @property
+    def phases_s(self):
+        """Means over the ranks. They add up to the wall time: waiting for others is a phase."""
+        return {name: mean_s for name, (mean_s, _) in self.phases.items()}
+
+    @property
     def imbalance(self):
         """max / mean of the time that ranks compute."""
         mean_s, max_s = self.phases["compute"]

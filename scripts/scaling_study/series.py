@@ -3,9 +3,8 @@
 from collections import defaultdict
 from dataclasses import dataclass
 from functools import cached_property
-from statistics import mean, median
 
-from scaling_study.record import PHASES, Layout, Problem
+from scaling_study.record import Layout, Problem
 
 SAME_WORK = 0.03  # how far the work per core may differ in one weak series, relative
 
@@ -23,23 +22,17 @@ class Point:
         return [run.wall_s for run in self.runs]
 
     @cached_property
+    def middle(self):
+        """The run with the median wall time; of an even number, the faster of the two in the middle, so that it is one run."""
+        return sorted(self.runs, key=lambda run: run.wall_s)[(len(self.runs) - 1) // 2]
+
+    @property
     def wall_s(self):
-        return median(self.walls_s)
+        return self.middle.wall_s
 
     @property
     def work_per_core(self):
         return self.problem.pair_features / self.layout.cores
-
-    def phase_s(self, name):
-        """Mean over ranks and repeats."""
-        return mean(run.phases[name][0] for run in self.runs)
-
-    def median_of(self, field):
-        return median(getattr(run, field) for run in self.runs)
-
-    @property
-    def phases_s(self):
-        return {name: self.phase_s(name) for name in PHASES}
 
 
 @dataclass(frozen=True)

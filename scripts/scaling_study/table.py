@@ -60,16 +60,17 @@ def house_table(series):
 
 
 def phase_table(series):
-    """Where the time went, and what was moved."""
+    """Where the time of the median run went, and what it moved."""
+    runs = [(point, point.middle) for point in series.points]
     lines = [
         [
             *first_cells(series, point),
-            *(digits(seconds) for seconds in point.phases_s.values()),
-            f"{point.median_of('imbalance'):.2f}",
-            *(digits(point.median_of(f"bytes_{what}") / MEGA) for what in ("exchanged", "read", "written")),
-            digits(point.median_of("rate") / GIGA),
+            *(digits(seconds) for seconds in run.phases_s.values()),
+            f"{run.imbalance:.2f}",
+            *(digits(count / MEGA) for count in (run.bytes_exchanged, run.bytes_read, run.bytes_written)),
+            digits(run.rate / GIGA),
         ]
-        for point in series.points
+        for point, run in runs
     ]
     header = [*(f"{name}, s" for name in PHASES), "compute, max / mean", "exchanged, MB", "read, MB", "written, MB", "G pair-features/s"]
     return markdown([*first_header(series), *header], lines)

@@ -2,6 +2,7 @@
 
 import re
 
+import pytest
 from conftest import REPOSITORY
 
 DOCUMENT = (REPOSITORY / "docs/SCALING.md").read_text()
@@ -13,6 +14,16 @@ def test_the_command_in_the_document_prints_its_tables(study):
     printed = study.run(REPOSITORY / folder).stdout
     assert printed.count("### ") == 4
     assert printed.strip() in DOCUMENT
+
+
+def test_phases_in_the_document_add_up_to_the_wall_time_beside_them():
+    texts = re.findall(r"(?:^\|.*\n)+", DOCUMENT, re.MULTILINE)
+    tables = [[[cell.strip() for cell in line.strip("|").split("|")] for line in text.splitlines()] for text in texts]
+    for (header, _, *walls), (phases, _, *parts) in zip(tables[::2], tables[1::2], strict=True):
+        first, last = phases.index("read, s"), phases.index("wait, s") + 1
+        for wall, part in zip(walls, parts, strict=True):
+            # each number has three digits
+            assert sum(map(float, part[first:last])) == pytest.approx(float(wall[header.index("wall, s")]), rel=0.01)
 
 
 def test_pictures_in_the_document_are_there():

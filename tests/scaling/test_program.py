@@ -33,7 +33,7 @@ def test_the_house_table_has_median_spread_speed_up_and_efficiency(study):
     assert cells(printed[start + 3]) == ["2", "8", "2", "6.25", "6.25 to 6.25", "1", "1.60", "0.80"]
 
 
-def test_the_phase_table_has_means_imbalance_bytes_and_rate(study):
+def test_the_phase_table_has_phases_imbalance_bytes_and_rate(study):
     study.add(record(10.0), record(5.0, ranks=2, output=False))
     row = cells(study.run(study.folder).stdout.splitlines()[-1])
     assert row == ["1", "2", "1", "0.100", "0.100", "2.50", "0.100", "0.100", "0.100", "1.20", "0.400", "0.400", "0", "0.0100"]

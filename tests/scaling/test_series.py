@@ -61,6 +61,17 @@ def test_the_median_of_the_repeats_counts(study):
     assert efficiencies(one) == [1.0, 1.0]
 
 
+def test_of_an_even_number_of_runs_the_faster_of_the_middle_two_is_the_median(study):
+    one = strong(study, *(record(wall_s) for wall_s in (9.0, 3.0, 4.0, 6.0)), record(2.0, ranks=2))
+    assert one.baseline.wall_s == 4.0
+    assert one.efficiency(one.points[1]) == 1.0
+
+
+def test_phases_are_those_of_the_median_run(study):
+    one = strong(study, *(record(wall_s) for wall_s in (5.0, 100.0, 4.0)), record(2.0, ranks=2))
+    assert one.baseline.middle.phases_s["compute"] == 2.5
+
+
 def test_cores_count_not_ranks(study):
     one = strong(study, record(8.0), record(2.0, ranks=2, threads=4))
     assert one.speed_up(one.points[1]) == pytest.approx(4.0)
