@@ -1,6 +1,7 @@
 """Tables and plots of a scaling study: the program behind scripts/scaling."""
 
 import argparse
+import signal
 import sys
 from pathlib import Path
 
@@ -52,20 +53,23 @@ def study(options):
         where = ", ".join(options.folders)
         raise Failure(f"{where}: no problem was run on different numbers of cores: add records of more ranks or threads")
     name_left_out(points, all_series)
-    print(table.text(all_series, options.stop))
+    lines = [table.text(all_series, options.stop)]
     if options.plots:
         if options.bandwidth == "measure":
             options.bandwidth = round(roofline.measure_bandwidth() / 1e9, 1)
-            print(f"\nMemory bandwidth, measured: {options.bandwidth} GB/s")
+            lines.append(f"Memory bandwidth, measured: {options.bandwidth} GB/s")
         written = plot.write_all(points, all_series, options)
-        print("", "Plots: " + ", ".join(f"{path}" for path in written), sep="\n")
+        lines.append("Plots: " + ", ".join(f"{path}" for path in written))
+    # last, and with the usual end of a program whose reader is gone: `| head` gets its plots, and no traceback
+    signal.signal(signal.SIGPIPE, signal.SIG_DFL)
+    print(*lines, sep="\n\n")
 
 
 def main(argv):
     options = parse_arguments(argv)
     try:
         study(options)
-    except Failure as failure:
+    except (Failure, OSError) as failure:  # OSError: plots that cannot be written
         raise SystemExit(f"scaling: {failure}") from failure
 
 

@@ -1,9 +1,12 @@
 """What scripts/scaling prints, draws and refuses."""
 
+import os
 import re
+import subprocess
+import sys
 
 import pytest
-from conftest import record
+from conftest import REPOSITORY, record
 from matplotlib.image import imread
 
 NAMES = ["strong", "weak", "phases", "roofline"]
@@ -81,6 +84,24 @@ def test_plots_of_the_same_records_are_the_same_bytes(study):
         drawn.append({path.name: path.read_bytes() for path in study.plots.glob("*.svg")})
     assert len(drawn[0]) == len(NAMES)
     assert drawn[0] == drawn[1]
+
+
+def test_plots_are_drawn_though_nobody_reads_the_tables(study):
+    study.add(record(2.0), record(1.0, ranks=2))
+    reads, writes = os.pipe()
+    os.close(reads)
+    argv = [sys.executable, "-m", "scaling_study", study.folder, "--plots", study.plots]
+    done = subprocess.run(argv, cwd=REPOSITORY / "scripts", stdout=writes, stderr=subprocess.PIPE, text=True, timeout=120, check=False)
+    os.close(writes)
+    assert "Traceback" not in done.stderr and "Error" not in done.stderr
+    assert (study.plots / "scaling-phases.svg").exists()
+
+
+def test_a_folder_that_plots_cannot_go_to_is_named(study):
+    study.add(record(2.0), record(1.0, ranks=2))
+    study.plots.write_text("a file")
+    done = study.run(study.folder, "--plots", study.plots, status=1)
+    assert str(study.plots) in done.stderr and "Traceback" not in done.stderr
 
 
 def test_the_caption_is_in_the_plots(study):
