@@ -1,6 +1,7 @@
 """Tables and plots of a scaling study: the program behind scripts/scaling."""
 
 import argparse
+import math
 import signal
 import sys
 from pathlib import Path
@@ -54,11 +55,13 @@ def study(options):
         raise Failure(f"{where}: no problem was run on different numbers of cores: add records of more ranks or threads")
     name_left_out(points, all_series)
     lines = [table.text(all_series, options.stop)]
+    drawn = roofline.points_to_draw(points)
+    if options.bandwidth == "measure" and drawn:
+        cores = math.ceil(drawn[0].layout.cores_per_node)
+        options.bandwidth = round(roofline.measure_bandwidth(cores) / 1e9, 1)
+        lines.append(f"Memory bandwidth, measured on {table.counted(cores, 'core')}: {options.bandwidth} GB/s")
     if options.plots:
-        if options.bandwidth == "measure":
-            options.bandwidth = round(roofline.measure_bandwidth() / 1e9, 1)
-            lines.append(f"Memory bandwidth, measured: {options.bandwidth} GB/s")
-        written = plot.write_all(points, all_series, options)
+        written = plot.write_all(drawn, all_series, options)
         lines.append("Plots: " + ", ".join(f"{path}" for path in written))
     # last, and with the usual end of a program whose reader is gone: `| head` gets its plots, and no traceback
     signal.signal(signal.SIGPIPE, signal.SIG_DFL)

@@ -8,7 +8,8 @@ from statistics import median
 
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from matplotlib.ticker import FixedLocator, MaxNLocator, NullLocator
+from matplotlib.ticker import FixedLocator, LogLocator, MaxNLocator, NullLocator
+from matplotlib.transforms import ScaledTranslation
 
 from scaling_study import roofline, table
 from scaling_study.record import PHASES
@@ -34,7 +35,7 @@ STYLE = {
 }
 
 
-def write_all(points, all_series, options):
+def write_all(roofline_points, all_series, options):
     """The paths of what was drawn."""
     options.plots.mkdir(parents=True, exist_ok=True)
     with rc_context(STYLE):
@@ -42,7 +43,7 @@ def write_all(points, all_series, options):
             "strong": speed_up_figure("Strong scaling", [one for one in all_series if not one.is_weak], options.stop),
             "weak": speed_up_figure("Weak scaling", [one for one in all_series if one.is_weak], options.stop),
             "phases": phases_figure(all_series),
-            "roofline": roofline_figure(points, options),
+            "roofline": roofline_figure(roofline_points, options),
         }
         about = caption(options.folders)
         return [path for name, figure in figures.items() if figure for path in write(figure, options.plots / f"scaling-{name}", about)]
@@ -223,36 +224,32 @@ def bar_text(series, point):
 # Roofline
 
 
-def roofline_figure(points, options):
-    """One point for each problem without output: of the layouts that use most of a node, the smallest."""
+def roofline_figure(drawn, options):
+    if not drawn:
+        return not_drawn("the roofline", "it needs runs without output; others also compute while they write")
     if not options.bandwidth:
         return not_drawn("the roofline", "add --bandwidth GB/s, or --bandwidth measure on the machine of the records")
-    alone = [point for point in points if not point.problem.output and roofline.kernel_rates(point)]
-    if not alone:
-        return not_drawn("the roofline", "it needs runs without output; others also compute while they write")
-    most = max(point.layout.cores / point.layout.nodes for point in alone)
-    full = [point for point in alone if point.layout.cores / point.layout.nodes == most]
-    smallest = {}
-    for point in full:
-        smallest.setdefault(point.problem, point)
-    chosen = list(smallest.values())
-    figure = Figure(figsize=(WIDTH, 6.5 + 0.3 * len(chosen)), layout="constrained")
+    if not options.peak:
+        print("scaling: the roofline has no limit of the kernel: add --peak G/s; docs/SCALING.md tells how to measure it", file=sys.stderr)
+    figure = Figure(figsize=(WIDTH, 6.5 + 0.3 * len(drawn)), layout="constrained")
     part = figure.subfigures()  # its legend is then above the caption
     axes = part.subplots()
-    draw_roof(axes, [roofline.intensity(point) for point in chosen], options)
-    for place, point in enumerate(chosen):
+    draw_roof(axes, [roofline.intensity(point) for point in drawn], options)
+    for place, point in enumerate(drawn):
         draw_kernel(axes, place, point)
     axes.set(xscale="log", yscale="log")
     low, high = axes.get_ylim()
     axes.set_ylim(10 ** math.floor(math.log10(low)), 10 ** math.ceil(math.log10(high)))
     for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axis.set_major_formatter("{x:g}")
         axis.set_minor_formatter("")
     axes.grid(True, which="major", color="#dddddd")
     axes.set_xlabel("arithmetic intensity of a tile (pair-features per byte)")
     axes.set_ylabel("rate of a node (G pair-features/s)")
-    axes.set_title(f"Roofline of a node: {most:g} cores")
-    part.legend(loc="outside lower center", fontsize=12)
+    axes.set_title(f"Roofline of {table.counted(drawn[0].layout.cores_per_node, 'core')} of a node")
+    legend = "medians; bars: slowest and fastest run"
+    part.legend(loc="outside lower center", title=legend, title_fontsize=12, fontsize=12)
     return figure
 
 
@@ -262,8 +259,8 @@ def draw_roof(axes, intensities, options):
     if options.peak:
         x.insert(1, min(max(options.peak / options.bandwidth, x[0]), x[1]))
     roof = [min(options.bandwidth * at, options.peak or float("inf")) for at in x]
-    text = f"memory, {options.bandwidth:g} GB/s" + (f", and kernel, {options.peak:g} G pair-features/s" if options.peak else "")
-    axes.plot(x, roof, color="#222222", label=f"limit: {text}")
+    kernel = f", and kernel, {options.peak:g} G pair-features/s" if options.peak else "; that of the kernel is not known (--peak)"
+    axes.plot(x, roof, color="#222222", label=f"limit: memory, {options.bandwidth:g} GB/s{kernel}")
 
 
 def draw_kernel(axes, place, point):
@@ -273,5 +270,6 @@ def draw_kernel(axes, place, point):
     what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features"
     label = f"{what}; {table.ranks_text(point.layout)}"
     bar = [[middle - rates[0]], [rates[-1] - middle]]
-    at = roofline.intensity(point) * ASIDE**place
-    axes.errorbar(at, middle, yerr=bar, fmt=MARKERS[place % len(MARKERS)], capsize=5, color=f"C{place % 10}", label=label, zorder=3)
+    # hollow: equal points show through each other
+    style = {"fmt": MARKERS[place % len(MARKERS)], "fillstyle": "none", "markeredgewidth": 2, "color": f"C{place % 10}"}
+    axes.errorbar(roofline.intensity(point), middle, yerr=bar, label=label, zorder=3, **style)

@@ -24,6 +24,10 @@ class Layout(NamedTuple):
     def cores(self):
         return self.ranks * self.threads
 
+    @property
+    def cores_per_node(self):
+        return self.cores / self.nodes
+
 
 class Problem(NamedTuple):
     """What is computed, and whether it is written."""

@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from scaling_study.failure import Failure
+
 ELEMENT_BYTES = {"f32": 4, "f64": 8}
 STREAM_BYTES = 1 << 30  # of each of the three arrays: more than the caches of a node hold
 STREAM_REPEATS = 10
@@ -36,12 +38,25 @@ def kernel_rates(point):
     ]
 
 
-def measure_bandwidth():
-    """Bytes per second of c = a + b on all cores, in the manner of STREAM: two arrays read, one written; the best of some repeats.
+def points_to_draw(points):
+    """One for each problem without output: of the layouts that use most of a node, the smallest. With output, others also compute
+    while they write."""
+    alone = [point for point in points if not point.problem.output and kernel_rates(point)]
+    most = max((point.layout.cores_per_node for point in alone), default=0)
+    smallest = {}
+    for point in alone:
+        if point.layout.cores_per_node == most:
+            smallest.setdefault(point.problem, point)
+    return list(smallest.values())
+
+
+def measure_bandwidth(threads):
+    """Bytes per second of c = a + b on so many cores, in the manner of STREAM: two arrays read, one written; the best of some repeats.
 
     McCalpin, "Memory Bandwidth and Machine Balance in Current High Performance Computers", 1995.
     """
-    threads = len(os.sched_getaffinity(0))
+    if threads > (here := len(os.sched_getaffinity(0))):
+        raise Failure(f"the runs use {threads} cores of a node, this machine has {here}: measure on such a node, or pass --bandwidth GB/s")
     length = STREAM_BYTES // 8 // threads
     with ThreadPoolExecutor(threads) as pool:
         # each thread fills its own part first, so that the memory is near its core

@@ -77,7 +77,7 @@ def phase_table(series):
 
 
 def counted(count, noun):
-    return f"{count} {noun}" + ("" if count == 1 else "s")
+    return f"{count:g} {noun}" + ("" if count == 1 else "s")
 
 
 def ranks_text(layout):

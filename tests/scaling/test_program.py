@@ -86,6 +86,12 @@ def test_plots_of_the_same_records_are_the_same_bytes(study):
     assert drawn[0] == drawn[1]
 
 
+def test_a_missing_peak_is_named(study):
+    study.add(record(2.0), record(1.0, ranks=2))
+    assert "add --peak" in study.draw("--bandwidth", 40).stderr
+    assert "--peak" not in study.draw("--bandwidth", 40, "--peak", 3).stderr
+
+
 def test_plots_are_drawn_though_nobody_reads_the_tables(study):
     study.add(record(2.0), record(1.0, ranks=2))
     reads, writes = os.pipe()

@@ -6,6 +6,7 @@ import pytest
 from conftest import house_records, record
 from scaling_study import record as records
 from scaling_study import roofline, series
+from scaling_study.failure import Failure
 
 # Published scaling of CP2K on nodes with GH200: nodes: (wall time in s, efficiency, of which two digits are given and not rounded).
 # Source: CSCS documentation, page CP2K (github.com/eth-cscs/cscs-docs, docs/software/sciapps/cp2k.md, commit 0840c056).
@@ -105,6 +106,26 @@ def test_one_size_is_never_weak(study):
 def test_a_tile_of_few_features_moves_mostly_distances(study):
     (point,) = points(study, record(1.0, n=1000, d=50))
     assert roofline.intensity(point) == pytest.approx(400 * 400 * 50 / (8 * (2 * 400 * 50 + 400 * 400)))
+
+
+def test_the_roofline_is_drawn_for_the_smallest_layout_that_uses_most_of_a_node(study):
+    values = [record(9.0), record(5.0, ranks=2), record(5.0, threads=2), record(3.0, nodes=2, ranks=4), record(1.0, ranks=4, output=True)]
+    (drawn,) = roofline.points_to_draw(points(study, *values))
+    assert drawn.layout == (1, 1, 2)
+
+
+def test_the_bandwidth_of_more_cores_than_there_are_is_not_measured():
+    with pytest.raises(Failure, match="use 1000000 cores of a node"):
+        roofline.measure_bandwidth(1_000_000)
+
+
+def test_the_bandwidth_is_measured_on_as_many_threads_as_cores_are_drawn(monkeypatch):
+    monkeypatch.setattr(roofline, "STREAM_BYTES", 1 << 20)
+    made = []
+    pool = roofline.ThreadPoolExecutor
+    monkeypatch.setattr(roofline, "ThreadPoolExecutor", lambda threads: made.append(threads) or pool(threads))
+    assert roofline.measure_bandwidth(1) > 0
+    assert made == [1]
 
 
 @pytest.mark.parametrize(("symmetric", "pairs"), [(False, 1000 * 1000), (True, 3 * 400 * 400 + 2 * 400 * 200 + 200 * 200)])
