@@ -20,7 +20,7 @@ MARKERS = "osD^vP"
 LINES = "-", "--", "-.", ":"
 PHASE_COLOURS = dict(zip(PHASES, ("#7a5195", "#e2a72e", "#0b6e99", "#c8641b", "#5d9c59", "#b9c1c7"), strict=True))
 LINEAR_UP_TO = 8  # times the cores of the baseline; more is drawn in powers of two
-ASIDE = 1.02  # neighbours are drawn this much beside each other, so that their error bars do not hide each other
+BESIDE = 7  # points (1/72 inch) between the series, so that their error bars do not hide each other
 STYLE = {
     "font.size": 14,
     "axes.spines.top": False,
@@ -90,17 +90,18 @@ def draw_row(figure, row, stop):
     speed_up, efficiency = figure.subplots(1, 2)
     figure.suptitle(panel_title(row[0]), size=13)
     unit = unit_of_x(row)
+    positions = sorted({x_of(unit, point.layout) for one in row for point in one.points})
+    ideal = [x / x_of(unit, row[0].baseline.layout) for x in positions]
+    speed_up.plot(positions, ideal, color=IDEAL, linestyle=":", label="ideal", zorder=1)
     lines = [(one, key, points) for one in row for key, points in lines_of(one).items()]
     keys = list(dict.fromkeys(key for _, key, _ in lines))
     for place, (one, key, points) in enumerate(lines):
         style = line_style(one, keys.index(key), label_of(one, key, keys))
-        aside = ASIDE ** (place - (len(lines) - 1) / 2)
+        beside = BESIDE * (place - (len(lines) - 1) / 2)
         is_branch = key != next(iter(lines_of(one)))
-        draw_line(speed_up, unit, aside, one, points, one.more_cores, is_branch, style)
-        draw_line(efficiency, unit, aside, one, points, lambda _: 1, is_branch, style)
-    positions = sorted({x_of(unit, point.layout) for one in row for point in one.points})
-    ideal = [x / x_of(unit, row[0].baseline.layout) for x in positions]
-    speed_up.plot(positions, ideal, color=IDEAL, linestyle=":", label="ideal", zorder=1)
+        # not beside each other, where a line to the left would seem to be above the ideal one
+        draw_line(speed_up, unit, 0, one, points, one.more_cores, is_branch, style)
+        draw_line(efficiency, unit, beside, one, points, lambda _: 1, is_branch, style)
     efficiency.axhline(1, color=IDEAL, linestyle=":", zorder=1)
     efficiency.axhline(stop, color="#aa2222", linewidth=1, label=f"efficiency {stop:g}: stop below", zorder=1)
     scale_axes(speed_up, positions, ideal)
@@ -140,7 +141,7 @@ def lines_of(series):
 def label_of(series, key, keys):
     text = table.output(series.baseline.problem)
     if len(keys) > 1:
-        text += f", {table.counted(key[0], 'thread')} per rank" + "".join(f", {ranks:g} ranks per node" for ranks in key[1:])
+        text += f", {table.counted(key[0], 'thread')} per rank" + "".join(f", {table.counted(ranks, 'rank')} per node" for ranks in key[1:])
     return text
 
 
@@ -149,9 +150,10 @@ def line_style(series, place, label):
     return {"color": colour, "marker": MARKERS[place % len(MARKERS)], "linestyle": LINES[place % len(LINES)], "label": label}
 
 
-def draw_line(axes, unit, aside, series, points, times, is_branch, style):
-    """Medians, with bars to the slowest and the fastest run. `times`: what the efficiency is multiplied with."""
-    x = [x_of(unit, point.layout) * aside for point in points]
+def draw_line(axes, unit, beside, series, points, times, is_branch, style):
+    """Medians, with bars to the slowest and the fastest run. `beside`: how far right of its place, in points. `times`: what the
+    efficiency is multiplied with."""
+    x = [x_of(unit, point.layout) for point in points]
     middle = [series.efficiency(point) * times(point) for point in points]
     slowest = [series.efficiency_at(point, max(point.walls_s)) * times(point) for point in points]
     fastest = [series.efficiency_at(point, min(point.walls_s)) * times(point) for point in points]
@@ -159,7 +161,8 @@ def draw_line(axes, unit, aside, series, points, times, is_branch, style):
     above = [high - at for at, high in zip(middle, fastest, strict=True)]
     if is_branch:
         below[0] = above[0] = 0  # the bar of the baseline is drawn once
-    axes.errorbar(x, middle, yerr=[below, above], capsize=5, **style)
+    for part in axes.errorbar(x, middle, yerr=[below, above], capsize=4, **style).get_children():
+        part.set_transform(axes.transData + ScaledTranslation(beside / 72, 0, axes.figure.dpi_scale_trans))
 
 
 def scale_axes(axes, positions, ideal):
@@ -169,6 +172,7 @@ def scale_axes(axes, positions, ideal):
         if ideal:
             axes.set_yscale("log", base=2)
             axes.yaxis.set_major_formatter("{x:g}")
+    axes.margins(x=0.08)
     axes.xaxis.set_major_locator(FixedLocator(positions))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter("{x:g}")
@@ -182,7 +186,7 @@ def scale_axes(axes, positions, ideal):
 
 
 def phases_figure(all_series):
-    heights = [0.36 * len(one.points) + 1.1 for one in all_series]
+    heights = [0.36 * len(one.points) + 1.3 for one in all_series]
     figure = Figure(figsize=(WIDTH, sum(heights) + 1.9), layout="constrained")
     figure.suptitle("Where the time goes", size=18, weight="bold")
     part = figure.subfigures()  # its legend is then above the caption
@@ -203,7 +207,8 @@ def phases_figure(all_series):
 def draw_phases(axes, series):
     kind = "Weak" if series.is_weak else "Strong"
     problem = series.baseline.problem
-    axes.set_title(f"{kind}, {table.output(problem)}: {problem.metric} ({problem.kernel}), {problem.dtype}, {problem.d} features", size=13)
+    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {table.counted(problem.d, 'feature')}"
+    axes.set_title(f"{kind}, {table.output(problem)}: {what}", size=13)
     starts = [0.0] * len(series.points)
     for name in PHASES:
         seconds = [point.middle.phases_s[name] for point in series.points]
@@ -212,7 +217,9 @@ def draw_phases(axes, series):
     axes.set_yticks(range(len(starts)), [bar_text(series, point) for point in series.points])
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(starts) - 0.4, -0.6)
+    axes.set_xlim(0, 1.05 * max(starts))  # a bar that ends at the frame would look cut off
     axes.xaxis.set_major_locator(MaxNLocator(6))
+    axes.set_xlabel("time (s)")
 
 
 def bar_text(series, point):
@@ -267,7 +274,7 @@ def draw_kernel(axes, place, point):
     rates = sorted(rate / 1e9 for rate in roofline.kernel_rates(point))
     middle = median(rates)
     problem = point.problem
-    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {problem.d} features"
+    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {problem.n} × {problem.m}, {table.counted(problem.d, 'feature')}"
     label = f"{what}; {table.ranks_text(point.layout)}"
     bar = [[middle - rates[0]], [rates[-1] - middle]]
     # hollow: equal points show through each other

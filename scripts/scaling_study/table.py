@@ -16,7 +16,7 @@ def title(series):
 def work(problem, weak=False):
     inputs = "one input" if problem.symmetric else "two inputs"
     sizes = f"from {problem.n} × {problem.m}" if weak else f"{problem.n} × {problem.m}"
-    return f"{problem.metric} ({problem.kernel}), {problem.dtype}, {sizes} distances of {problem.d} features, {inputs}"
+    return f"{problem.metric} ({problem.kernel}), {problem.dtype}, {sizes} distances of {counted(problem.d, 'feature')}, {inputs}"
 
 
 def output(problem):

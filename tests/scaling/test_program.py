@@ -1,5 +1,6 @@
 """What scripts/scaling prints, draws and refuses."""
 
+import itertools
 import os
 import re
 import subprocess
@@ -8,6 +9,8 @@ import sys
 import pytest
 from conftest import REPOSITORY, record
 from matplotlib.image import imread
+from scaling_study import plot, series
+from scaling_study import record as record_files
 
 NAMES = ["strong", "weak", "phases", "roofline"]
 SIZES = {1: 1000, 2: 1414, 4: 2000}
@@ -84,6 +87,34 @@ def test_plots_of_the_same_records_are_the_same_bytes(study):
         drawn.append({path.name: path.read_bytes() for path in study.plots.glob("*.svg")})
     assert len(drawn[0]) == len(NAMES)
     assert drawn[0] == drawn[1]
+
+
+def test_the_speed_up_is_drawn_where_its_cores_are(study):
+    points = series.points_of(record_files.read_runs([study.add(*strong_and_weak()).folder]))
+    figure = plot.speed_up_figure("Strong scaling", series.strong_series(points), 0.5)
+    axes = figure.axes[0]
+    drawn = [(line.get_transform() - axes.transData).transform(line.get_xydata()) for line in axes.lines]
+    assert len(drawn) >= 3  # the ideal line, without output, with output
+    for x, _ in itertools.chain.from_iterable(drawn):
+        assert min(abs(x - cores) for cores in SIZES) < 1e-9  # else it may seem to be above the ideal
+
+
+def test_no_bar_of_the_phases_ends_at_the_frame(study):
+    points = series.points_of(record_files.read_runs([study.add(*strong_and_weak()).folder]))
+    for axes in plot.phases_figure(series.strong_series(points)).axes:
+        longest = max(bar.get_x() + bar.get_width() for bar in axes.patches)
+        assert longest < 0.98 * axes.get_xlim()[1]
+        assert axes.get_xlabel() == "time (s)"
+
+
+def test_one_is_not_plural(study):
+    study.add(record(2.0, d=1), record(1.0, nodes=2, ranks=2, d=1))
+    said = study.draw("--bandwidth", 40).stdout
+    assert "distances of 1 feature," in said
+    drawn = "".join(path.read_text() for path in study.plots.glob("*.svg"))
+    assert "Roofline of 1 core of a node" in drawn
+    for noun in ("core", "feature", "node", "rank", "thread"):
+        assert not re.search(rf"\b1 {noun}s", said + drawn)
 
 
 def test_a_missing_peak_is_named(study):
