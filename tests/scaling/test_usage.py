@@ -19,3 +19,14 @@ def test_a_script_prints_its_usage(script):
 def test_a_script_refuses_a_wrong_option(script):
     done = subprocess.run([script, "--no-such-option"], capture_output=True, text=True, timeout=60)
     assert done.returncode not in (0, 127), done
+
+
+def run_from(folder, script, *arguments):
+    argv = [REPOSITORY / "scripts" / script, *arguments]
+    return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_a_dry_run_of_a_local_study_refuses_a_folder_that_exists(tmp_path):
+    (tmp_path / "there").mkdir()
+    done = run_from(tmp_path, "scaling-local", "there", "--dry-run")
+    assert done.returncode == 1 and f"{tmp_path}/there exists" in done.stderr, done
