@@ -1,4 +1,7 @@
-"""The record of a run: a CSV file with one row for each measurement, under comment lines that say where it is from."""
+"""The record of a run: a CSV file with one row for each measurement, under comment lines that say where it is from.
+
+usage: python -m bench.record [RECORD.csv]     prints which record is drawn, the newest by default, if it is one
+"""
 
 import csv
 import datetime
@@ -127,3 +130,25 @@ def read(path):
         rate = row["pair_features_per_s"]
         row |= {"repeat": int(row["repeat"]), "seconds": float(row["seconds"]), "pair_features_per_s": float(rate) if rate else None}
     return rows
+
+
+def check(path):
+    """Ends the program where this is no record of bench-peers."""
+    if not Path(path).is_file():
+        raise SystemExit(f"{path} is not there: name a record of scripts/bench-peers")
+    try:
+        missing = [name for name in ("date", "machine", "commit") if name not in comments(path)]
+        if missing or not read(path):
+            raise ValueError(f"no {missing[0]} in its comment lines" if missing else "no rows")
+    except (ValueError, KeyError) as error:
+        raise SystemExit(f"{path} is not a record of scripts/bench-peers: {error}") from error
+
+
+def main(path=None):
+    path = path or newest()
+    check(path)
+    print(path)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

@@ -30,3 +30,18 @@ def test_a_dry_run_of_a_local_study_refuses_a_folder_that_exists(tmp_path):
     (tmp_path / "there").mkdir()
     done = run_from(tmp_path, "scaling-local", "there", "--dry-run")
     assert done.returncode == 1 and f"{tmp_path}/there exists" in done.stderr, done
+
+
+@pytest.mark.parametrize("options", [[], ["--dry-run"]])
+@pytest.mark.parametrize(("text", "sentence"), [(None, "is not there"), ("a,b\n1,2\n", "no date in its comment lines")])
+def test_what_is_no_record_of_peers_is_refused_before_anything_is_installed(tmp_path, text, sentence, options):
+    if text:
+        (tmp_path / "record.csv").write_text(text)
+    done = run_from(tmp_path, "plot-peers", "record.csv", *options)
+    assert done.returncode == 1 and sentence in done.stderr and "installing" not in done.stdout, done
+
+
+def test_a_dry_run_names_the_record_of_peers_that_is_drawn(tmp_path):
+    newest = run_from(tmp_path, "plot-peers", "--dry-run").stdout.strip()
+    assert (REPOSITORY / newest).is_file()
+    assert run_from(REPOSITORY, "plot-peers", newest, "--dry-run").stdout.strip() == str(REPOSITORY / newest)
