@@ -7,12 +7,34 @@ use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::{Workers, buffers};
+use crate::host;
 use crate::kernel::{Kernel, SimdElement};
 use crate::partition::{Grid, Tile};
 use crate::tile::{Block, TileBuffer, TileWorker};
 
 /// How long tiles are computed.
 const DURATION: Duration = Duration::from_millis(200);
+
+/// More bytes than caches hold.
+const PAGE_CACHE_BYTES: usize = 64 << 20;
+
+/// Stands for the file that tiles are written to.
+struct PageCache<T> {
+    values: Vec<T>,
+    end: usize,
+}
+
+impl<T: SimdElement> PageCache<T> {
+    fn new(tile_len: usize) -> Self {
+        Self { values: vec![T::default(); tile_len.max(PAGE_CACHE_BYTES / size_of::<T>())], end: 0 }
+    }
+
+    fn write(&mut self, image: &[T]) {
+        let start = if self.end + image.len() > self.values.len() { 0 } else { self.end };
+        self.end = start + image.len();
+        self.values[start..self.end].copy_from_slice(image);
+    }
+}
 
 /// Tiles that each worker computes at least.
 const LEAST: usize = 3;
@@ -51,7 +73,7 @@ pub fn kernel_rate<T: SimdElement>(
                 let mut worker = TileWorker::new(kernel, grid);
                 for (tile, buffer) in ordered {
                     let result = worker.compute(tile, images == 2, rows, cols, buffer);
-                    if finished.send(result.buffer).is_err() {
+                    if finished.send(result).is_err() {
                         return; // enough
                     }
                 }
@@ -62,9 +84,18 @@ pub fn kernel_rate<T: SimdElement>(
         for _ in 0..ready {
             orders.send((next(), TileBuffer::new(&grid, kernel, images))).expect("workers are there");
         }
+        // a main thread with a core of its own writes meanwhile: workers share caches and memory with it
+        let has_core = host::usable_cores() > workers.count();
+        let mut file = (images > 0 && has_core).then(|| PageCache::new(edge * edge));
         let mut turn = || {
-            let buffer = done.recv().expect("workers are there");
-            orders.send((next(), buffer)).expect("workers are there");
+            let result = done.recv().expect("workers are there");
+            // as much as does not hold the workers up
+            if let Some(file) = &mut file
+                && done.is_empty()
+            {
+                std::iter::once(result.values()).chain(result.mirror()).for_each(|image| file.write(image));
+            }
+            orders.send((next(), result.buffer)).expect("workers are there");
         };
         // the first tiles touch the memory
         (0..ready).for_each(|_| turn());
