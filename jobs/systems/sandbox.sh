@@ -1,8 +1,11 @@
 # shellcheck shell=bash disable=SC2034
-# The two virtual nodes of scripts/slurm-sandbox; Debian's Open MPI needs PMIx, and to be told of root.
+# The two virtual nodes of scripts/slurm-sandbox, which share the cores of one machine; Debian's Open MPI needs PMIx, and to be told of root.
 ranks_per_node=1
 threads=1
 partition=sandbox
+most_nodes=2
+shared_cores=$(getconf _NPROCESSORS_ONLN)
+more_options=(--licenses=machine) # one job at a time
 runs=$PWD/runs
 srun_options=(--mpi=pmix)
 

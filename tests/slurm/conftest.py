@@ -62,6 +62,11 @@ def until(condition, timeout):
     pytest.fail(f"waited {timeout} s in vain")
 
 
+def records_in(study: Path) -> list[Path]:
+    """Files of run records, in the order in which they were kept."""
+    return sorted(study.glob("*.json"))
+
+
 class Run:
     """The folder of a run."""
 
@@ -82,8 +87,12 @@ class Run:
 
     @property
     def records(self) -> list[dict]:
-        """Run records, in the order in which they were kept."""
-        return [json.loads(path.read_text()) for path in sorted((self / "records").iterdir())]
+        return [json.loads(path.read_text()) for path in records_in(self / "records")]
+
+    @property
+    def at_work(self) -> bool:
+        """Whether tiles are in the journals."""
+        return sum(path.stat().st_size for path in (self / "result").glob("*.partial/journal.*")) > 200
 
 
 class Sandbox:
@@ -141,11 +150,9 @@ def sandbox():
     script = REPOSITORY / "scripts/slurm-sandbox"
     signal.signal(signal.SIGTERM, lambda *_: sys.exit("terminated"))
     try:
-        # daemons keep what they inherit open, so their output goes to a file
-        with open(parent / "start", "w+") as output:
-            started = subprocess.run([script, "start"], env=os.environ | env, stdout=output, stderr=output, timeout=300)
-            output.seek(0)
-            assert started.returncode == 0, output.read()
+        # through pipes, as in eval "$(scripts/slurm-sandbox start)"
+        started = run(script, "start", env=env, timeout=300)
+        assert started.stdout == f"export SLURM_CONF={parent}/sandbox/slurm.conf\n"
         yield Sandbox(f"{parent}/sandbox/slurm.conf")
     finally:
         run(script, "stop", env=env)
