@@ -7,6 +7,7 @@ ranks_per_node=1
 threads=12
 partition=normal
 constraint=gpu
+more_options=(--exclusive)
 srun_options=(--hint=nomultithread)
 runs=${SCRATCH:+$SCRATCH/pairdist}
 

@@ -7,6 +7,7 @@ ranks_per_node=2
 threads=18
 partition=normal
 constraint=mc
+more_options=(--exclusive)
 srun_options=(--hint=nomultithread)
 runs=${SCRATCH:+$SCRATCH/pairdist}
 

@@ -5,7 +5,7 @@ cores=128
 ranks_per_node=8
 threads=16
 partition=normal
-more_options=(--hint=nomultithread --uenv=prgenv-gnu/25.11 --view=default)
+more_options=(--exclusive --hint=nomultithread --uenv=prgenv-gnu/25.11 --view=default)
 srun_options=(--hint=nomultithread)
 runs=${SCRATCH:+$SCRATCH/pairdist}
 

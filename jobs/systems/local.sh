@@ -1,9 +1,12 @@
 # shellcheck shell=bash disable=SC2034,SC2154
-# This machine, without Slurm: mpirun starts the ranks, and the job starts itself again. A "node" is a group of ranks.
+# This machine, without Slurm: mpirun starts the ranks, and the job starts itself again. A "node" is a group of ranks; the groups
+# share the cores of the machine, of which a scaling job takes no more than there are.
 launcher=mpirun
 ranks_per_node=1
 threads=1
+shared_cores=$(getconf _NPROCESSORS_ONLN)
 runs=$PWD/runs
+take_up='bash -l job.sh'
 
 # Open MPI refuses root, and more ranks than cores, unless told (the last name is that of Open MPI 5).
 load_modules() {

@@ -3,4 +3,5 @@
 # modules are those that are loaded when the job is submitted, since sbatch hands the environment on.
 ranks_per_node=1
 more_options=(--exclusive)
-runs=${SCRATCH:-$PWD/runs}
+runs=${SCRATCH:+$SCRATCH/pairdist}
+runs=${runs:-$PWD/runs}

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import h5py
 import pytest
-from conftest import BINARY, CORES, REPOSITORY, generate, run, until
+from conftest import BINARY, CORES, REPOSITORY, SUBMIT, generate, records_in, run, until
 
 
 def distances(path):
@@ -20,12 +20,13 @@ def distances(path):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    return generate(tmp_path_factory.mktemp("samples") / "x.h5", seconds=7, samples=16000)
+    return generate(tmp_path_factory.mktemp("samples") / "x.h5", seconds=10, samples=16000)
 
 
 def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
     options = ["--nodes", "2", "--ranks-per-node", "2", "--threads", CORES // 2]
-    smoke, job = sandbox.submit_and_wait("smoke", tmp_path / "run", *options)
+    # a blank separates options in a header, and % begins a pattern
+    smoke, job = sandbox.submit_and_wait("smoke", tmp_path / "it's run 1, 100%j", *options)
     assert (job["JobState"], job["ExitCode"], job["NumNodes"]) == ("COMPLETED", "0:0", "2"), smoke.log
     (record,) = smoke.records
     assert (record["ranks"], record["nodes"], record["threads_per_rank"]) == (4, 2, CORES // 2)
@@ -34,8 +35,8 @@ def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
 
 
 def test_production_stops_in_time_and_gets_in_line_until_done(sandbox, tmp_path, samples):
-    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:02"]
-    production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=120)
+    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:03"]
+    production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=240)
     assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
     assert int(job["Restarts"]) >= 2, production.log
     assert len(production.starts) == int(job["Restarts"]) + 1
@@ -58,18 +59,13 @@ def ranks_of(folder):
     return ranks
 
 
-def at_work(production):
-    """Whether tiles are in the journals."""
-    return sum(path.stat().st_size for path in (production / "result").glob("*.partial/journal.*")) > 200
-
-
 @pytest.fixture
 def long_run(sandbox, tmp_path):
     """A production run in its midst."""
     samples = generate(tmp_path / "x.h5", seconds=10, samples=16000, dtype="f32")
     options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
     production, job = sandbox.submit("production", tmp_path / "run", *options)
-    until(lambda: at_work(production), 30)
+    until(lambda: production.at_work, 30)
     return production, job
 
 
@@ -90,6 +86,7 @@ def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
     ended = sandbox.wait(job, 20)
     assert ended["JobState"] == "FAILED" and ended["ExitCode"] != "0:0" and ended["Restarts"] == "0"
     assert not (production / "result/distances.h5").exists() and not ranks_of(production.folder)
+    assert f"go on with 'sbatch job.sh' in {production.folder}" in production.log
     assert "tiles are done already" not in production.log
     taken_up = run("sbatch", "--parsable", production / "job.sh", env=sandbox.env).stdout.strip()
     until(lambda: "tiles are done already" in production.log, 30)
@@ -108,10 +105,25 @@ def test_strong_scaling_keeps_the_problem_and_takes_more_nodes(sandbox, tmp_path
     options = ["--sweep", "1 2", "--repeats", "2", "--samples", "1500", "--study", tmp_path / "study"]
     _, job = sandbox.submit_and_wait("strong", tmp_path / "run", *options)
     assert (job["JobState"], job["NumNodes"]) == ("COMPLETED", "2")
-    records = [json.loads(path.read_text()) for path in sorted((tmp_path / "study").iterdir())]
+    records = [json.loads(path.read_text()) for path in records_in(tmp_path / "study")]
     assert [(record["nodes"], record["bytes_written"] > 0) for record in records] == [(1, True), (1, False), (2, True), (2, False)] * 2
     assert {record["problem"]["n"] for record in records} == {1500}
     assert len({record["digest"] for record in records}) == 1
+    assert (tmp_path / "study/about.txt").read_text().startswith("sandbox: ")
+
+
+def test_jobs_have_the_machine_for_themselves(sandbox, tmp_path):
+    jobs = [sandbox.submit("smoke", tmp_path / f"run{number}", "--samples", "500")[1] for number in (1, 2)]
+    ended = sorted((sandbox.wait(job) for job in jobs), key=lambda job: job["StartTime"])
+    assert {job["JobState"] for job in ended} == {"COMPLETED"}
+    assert ended[0]["EndTime"] <= ended[1]["StartTime"]
+    assert all(job["OverSubscribe"] == "NO" and job["Requeue"] == "0" for job in ended)
+
+
+def test_a_job_that_is_not_accepted_leaves_nothing(sandbox, tmp_path):
+    options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--nodes", "3"]
+    assert "Node count" in run(SUBMIT, "sandbox", "smoke", *options, env=sandbox.env, status=1).stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 DIGITS = [BINARY, "compute", REPOSITORY / "inputs/digits.h5", "--no-output"]

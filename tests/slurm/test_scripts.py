@@ -13,7 +13,8 @@ CORES = {"daint-gpu": 12, "daint-mc": 36, "eiger": 128}
 JOBS = ["smoke", "production", "strong", "weak"]
 ORDER = ["job-name", "time", "nodes", "ntasks-per-core", "ntasks-per-node", "cpus-per-task", "mem", "partition", "constraint", "account"]
 EVERY = ["--account", "project", "--mem", "60G"]
-INPUT = {"production": ["--input", "x.h5"]}
+SAMPLES = str(REPOSITORY / "inputs/digits.h5")
+INPUT = {"production": ["--input", SAMPLES]}
 
 
 def job_script(system, job, *options, env=()):
@@ -43,7 +44,8 @@ def test_headers_are_in_order_and_fill_a_node(system, job):
     else:
         assert place["constraint"] == system.removeprefix("daint-") and place["ntasks-per-core"] == "1"
     assert options["nodes"] == ("8" if job in ("strong", "weak") else "1")
-    assert ("requeue" in options and options["signal"] == "USR1@120") == (job == "production")
+    assert "exclusive" in options
+    assert ("requeue" in options and options["signal"] == "USR1@120") == (job == "production") == ("no-requeue" not in options)
     subprocess.run(["bash", "-n"], input=script, text=True, check=True)
 
 
@@ -89,12 +91,27 @@ def test_no_script_is_left_out():
         (["local", "smoke", "--input", "x.h5"], "smoke has no option '--input'"),
         (["local", "smoke", "nodes", "2"], "smoke has no option 'nodes'"),
         (["local", "smoke", "--nodes"], "--nodes needs a value"),
-        (["local", "smoke", "--nodes", "0"], "--nodes 0 is not a positive number"),
-        (["local", "smoke", "--time", "5"], "--time 5: write it as"),
+        (["local", "smoke", "--nodes", "0"], "--nodes '0' is not a positive number"),
+        (["local", "smoke", "--samples", "x"], "--samples 'x' is not a positive number"),
+        (["local", "smoke", "--metric", "bogus"], "--metric 'bogus' is not one of euclidean"),
+        (["local", "smoke", "--folder", ""], "--folder '' is not a path"),
+        (["local", "smoke", "--study", "study"], "smoke has no option '--study'"),
+        (["local", "smoke", "--time", "5"], "--time '5' is not a time; write it as"),
         (["local", "production"], "production needs --input"),
-        (["local", "production", "--input", "x.h5", "--time", "00:05:00"], "--time 00:05:00 is too short"),
-        (["local", "strong", "--sweep", "1 two"], "'two' is not a number of nodes"),
+        (["local", "production", "--input", "missing.h5"], "missing.h5 is not a file that can be read"),
+        (["local", "production", "--input", "/tmp"], "/tmp is not a file that can be read"),
+        (["local", "production", *INPUT["production"], "--against", "/tmp"], "/tmp is not a file that can be read"),
+        (["local", "production", *INPUT["production"], "--study", "study"], "production has no option '--study'"),
+        (["local", "production", *INPUT["production"], "--stop-after", "3"], "--stop-after '3' is not a time; write it as"),
+        (["local", "production", *INPUT["production"], "--checkpoint-interval", "x"], "'x' is not a number of seconds"),
+        (["local", "production", *INPUT["production"], "--time", "00:05:00"], "--time 00:05:00 is too short"),
+        (["local", "strong", "--sweep", "1 two"], "--sweep '1 two' is not a list of numbers of nodes"),
+        (["local", "strong", "--sweep", ""], "--sweep '' is not a list of numbers of nodes"),
+        (["local", "strong", "--repeats", "1 2"], "--repeats '1 2' is not a positive number"),
         (["local", "strong", "--sweep", "1 4", "--nodes", "2"], "--nodes 2: the sweep asks for 4"),
+        (["local", "strong", "--sweep", "100000"], "local has cores for"),
+        (["sandbox", "weak", "--sweep", "1 2 4"], "sandbox has cores for"),
+        (["slurm", "smoke", "--ranks-per-node", "1", "--threads", "1", "--folder", 'a"b'], "Slurm takes no quotes"),
         (["eiger", "smoke"], "SCRATCH is not set"),
     ],
 )
@@ -102,12 +119,92 @@ def test_refusals_say_what_is_wrong(arguments, sentence):
     assert sentence in run(SUBMIT, *arguments[:2], "--dry-run", *arguments[2:], env={"SCRATCH": ""}, status=2).stderr
 
 
-def test_missing_files_are_refused_before_anything_is_made(tmp_path):
-    local = [SUBMIT, "local", "production", "--folder", tmp_path / "run", "--input", tmp_path / "x.h5"]
-    assert "x.h5 is missing" in run(*local, "--pairdist", BINARY, status=1).stderr
-    assert "pairdist is missing" in run(*local, "--pairdist", tmp_path / "pairdist", status=1).stderr
+def test_a_missing_program_is_refused_before_anything_is_made(tmp_path):
+    smoke = [SUBMIT, "local", "smoke", "--folder"]
+    assert "pairdist is missing" in run(*smoke, tmp_path / "run", "--pairdist", tmp_path / "pairdist", status=1).stderr
     assert not (tmp_path / "run").exists()
-    assert "exists; give a new --folder" in run(*local[:4], tmp_path, "--input", BINARY, "--pairdist", BINARY, status=1).stderr
+    assert "exists; give a new --folder" in run(*smoke, tmp_path, "--pairdist", BINARY, status=1).stderr
+
+
+def test_all_metrics_of_the_program_are_known():
+    metrics = re.findall(r"^ +- (\w+): +(?:square root|sum|largest)", run(BINARY, "compute", "--help").stdout, re.MULTILINE)
+    assert len(metrics) >= 4
+    for metric in metrics:
+        assert f"metric={metric}" in job_script("local", "smoke", "--metric", metric)
+
+
+def settings(script):
+    (part,) = re.findall(r"^## settings\n(unset .*?)\nprepare$", script, re.MULTILINE | re.DOTALL)
+    return part.splitlines()
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_variables_of_the_caller_are_no_settings(job, tmp_path):
+    help = "".join(run(SUBMIT, each, "--help").stdout for each in JOBS)
+    names = {option.replace("-", "_") for option in re.findall(r"^  --([a-z-]+) ", help, re.MULTILINE)} - {"dry_run"}
+    assert {"samples", "nodes", "time", "stop_after"} <= names
+    folder = ["--folder", tmp_path / "run"]
+    plain = job_script("local", job, *folder)
+    assert job_script("local", job, *folder, env=dict.fromkeys([*names, "run", "job", "dry_run"], "7")) == plain
+    # nor when the job runs
+    unset, *assigned = settings(plain)
+    assert set(unset.split()[1:]) == names
+    assert {line.split("=")[0] for line in assigned} <= names | {"system", "job", "run"}
+
+
+@pytest.mark.parametrize("job", ["strong", "weak"])
+def test_scaling_takes_the_nodes_that_the_sandbox_has(job):
+    assert "sweep=1\\ 2" in settings(job_script("sandbox", job))
+
+
+def test_names_of_files_are_no_options_and_no_patterns_for_slurm():
+    script = job_script("slurm", "smoke", "--ranks-per-node", "1", "--threads", "1", "--folder", "/tmp/a b/100%j")
+    assert header(script)["output"] == '"/tmp/a b/100%%j/job.log"'
+
+
+@pytest.fixture
+def stand_in(tmp_path):
+    """Makes a command that does something else, and returns the environment in which it is found."""
+
+    def make(name, action):
+        folder = tmp_path / "bin"
+        folder.mkdir(exist_ok=True)
+        (folder / name).write_text(f"#!/bin/bash\n{action}\n")
+        (folder / name).chmod(0o755)
+        return {"PATH": f"{folder}:{os.environ['PATH']}"}
+
+    return make
+
+
+def test_runs_of_the_same_second_have_folders_of_their_own(tmp_path, stand_in):
+    stand_in("sbatch", "true")
+    env = stand_in("date", "echo now")
+    for _ in range(3):
+        run(SUBMIT, "sandbox", "smoke", "--pairdist", BINARY, env=env, cwd=tmp_path)
+    folders = sorted((tmp_path / "runs").iterdir())
+    assert [folder.name for folder in folders] == ["smoke-now", "smoke-now-2", "smoke-now-3"]
+    assert f"run={folders[1]}\n" in (folders[1] / "job.sh").read_text()
+
+
+def test_a_job_that_is_not_accepted_leaves_nothing(tmp_path, stand_in):
+    env = stand_in("sbatch", "exit 3")
+    command = [SUBMIT, "sandbox", "strong", "--pairdist", BINARY, "--folder", tmp_path / "run"]
+    run(*command, "--study", tmp_path / "study", env=env, status=3)
+    (tmp_path / "file").touch()
+    run(*command, "--study", tmp_path / "file/study", env=env, status=1)
+    assert {path.name for path in tmp_path.iterdir()} == {"bin", "file"}
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    run(*command, "--study", kept, env=env, status=3)
+    assert kept.exists()
+
+
+def test_the_sandbox_deletes_no_folder_of_others(tmp_path):
+    (tmp_path / "thesis.tex").touch()
+    (tmp_path / "slurm.conf").write_text("ClusterName=sandbox\n")
+    refused = run(REPOSITORY / "scripts/slurm-sandbox", "start", env={"SLURM_SANDBOX": str(tmp_path)}, status=1)
+    assert refused.stderr == f"slurm-sandbox: {tmp_path} exists and is no sandbox; set SLURM_SANDBOX to a new folder\n"
+    assert (tmp_path / "thesis.tex").exists()
 
 
 STAND_IN = """#!/bin/bash
