@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2154,SC2164 # set by the other parts; a failed cd ends the job
+# shellcheck shell=bash disable=SC2034,SC2154,SC2164 # set and used by the other parts; a failed cd ends the job
 # What all jobs share. A part of every job script, before the system, the settings of the run, and the job.
 
 die() {
@@ -6,11 +6,13 @@ die() {
     exit 1
 }
 
-# What a system may replace: modules, the layout of files in a folder, how ranks are started, how a job gets in line again.
+# What a system may replace: modules, the layout of files in a folder, how ranks are started, how a job gets in line again, and what
+# its user types to take it up.
 load_modules() { :; }
 list_modules() { ! command -v module >/dev/null || module list 2>&1; }
 stripe() { :; }
 requeue() { scontrol requeue "$SLURM_JOB_ID"; }
+take_up='sbatch job.sh'
 srun_options=()
 
 # Starts a command on all ranks of so many nodes.
@@ -34,47 +36,77 @@ prepare() {
     load_modules
     set -u # not before: the modules of some systems need unset variables
     export OMP_NUM_THREADS=$threads
-    local number here
-    number=$(printf '%03d' $(($(find starts -mindepth 1 -maxdepth 1 | wc -l) + 1)))
-    here=starts/$number
-    mkdir "$here"
+    make_start_folder
+    record=$here/record.json
     (umask 077 && env | sort >"$here/environment.txt") # for the user's eyes: an environment may hold secrets
     list_modules >"$here/modules.txt"
     # not in a container that hides the processors
     lscpu >"$here/lscpu.txt" 2>&1 || cat /proc/cpuinfo >>"$here/lscpu.txt"
     "$pairdist" --version >"$here/version.txt"
     printf '%s start %s of %s on %s: %s nodes x %s ranks x %s threads\n' \
-        "$(date -u +%FT%TZ)" "$number" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$nodes" "$ranks_per_node" "$threads"
+        "$(date -u +%FT%TZ)" "${here#*/}" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$nodes" "$ranks_per_node" "$threads"
 }
 
-# Computes on so many nodes; the run record waits in record.json to be kept. Without one, the run was stopped in time.
+# Makes the next one of starts/001, starts/002, ...: a folder of its own for each job, even if two of one job.sh start at once.
+make_start_folder() {
+    local number=1
+    until
+        here=starts/$(printf '%03d' $number)
+        mkdir "$here" 2>/dev/null
+    do
+        [ -d "$here" ] || die "$run/$here cannot be made; free the disk"
+        number=$((number + 1))
+    done
+}
+
+# Computes on so many nodes; the run record waits in the folder of this start to be kept. Without one, the run was stopped in time.
 compute() {
     local nodes=$1
     shift
-    rm -f record.json
-    launch "$nodes" "$pairdist" compute "$@" --json record.json
+    rm -f "$record"
+    launch "$nodes" "$pairdist" compute "$@" --json "$record"
 }
 
 # Keeps the record under the next free number in the folder of the study; other jobs may write there too.
 keep_record() {
-    [ -e record.json ] || die "the run was stopped before its end; submit again with more --time"
+    [ -e "$record" ] || die "the run was stopped before its end; submit again with more --time"
     local number=1 name
     until
         name=$study/$(printf '%04d' $number).json
-        (set -o noclobber && cat record.json >"$name") 2>/dev/null
+        (set -o noclobber && cat "$record" >"$name") 2>/dev/null
     do
         [ -e "$name" ] || die "$name cannot be written; free the disk, or name another --study"
         number=$((number + 1))
     done
+    rm "$record"
     printf 'record %s\n' "$name"
 }
 
-# Measures one size on so many nodes, with output and without.
+# Before the runs that count: says in the study what its plots should say of it, unless another job did, and computes once on all
+# nodes without a record, since what runs first reads the program from the disk.
+begin_study() {
+    local samples=$1 about=$study/about.txt
+    [ -e "$about" ] || describe >"$about"
+    compute "$nodes" "$samples" --metric "$metric" --no-output
+}
+
+# Machine, layout, date and commit, the latter in 7 digits.
+describe() {
+    local model commit
+    model=$(sed -n '/^model name/{s/^[^:]*: //p;q}' /proc/cpuinfo)
+    commit=$(sed -E 's/([0-9a-f]{7})[0-9a-f]{33}/\1/' commit.txt)
+    printf '%s: %s; %s ranks x %s threads a node; %s, commit %s\n' \
+        "$system" "${model:-$(uname -m)}" "$ranks_per_node" "$threads" "$(date +%F)" "$commit"
+}
+
+# Measures one size on so many nodes, with output and without. What others left unwritten is written before (sync).
 measure() {
     local nodes=$1 samples=$2 out=$run/result/distances.h5
+    sync
     compute "$nodes" "$samples" --metric "$metric" --output "$out"
     keep_record
     rm "$out"
+    sync
     compute "$nodes" "$samples" --metric "$metric" --no-output
     keep_record
 }

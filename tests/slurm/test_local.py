@@ -1,10 +1,13 @@
 """The job scripts without Slurm."""
 
+import os
+import re
+import signal
 import subprocess
 
 import h5py
 import numpy as np
-from conftest import BINARY, SUBMIT, Run, generate, run
+from conftest import BINARY, REPOSITORY, SUBMIT, Run, generate, records_in, run, until
 
 
 def local(job, folder, *options, **how):
@@ -16,6 +19,7 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
     smoke = local("smoke", tmp_path / "run", "--nodes", "2", "--samples", "300")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=SUBMIT.parent, capture_output=True, text=True, check=True).stdout.strip()
     assert (smoke / "commit.txt").read_text().startswith(commit)
+    assert {path.name for path in smoke.folder.iterdir()} == {"job.sh", "commit.txt", "job.log", "starts", "records", "result", "x.h5"}
     assert "## jobs/smoke" in (smoke / "job.sh").read_text()
     (start,) = smoke.starts
     assert {path.name for path in start.iterdir()} == {"environment.txt", "modules.txt", "lscpu.txt", "version.txt"}
@@ -29,12 +33,32 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
 
 
 def test_production_goes_on_until_it_is_done(tmp_path):
-    x = generate(tmp_path / "x.h5", seconds=6, samples=12000)
-    options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:02", "--checkpoint-interval", "0.1"]
+    x = generate(tmp_path / "x.h5", seconds=6, samples=16000)
+    options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:04", "--checkpoint-interval", "0.1"]
     production = local("production", tmp_path / "run", *options)
     (record,) = production.records
     assert len(production.starts) >= 2 and record["resumed_pairs"] > 0
     assert production.log.count("stopped in time") == len(production.starts) - 1
+
+
+def test_a_stopped_job_says_how_to_go_on(tmp_path):
+    x = generate(tmp_path / "x.h5", seconds=10, samples=16000, dtype="f32")
+    options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--input", x, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
+    argv = [str(word) for word in [SUBMIT, "local", "production", *options]]
+    production = Run(tmp_path / "run")
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as submit:
+        until(lambda: production.at_work, 30)
+        os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
+        assert submit.wait(30) == 1
+    assert production.log.endswith(f"go on with 'bash -l job.sh' in {production.folder}\n")
+    assert len(production.starts) == 1
+
+
+def test_starts_at_the_same_time_have_folders_of_their_own(tmp_path):
+    (tmp_path / "starts").mkdir()
+    script = f'. {REPOSITORY}/jobs/lib.sh; run=$PWD; for i in {{1..9}}; do (make_start_folder; echo "$here") & done; wait'
+    printed = run("bash", "-c", script, cwd=tmp_path).stdout.split()
+    assert sorted(printed) == [f"starts/00{number}" for number in range(1, 10)]
 
 
 def test_a_job_that_cannot_finish_a_tile_says_so(tmp_path):
@@ -48,21 +72,23 @@ def test_a_job_that_cannot_finish_a_tile_says_so(tmp_path):
 
 
 def test_weak_scaling_keeps_the_pairs_of_a_rank(tmp_path):
-    weak = local("weak", tmp_path / "run", "--sweep", "1 2 4", "--repeats", "2", "--samples", "1200", "--ranks-per-node", "1")
+    weak = local("weak", tmp_path / "run", "--sweep", "1 2", "--repeats", "2", "--samples", "1200")
     records = weak.records
-    assert len(records) == 2 * 3 * 2
-    assert [(record["ranks"], record["problem"]["n"]) for record in records[::2]] == [(1, 1200), (2, 1697), (4, 2400)] * 2
+    assert len(records) == 2 * 2 * 2
+    assert [(record["ranks"], record["problem"]["n"]) for record in records[::2]] == [(1, 1200), (2, 1697)] * 2
     # with output and without, in turn
-    assert [record["bytes_written"] > 0 for record in records] == [True, False] * 6
+    assert [record["bytes_written"] > 0 for record in records] == [True, False] * 4
     shares = np.array([record["pairs"] / record["ranks"] for record in records])
     assert np.ptp(shares) < 0.01 * shares.mean()
+    assert not list(weak.folder.glob("*.h5"))
 
 
 def test_studies_collect_records_of_several_jobs(tmp_path):
     study = tmp_path / "study"
     for number in (1, 2):
         local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
-    assert sorted(path.name for path in study.iterdir()) == [f"{number:04}.json" for number in (1, 2, 3, 4)]
+    assert [path.name for path in records_in(study)] == [f"{number:04}.json" for number in (1, 2, 3, 4)]
+    assert re.search(r"^local: .*; 1 ranks x 1 threads a node; \d{4}-\d\d-\d\d, commit \w{7}(-dirty)?$", (study / "about.txt").read_text())
 
 
 def test_two_inputs_have_distances_to_each_other(tmp_path):
