@@ -20,7 +20,7 @@ def distances(path):
 
 @pytest.fixture(scope="module")
 def samples(tmp_path_factory):
-    return generate(tmp_path_factory.mktemp("samples") / "x.h5", seconds=10, samples=16000)
+    return generate(tmp_path_factory.mktemp("samples") / "x.h5", seconds=10, samples=24000, dtype="f32")
 
 
 def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
@@ -35,7 +35,7 @@ def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
 
 
 def test_production_stops_in_time_and_gets_in_line_until_done(sandbox, tmp_path, samples):
-    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:03"]
+    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1", "--stop-after", "00:00:04"]
     production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=240)
     assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
     assert int(job["Restarts"]) >= 2, production.log
