@@ -147,4 +147,4 @@ def test_a_rank_with_one_core_of_many_is_warned(sandbox):
 
 def test_more_threads_than_cores_are_warned_of(sandbox):
     done = sandbox.srun("--ntasks=1", f"--cpus-per-task={CORES}", *DIGITS, "--threads", CORES + 1)
-    assert f"1 ranks x {CORES + 1} threads share {CORES} of the node's {CORES} cores" in done.stderr and TURNS in done.stderr
+    assert f"1 rank x {CORES + 1} threads share {CORES} of the node's {CORES} cores" in done.stderr and TURNS in done.stderr
