@@ -158,15 +158,21 @@ fn wrong_machines_and_nodes_are_refused() {
 }
 
 #[test]
-fn the_commands_of_the_document_work() {
-    let document = concat!(env!("CARGO_MANIFEST_DIR"), "/docs/PLANNING.md");
-    let text = fs::read_to_string(document).expect("the document");
-    let commands: Vec<_> = text.lines().filter_map(|line| line.strip_prefix("pairdist plan ")).collect();
-    assert!(commands.len() >= 2, "{commands:?}");
+fn the_commands_of_the_documents_work() {
+    let root = env!("CARGO_MANIFEST_DIR");
     let work = Work::new();
     fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
-    write(work.path("x.h5"), &random::<f64>(100, 6, 1));
-    for command in commands {
-        work.run(ALONE, &format!("plan {command}"), 0);
+    for samples in ["x.h5", "X.h5"] {
+        write(work.path(samples), &random::<f64>(100, 6, 1));
+    }
+    for (document, number) in [("docs/PLANNING.md", 2), ("docs/SCALING.md", 1), ("jobs/README.md", 1)] {
+        let text = fs::read_to_string(format!("{root}/{document}")).expect("the document");
+        let lines = text.lines().map(str::trim);
+        let commands: Vec<_> = lines.filter_map(|line| line.strip_prefix("pairdist plan ")).collect();
+        assert_eq!(commands.len(), number, "{document}: {commands:?}");
+        for command in commands {
+            let command = command.replace("jobs/systems", &format!("{root}/jobs/systems"));
+            work.run(ALONE, &format!("plan {command}"), 0);
+        }
     }
 }

@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shlex
 import subprocess
 
 import pytest
@@ -50,13 +51,24 @@ def test_headers_are_in_order_and_fill_a_node(system, job):
 
 
 @pytest.mark.parametrize("system", CORES)
-def test_plan_knows_the_nodes(system, tmp_path):
-    description = json.loads((REPOSITORY / f"jobs/systems/{system}.json").read_text())
-    assert description["cores"] == CORES[system]
-    (command,) = re.findall(r"^pairdist (plan .*)$", (REPOSITORY / "jobs/README.md").read_text(), re.MULTILINE)
-    run(BINARY, "generate", tmp_path / "X.h5", "--samples", "5000", "--features", "20")
-    argv = command.replace("X.h5", str(tmp_path / "X.h5")).replace("eiger", system).split()
-    assert "node-hours" in run(BINARY, *argv, cwd=REPOSITORY).stdout
+def test_plan_knows_the_nodes(system):
+    machine = REPOSITORY / f"jobs/systems/{system}.json"
+    assert json.loads(machine.read_text())["cores"] == CORES[system]
+    options = header(job_script(system, "smoke"))
+    layout = ["--ranks", options["ntasks-per-node"], "--threads", options["cpus-per-task"], "--machine", machine]
+    assert "node-hours" in run(BINARY, "plan", "--samples", "5000", "--features", "20", *layout).stdout
+
+
+@pytest.mark.parametrize("document", ["jobs/README.md", "docs/SCALING.md"])
+def test_submissions_in_the_documents_are_understood(document, tmp_path):
+    text = (REPOSITORY / document).read_text()
+    blocks = re.findall(r"^ *```bash\n(.*?)^ *```", text, re.MULTILINE | re.DOTALL)
+    commands = re.findall(r"^ *jobs/submit (.*?)(?: *#.*)?$", "".join(blocks), re.MULTILINE)
+    assert len(commands) >= 2
+    (tmp_path / "X.h5").touch()
+    for command in commands:
+        script = run(SUBMIT, *shlex.split(command), "--dry-run", cwd=tmp_path, env={"SCRATCH": "/scratch"}).stdout
+        assert script.startswith("#!/bin/bash -l"), command
 
 
 @pytest.mark.parametrize("job", JOBS)
