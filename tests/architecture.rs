@@ -15,7 +15,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("clap", &["cli.rs", "main.rs"]),
     ("indicatif", &["report.rs"]),
     ("memmap2", &["pages.rs"]),
-    ("nix", &["host.rs", "failpoint.rs"]),
+    ("nix", &["host/", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),
 ];
 

@@ -1,5 +1,7 @@
 //! What the machine of a rank has: cores, memory, disk space.
 
+mod memory;
+
 use std::fs::File;
 use std::path::Path;
 use std::time::SystemTime;
@@ -9,6 +11,8 @@ use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sched::{CpuSet, sched_getaffinity};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
+
+pub use memory::available_memory;
 
 /// The node's name.
 pub fn name() -> String {
@@ -61,23 +65,6 @@ pub fn core_list() -> String {
 pub fn peak_rss_bytes() -> u64 {
     let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
     u64::try_from(kib).unwrap_or(0) * 1024
-}
-
-/// Memory of the node that can still be had, in bytes, if the system tells.
-pub fn available_memory() -> Option<u64> {
-    let meminfo = std::fs::read_to_string("/proc/meminfo").ok()?;
-    let line = meminfo.lines().find_map(|line| line.strip_prefix("MemAvailable:"))?;
-    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
-    let limit = control_group("memory.max").zip(control_group("memory.current"));
-    let left = limit.map_or(u64::MAX, |(max, current)| max.saturating_sub(current));
-    Some((kib * 1024).min(left))
-}
-
-/// A number from the process's control group (version 2), if it is set.
-fn control_group(file: &str) -> Option<u64> {
-    let groups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    let group = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
-    std::fs::read_to_string(format!("/sys/fs/cgroup{group}/{file}")).ok()?.trim().parse().ok()
 }
 
 /// Free space of the file system that holds `folder`, in bytes.
