@@ -5,6 +5,7 @@ threads=1
 partition=sandbox
 most_nodes=2
 shared_cores=$(getconf _NPROCESSORS_ONLN)
+warning=12 # so that jobs of a minute can go on
 more_options=(--licenses=machine) # one job at a time
 runs=$PWD/runs
 srun_options=(--mpi=pmix)
