@@ -16,7 +16,7 @@ use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge, range_of};
 use crate::pipeline::{Number, Workers, digest_of};
 use crate::problem::Problem;
-use crate::report::bytes;
+use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
 use crate::stop;
 
@@ -165,8 +165,8 @@ pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
         && needed > available
     {
         fail!(
-            "{} ranks on {} need {} of memory and {} are free; use more nodes, or a smaller --tile",
-            nodes.ranks_here,
+            "{} on {} would take {} of memory and {} are free; use more nodes, or a smaller --tile",
+            counted(nodes.ranks_here, "rank"),
             host::name(),
             bytes(needed),
             bytes(available)
