@@ -5,6 +5,7 @@ mod common;
 use std::fs;
 
 use common::Work;
+use common::launch::ALONE;
 use common::samples::{random, write};
 
 /// Cores that this test may use, the kernel's list cut at its commas and dashes: the first of them is one.
@@ -47,4 +48,20 @@ fn threads_come_from_the_command_line_then_from_slurm() {
     let slurm = r#"SLURM_CPUS_PER_TASK=3 exec "$@""#;
     assert_eq!(run(&work, 2, slurm, "").0, 3);
     assert_eq!(run(&work, 2, slurm, "--threads 2").0, 2);
+}
+
+#[test]
+fn a_rank_alone_that_was_started_as_one_of_many_is_warned() {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f64>(50, 3, 1));
+    for (tasks, is_warned) in [("3", true), ("1", false), ("many", false)] {
+        let program = work.program(ALONE).env("SLURM_STEP_NUM_TASKS", tasks);
+        let done = program.run("compute x.h5 --no-output");
+        assert_eq!(done.code, 0, "{done}");
+        let words = "SLURM_STEP_NUM_TASKS=3, and MPI knows 1 rank: each process does all the work";
+        assert_eq!(done.stderr.contains(words), is_warned, "{done}");
+    }
+    // not of ranks that know each other
+    let (_, told) = run(&work, 2, r#"SLURM_STEP_NUM_TASKS=3 exec "$@""#, "");
+    assert!(!told.contains("MPI knows"), "{told}");
 }

@@ -44,6 +44,7 @@ fn with_mpi(work: impl FnOnce(&Comm) -> Result<()>) -> u8 {
     match Comm::start() {
         Ok(comm) => {
             start_log(comm.rank(), comm.size());
+            placement::warn_of_strangers(&comm);
             failpoint::arm(comm.rank());
             let ready = comm.agree(stop::ignore_file_size_signal());
             finish(ready.and_then(|()| work(&comm)), comm.is_root())

@@ -55,6 +55,25 @@ pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> Result<usize> {
     Ok(threads)
 }
 
+/// Where launchers say how many processes they have started: the first that is set is the innermost.
+const LAUNCHED: [&str; 3] = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "SLURM_STEP_NUM_TASKS"];
+
+/// Warns of a rank alone that was started as one of many: with a launcher of another MPI each of them is a whole run.
+pub(super) fn warn_of_strangers(comm: &Comm) {
+    if comm.size() > 1 {
+        return;
+    }
+    let launched = LAUNCHED.iter().find_map(|name| Some((name, std::env::var(name).ok()?)));
+    if let Some((name, text)) = launched
+        && text.parse().is_ok_and(|processes: usize| processes > 1)
+    {
+        log::warn!(
+            "{name}={text}, and MPI knows 1 rank: each process does all the work; use the mpirun of the MPI that pairdist was built with, or \
+             srun --mpi=pmix for Open MPI and --mpi=pmi2 for MPICH"
+        );
+    }
+}
+
 /// Tells for each node where its ranks run; its first rank warns where the launcher's binding or the thread count does not fit the
 /// cores. Collective.
 pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {

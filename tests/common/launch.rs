@@ -265,7 +265,9 @@ fn set_environment(command: &mut Command, given: &[(&str, &str)]) {
     }
     // messages as users see them
     command.env_remove("RUST_LOG").env_remove("RUST_BACKTRACE").env_remove("PAIRDIST_FAIL_AT");
-    command.env_remove("SLURM_JOB_END_TIME");
+    for name in ["SLURM_JOB_END_TIME", "SLURM_STEP_NUM_TASKS", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE"] {
+        command.env_remove(name);
+    }
     command.envs(given.iter().copied());
 }
 
