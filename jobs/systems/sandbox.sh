@@ -1,5 +1,6 @@
 # shellcheck shell=bash disable=SC2034
-# The two virtual nodes of scripts/slurm-sandbox, which share the cores of one machine; Debian's Open MPI needs PMIx, and to be told of root.
+# The two virtual nodes of scripts/slurm-sandbox, which share the cores of one machine. Debian's Open MPI needs PMIx, and to be told of
+# root; its MPICH needs PMI 2.
 ranks_per_node=1
 threads=1
 partition=sandbox
@@ -8,11 +9,12 @@ shared_cores=$(getconf _NPROCESSORS_ONLN)
 warning=12 # so that jobs of a minute can go on
 more_options=(--licenses=machine) # one job at a time
 runs=$PWD/runs
-srun_options=(--mpi=pmix)
 
 # The nodes share one machine: ranks that wait make room for others; and messages go through TCP, since two nodes of one name would
 # open the same shared memory, and several ranks on each would hang.
 load_modules() {
+    export SLURM_MPI_TYPE=pmix # as srun --mpi
+    ! ldd "$pairdist" | grep -q libmpich || SLURM_MPI_TYPE=pmi2
     [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_btl=self,tcp
 }

@@ -50,6 +50,23 @@ read_arguments() {
     esac
 }
 
+# As read_arguments, with --mpi openmpi|mpich before or after: the MPI to build and launch with.
+read_arguments_with_mpi() {
+    local chosen=openmpi others=()
+    while [ $# -gt 0 ]; do
+        if [ "$1" = --mpi ]; then
+            [ $# -ge 2 ] || die "--mpi needs a name: openmpi or mpich"
+            chosen=$2
+            shift
+        else
+            others+=("$1")
+        fi
+        shift
+    done
+    read_arguments "${others[@]}"
+    use_mpi "$chosen"
+}
+
 installed() { [ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]; }
 
 # Makes sure that the named Debian packages and Rust are there: root installs what is missing, anyone else is told how.

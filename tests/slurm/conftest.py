@@ -120,12 +120,17 @@ class Sandbox:
         return run_folder, self.wait(number, timeout)
 
     def srun(self, *argv):
-        done = run("srun", "--mpi=pmix", "--time=00:02:00", *argv, env=self.env | AS_ROOT | {"OMPI_MCA_mpi_yield_when_idle": "1"})
-        return done
+        return run("srun", "--time=00:02:00", *argv, env=self.env | launch_environment())
 
 
 UNFINISHED = {"PENDING", "RUNNING", "SIGNALING", "COMPLETING", "CONFIGURING", "REQUEUED"}
-AS_ROOT = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+
+
+def launch_environment() -> dict[str, str]:
+    """What srun and the ranks need in the sandbox, as jobs/systems/sandbox.sh has it."""
+    mpi_type = "pmi2" if "libmpich" in run("ldd", BINARY).stdout else "pmix"
+    as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
+    return as_root | {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl": "self,tcp", "SLURM_MPI_TYPE": mpi_type}
 
 
 def three_free_ports() -> int:

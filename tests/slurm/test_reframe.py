@@ -4,7 +4,7 @@ import json
 import sys
 from pathlib import Path
 
-from conftest import AS_ROOT, BINARY, CORES, REPOSITORY, run
+from conftest import BINARY, CORES, REPOSITORY, launch_environment, run
 
 CHECK = REPOSITORY / "jobs/reframe/pairdist_check.py"
 REFRAME = Path(sys.executable).parent / "reframe"
@@ -16,8 +16,6 @@ PARTITION = {
     "environs": ["builtin"],
 }
 SETTINGS = {"systems": [{"name": "sandbox", "hostnames": [".*"], "partitions": [PARTITION]}]}
-# as jobs/systems/sandbox.sh has it
-LAUNCH = AS_ROOT | {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl": "self,tcp"}
 
 
 def test_a_sweep_runs_on_one_node_and_on_two(sandbox, tmp_path):
@@ -28,7 +26,7 @@ def test_a_sweep_runs_on_one_node_and_on_two(sandbox, tmp_path):
     variables = [word for name, value in layout.items() for word in ("-S", f"{name}={value}")]
     select = ["-n", "pairdist_(strong|weak)%num_nodes=(1|2)$", "-r", "--performance-report", *variables]
     reframe = [REFRAME, "-C", settings, "-c", CHECK, "--prefix", tmp_path, "--nocolor", *select]
-    report = run(*reframe, env=sandbox.env | LAUNCH, timeout=300, cwd=tmp_path).stdout
+    report = run(*reframe, env=sandbox.env | launch_environment(), timeout=300, cwd=tmp_path).stdout
     assert "Ran 4/4 test case(s)" in report and "G pair-features/s" in report, report
     records = [json.loads(path.read_text()) for path in tmp_path.glob("output/**/record.json")]
     found = sorted((record["nodes"], record["ranks"], record["threads_per_rank"], record["problem"]["n"]) for record in records)
