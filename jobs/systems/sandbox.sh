@@ -1,4 +1,4 @@
-# shellcheck shell=bash disable=SC2034
+# shellcheck shell=bash disable=SC2034,SC2154
 # The two virtual nodes of scripts/slurm-sandbox, which share the cores of one machine. Debian's Open MPI needs PMIx, and to be told of
 # root; its MPICH needs PMI 2.
 ranks_per_node=1
