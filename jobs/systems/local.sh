@@ -6,7 +6,7 @@ ranks_per_node=1
 threads=1
 shared_cores=$(getconf _NPROCESSORS_ONLN)
 runs=$PWD/runs
-take_up='bash -l job.sh'
+take_up='bash job.sh'
 
 # Open MPI refuses root, and more ranks than cores, unless told (the last name is that of Open MPI 5).
 load_modules() {
@@ -21,4 +21,4 @@ launch() {
     SLURM_CPUS_PER_TASK=$threads mpirun -n $((nodes * ranks_per_node)) --bind-to none "$@" || [ $? = 75 ]
 }
 
-requeue() { exec bash -l "$run/job.sh"; }
+requeue() { exec bash "$run/job.sh"; }

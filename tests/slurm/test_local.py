@@ -32,6 +32,15 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
     assert "verified" in smoke.log
 
 
+def test_a_job_has_the_mpirun_of_its_caller(tmp_path):
+    mpirun = tmp_path / "bin/mpirun"
+    mpirun.parent.mkdir()
+    mpirun.write_text('#!/bin/sh\necho "this mpirun starts nothing"\nexit 3\n')
+    mpirun.chmod(0o755)
+    local("smoke", tmp_path / "run", env={"PATH": f"{mpirun.parent}:{os.environ['PATH']}"}, status=1)
+    assert "this mpirun starts nothing" in (tmp_path / "run/job.log").read_text()
+
+
 def test_production_goes_on_until_it_is_done(tmp_path):
     x = generate(tmp_path / "x.h5", seconds=6, samples=16000)
     options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:04", "--checkpoint-interval", "0.1"]
@@ -50,7 +59,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
         until(lambda: production.at_work, 30)
         os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
         assert submit.wait(30) == 1
-    assert production.log.endswith(f"go on with 'bash -l job.sh' in {production.folder}\n")
+    assert production.log.endswith(f"go on with 'bash job.sh' in {production.folder}\n")
     assert len(production.starts) == 1
 
 

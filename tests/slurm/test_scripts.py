@@ -68,7 +68,7 @@ def test_submissions_in_the_documents_are_understood(document, tmp_path):
     (tmp_path / "X.h5").touch()
     for command in commands:
         script = run(SUBMIT, *shlex.split(command), "--dry-run", cwd=tmp_path, env={"SCRATCH": "/scratch"}).stdout
-        assert script.startswith("#!/bin/bash -l"), command
+        assert script.startswith("#!/bin/bash"), command
 
 
 @pytest.mark.parametrize("job", JOBS)
