@@ -14,11 +14,14 @@ load_modules() {
     export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 }
 
-# pairdist reads the threads of a rank from Slurm's variable.
+# pairdist reads the threads of a rank from Slurm's variable. Ctrl-C ends the job: mpirun of MPICH hands it to the ranks, and then ends as
+# if nothing had been.
 launch() {
-    local nodes=$1
+    local nodes=$1 interrupted=''
     shift
-    SLURM_CPUS_PER_TASK=$threads mpirun -n $((nodes * ranks_per_node)) --bind-to none "$@" || [ $? = 75 ]
+    trap 'interrupted=1' INT
+    SLURM_CPUS_PER_TASK=$threads mpirun -n $((nodes * ranks_per_node)) --bind-to none "$@" || [ $? = 75 ] || return
+    [ -z "$interrupted" ]
 }
 
 requeue() { exec bash "$run/job.sh"; }
