@@ -11,7 +11,14 @@ die() {
 load_modules() { :; }
 list_modules() { ! command -v module >/dev/null || module list 2>&1; }
 stripe() { :; }
-requeue() { scontrol requeue "$SLURM_JOB_ID"; }
+requeue() {
+    local pause
+    for pause in 10 20 30; do
+        ! scontrol requeue "$SLURM_JOB_ID" || return 0
+        sleep $pause # the controller may be busy
+    done
+    return 1
+}
 take_up='sbatch job.sh'
 srun_options=()
 
@@ -19,27 +26,28 @@ srun_options=()
 #
 # -K1 ends a step when a rank ends with an exit code other than 0, since the others would wait for it. A rank that stopped in time (75)
 # must not end those that are still about to, so it counts as an orderly end: whether the result is complete, its name tells.
-# The shell in between outlives the signals that Slurm sends to all processes of a step.
+# The shell in between outlives the signals that Slurm sends to all processes of a step. SIGUSR1 is ignored but by `compute`, which
+# watches for it: generate and verify take the seconds they need.
 launch() {
     local nodes=$1
     shift
     # shellcheck disable=SC2016 # for the shell of the rank
     srun --nodes="$nodes" --ntasks=$((nodes * ranks_per_node)) --ntasks-per-node="$ranks_per_node" \
         --cpus-per-task="$threads" -K1 "${srun_options[@]}" \
-        bash -c 'trap : USR1 TERM; "$@" || [ $? = 75 ]' rank "$@"
+        bash -c 'trap "" USR1; trap : TERM; "$@" || [ $? = 75 ]' rank "$@"
 }
 
 # Enters the run's folder, loads modules, and writes down where and with what this start of the job runs.
 prepare() {
     cd "$run"
     stripe result
+    make_start_folder
     load_modules
+    list_modules >"$here/modules.txt" || true
     set -u # not before: the modules of some systems need unset variables
     export OMP_NUM_THREADS=$threads
-    make_start_folder
     record=$here/record.json
     (umask 077 && env | sort >"$here/environment.txt") # for the user's eyes: an environment may hold secrets
-    list_modules >"$here/modules.txt"
     # not in a container that hides the processors
     lscpu >"$here/lscpu.txt" 2>&1 || cat /proc/cpuinfo >>"$here/lscpu.txt"
     "$pairdist" --version >"$here/version.txt"
@@ -67,18 +75,20 @@ compute() {
     launch "$nodes" "$pairdist" compute "$@" --json "$record"
 }
 
-# Keeps the record under the next free number in the folder of the study; other jobs may write there too.
+# Keeps the record under the next free number in the folder of the study; other jobs may write there too. First all of it is there,
+# then it gets the number: a full disk leaves no half of a record.
 keep_record() {
     [ -e "$record" ] || die "the run was stopped before its end; submit again with more --time"
-    local number=1 name
+    local number=1 name copy=$study/.${SLURM_JOB_ID:-$$}.new
+    cp "$record" "$copy" || die "$copy cannot be written; free the disk, or name another --study. The record is $run/$record"
     until
         name=$study/$(printf '%04d' $number).json
-        (set -o noclobber && cat "$record" >"$name") 2>/dev/null
+        ln "$copy" "$name" 2>/dev/null
     do
-        [ -e "$name" ] || die "$name cannot be written; free the disk, or name another --study"
+        [ -e "$name" ] || die "$name cannot be made; the record is $run/$record"
         number=$((number + 1))
     done
-    rm "$record"
+    rm "$copy" "$record"
     printf 'record %s\n' "$name"
 }
 
@@ -99,7 +109,7 @@ describe() {
         "$system" "${model:-$(uname -m)}" "$ranks_per_node" "$threads" "$(date +%F)" "$commit"
 }
 
-# Measures one size on so many nodes, with output and without. What others left unwritten is written before (sync).
+# Measures one size on so many nodes, with output and without. What this node has not written yet is written before (sync).
 measure() {
     local nodes=$1 samples=$2 out=$run/result/distances.h5
     sync

@@ -38,7 +38,7 @@ die() {
 # Prints the comment at the top of a script.
 show_help() { sed -n '2,/^[^#]/{/^# shellcheck/d;s/^# \{0,1\}//p}' "$1"; }
 
-# Our scripts take --help and --dry-run, nothing else. Sets dry_run.
+# For scripts that take --help and --dry-run, nothing else. Sets dry_run.
 dry_run=0
 read_arguments() {
     [ $# -le 1 ] || { show_help "$0" >&2 && exit 2; }

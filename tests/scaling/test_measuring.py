@@ -3,7 +3,6 @@
 import re
 import subprocess
 
-import pytest
 from conftest import REPOSITORY
 
 ROW_CELLS = 6
@@ -31,4 +30,7 @@ def test_predictions_stand_beside_measured_times():
     rows = [line.strip("|").split("|") for line in run_script("plan-accuracy", "--quick", "--repeats", "1").splitlines()[2:]]
     assert len(rows) >= 8 and all(len(row) == ROW_CELLS for row in rows), rows
     for *_, predicted, measured, ratio in rows:
-        assert float(measured) > 0 and float(ratio) == pytest.approx(float(predicted) / float(measured), abs=0.5, rel=0.5), rows
+        predicted, measured, ratio = map(float, (predicted, measured, ratio))
+        # as far as their digits tell
+        least, most = (predicted - 0.0005) / (measured + 0.0005), (predicted + 0.0005) / max(measured - 0.0005, 1e-9)
+        assert measured > 0 and least - 0.005 <= ratio <= most + 0.005, rows

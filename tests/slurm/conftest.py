@@ -40,11 +40,11 @@ def run(*argv, env=(), status=0, timeout=60, cwd=None):
     return done
 
 
-def generate(path, seconds, samples, dtype="f64"):
-    """Samples whose cityblock distances take all cores of this machine about so many seconds."""
+def generate(path, seconds, samples, threads, dtype="f64"):
+    """Samples whose cityblock distances take so many threads, or the cores there are, about so many seconds."""
     size = ["--samples", samples, "--dtype", dtype]
     with tempfile.NamedTemporaryFile(suffix=".json") as plan:
-        options = ["--metric", "cityblock", "--no-output", "--threads", CORES, "--json", plan.name]
+        options = ["--metric", "cityblock", "--no-output", "--threads", min(threads, CORES), "--json", plan.name]
         run(BINARY, "plan", *size, "--features", 1000, *options)
         planned = json.loads(Path(plan.name).read_text())
     features = int(1000 * seconds / planned["seconds"]["compute"])

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -31,7 +32,7 @@ def test_smoke_runs_on_both_nodes(sandbox, tmp_path):
 
 def test_production_stops_before_its_time_is_over_and_gets_in_line_until_done(sandbox, tmp_path):
     # Slurm sends its signal between 18 and 48 s after the start of a job of a minute: 120 s of work take three jobs or more
-    samples = generate(tmp_path / "x.h5", seconds=120, samples=24000, dtype="f32")
+    samples = generate(tmp_path / "x.h5", seconds=120, samples=24000, threads=2, dtype="f32")
     options = ["--nodes", "2", "--time", "00:01:00", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.5"]
     production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=420)
     assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
@@ -46,11 +47,11 @@ def test_production_stops_before_its_time_is_over_and_gets_in_line_until_done(sa
 
 
 def ranks_of(folder):
-    """Processes of the program that write below a folder."""
+    """Processes of the program of a run."""
     ranks = []
     for process in Path("/proc").glob("[0-9]*"):
         try:
-            if os.readlink(process / "exe") == str(BINARY) and os.readlink(process / "cwd") == str(folder):
+            if os.readlink(process / "exe") == str(folder / "pairdist"):
                 ranks.append(int(process.name))
         except OSError:  # ended meanwhile
             continue
@@ -60,7 +61,7 @@ def ranks_of(folder):
 @pytest.fixture
 def long_run(sandbox, tmp_path):
     """A production run in its midst."""
-    samples = generate(tmp_path / "x.h5", seconds=10, samples=16000, dtype="f32")
+    samples = generate(tmp_path / "x.h5", seconds=10, samples=16000, threads=2, dtype="f32")
     options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
     production, job = sandbox.submit("production", tmp_path / "run", *options)
     until(lambda: production.at_work, 30)
@@ -90,6 +91,15 @@ def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
     until(lambda: "tiles are done already" in production.log, 30)
     run("scancel", taken_up, env=sandbox.env)
     assert sandbox.wait(taken_up)["JobState"] == "CANCELLED"
+
+
+def test_what_the_header_says_counts_more_than_variables(sandbox, tmp_path):
+    variables = {"SBATCH_TIMELIMIT": "5", "SBATCH_JOB_NAME": "other", "SBATCH_REQUEUE": "1"}
+    options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--samples", "300"]
+    submitted = run(SUBMIT, "sandbox", "smoke", *options, env=sandbox.env | variables)
+    job = sandbox.wait(re.search(r"Submitted batch job (\d+)", submitted.stdout)[1])
+    assert (job["TimeLimit"], job["JobName"], job["Requeue"]) == ("00:10:00", "pairdist-smoke", "0")
+    assert job["StdOut"] == f"{tmp_path}/run/job.log" and job["JobState"] == "COMPLETED"
 
 
 def test_a_failed_job_is_not_started_again(sandbox, tmp_path):

@@ -19,7 +19,7 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
     smoke = local("smoke", tmp_path / "run", "--nodes", "2", "--samples", "300")
     commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=SUBMIT.parent, capture_output=True, text=True, check=True).stdout.strip()
     assert (smoke / "commit.txt").read_text().startswith(commit)
-    assert {path.name for path in smoke.folder.iterdir()} == {"job.sh", "commit.txt", "job.log", "starts", "records", "result", "x.h5"}
+    assert {path.name for path in smoke.folder.iterdir()} == {"job.sh", "pairdist", "commit.txt", "job.log", "starts", "records", "result", "x.h5"}
     assert "## jobs/smoke" in (smoke / "job.sh").read_text()
     (start,) = smoke.starts
     assert {path.name for path in start.iterdir()} == {"environment.txt", "modules.txt", "lscpu.txt", "version.txt"}
@@ -42,7 +42,7 @@ def test_a_job_has_the_mpirun_of_its_caller(tmp_path):
 
 
 def test_production_goes_on_until_it_is_done(tmp_path):
-    x = generate(tmp_path / "x.h5", seconds=6, samples=16000)
+    x = generate(tmp_path / "x.h5", seconds=6, samples=16000, threads=1)
     options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:04", "--checkpoint-interval", "0.1"]
     production = local("production", tmp_path / "run", *options)
     (record,) = production.records
@@ -51,7 +51,7 @@ def test_production_goes_on_until_it_is_done(tmp_path):
 
 
 def test_a_stopped_job_says_how_to_go_on(tmp_path):
-    x = generate(tmp_path / "x.h5", seconds=10, samples=16000, dtype="f32")
+    x = generate(tmp_path / "x.h5", seconds=10, samples=16000, threads=1, dtype="f32")
     options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--input", x, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
     argv = [str(word) for word in [SUBMIT, "local", "production", *options]]
     production = Run(tmp_path / "run")
@@ -76,8 +76,9 @@ def test_a_job_that_cannot_finish_a_tile_says_so(tmp_path):
     options = ["--input", x, "--stop-after", "00:00:00"]
     run(SUBMIT, "local", "production", "--folder", tmp_path / "run", "--pairdist", BINARY, *options, status=1)
     production = Run(tmp_path / "run")
-    assert "no tile was finished before the job had to stop" in production.log
-    assert len(production.starts) == 1
+    assert production.log.count("stopped in time; the job gets in line again") == 1
+    assert "no tile was finished in two starts" in production.log
+    assert len(production.starts) == 2
 
 
 def test_weak_scaling_keeps_the_pairs_of_a_rank(tmp_path):
@@ -98,6 +99,32 @@ def test_studies_collect_records_of_several_jobs(tmp_path):
         local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
     assert [path.name for path in records_in(study)] == [f"{number:04}.json" for number in (1, 2, 3, 4)]
     assert re.search(r"^local: .*; 1 ranks x 1 threads a node; \d{4}-\d\d-\d\d, commit \w{7}(-dirty)?$", (study / "about.txt").read_text())
+
+
+def test_a_record_that_does_not_fit_the_disk_is_told_once(tmp_path):
+    (tmp_path / "record.json").write_text("{}" * 1000)
+    (tmp_path / "study").mkdir()
+    script = f". {REPOSITORY}/jobs/lib.sh; run=$PWD record=record.json study=study; ulimit -f 0; keep_record"
+    told = run("bash", "-c", script, cwd=tmp_path, status=1).stderr
+    assert "free the disk, or name another --study" in told and f"{tmp_path}/record.json" in told
+    assert records_in(tmp_path / "study") == []
+
+
+def test_a_job_tries_to_get_in_line_again(tmp_path):
+    for answers, status in {"0": 0, "1 0": 0, "1 1 1": 1}.items():
+        (tmp_path / "answers").write_text(answers.replace(" ", "\n") + "\n")
+        stand_ins = "scontrol() { read -r answer; return $answer; }; sleep() { :; }"
+        script = f'. {REPOSITORY}/jobs/lib.sh; {stand_ins}; exec <answers; SLURM_JOB_ID=1 requeue; exit $?'
+        run("bash", "-c", script, cwd=tmp_path, status=status)
+
+
+def test_one_of_several_datasets_is_named(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("some samples", "others"):
+            file[name] = np.random.default_rng(1).random((40, 3))
+    options = ["--input", tmp_path / "x.h5", "--dataset", "some samples", "--dtype", "f32"]
+    production = local("production", tmp_path / "run", *options)
+    assert production.records[0]["problem"]["dtype"] == "f32"
 
 
 def test_two_inputs_have_distances_to_each_other(tmp_path):

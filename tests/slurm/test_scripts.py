@@ -118,6 +118,8 @@ def test_no_script_is_left_out():
         (["local", "production", *INPUT["production"], "--checkpoint-interval", "x"], "'x' is not a number of seconds"),
         (["local", "production", *INPUT["production"], "--time", "00:05:00"], "--time 00:05:00 is too short"),
         (["local", "strong", "--sweep", "1 two"], "--sweep '1 two' is not a list of numbers of nodes"),
+        (["local", "strong", "--sweep", "1 2 1"], "--sweep '1 2 1' has a number twice"),
+        (["local", "production", *INPUT["production"], "--dtype", "f16"], "--dtype 'f16' is not one of f32, f64"),
         (["local", "strong", "--sweep", ""], "--sweep '' is not a list of numbers of nodes"),
         (["local", "strong", "--repeats", "1 2"], "--repeats '1 2' is not a positive number"),
         (["local", "strong", "--sweep", "1 4", "--nodes", "2"], "--nodes 2: the sweep asks for 4"),
@@ -235,7 +237,7 @@ RUN_WITHOUT_OPTIONS = 'while [[ $1 == -* ]]; do shift; done\n[ $# = 0 ] || exec 
 )
 def test_a_site_is_asked_for_modules_stripes_and_cores(tmp_path, system, modules, stripes):
     calls = tmp_path / "calls"
-    for name, action in {"sbatch": 'bash "$1"\n', "srun": RUN_WITHOUT_OPTIONS, "module": "", "lfs": ""}.items():
+    for name, action in {"sbatch": 'bash "${@: -1}"\n', "srun": RUN_WITHOUT_OPTIONS, "module": "", "lfs": ""}.items():
         stand_in = tmp_path / name
         stand_in.write_text(STAND_IN + action)
         stand_in.chmod(0o755)
