@@ -90,4 +90,7 @@ def test_rates_below_the_reference_fail(reframe, tmp_path):
     assert NO_REFERENCES in text
     check = tmp_path / CHECK.name
     check.write_text(text.replace(NO_REFERENCES, 'NODE_RATES = {"test:local": 1e9}'))
-    assert "failed to meet reference(s): rate=" in reframe(*small("pairdist_strong", 1), "-r", check=check, status=1)
+    for name, nodes in (("pairdist_strong", 1), ("pairdist_weak", 2)):
+        assert "failed to meet reference(s): rate=" in reframe(*small(name, nodes), "-r", check=check, status=1)
+    # what is lost by dividing the same work is for the sweep to show
+    reframe(*small("pairdist_strong", 2), "-r", check=check)

@@ -30,4 +30,6 @@ def test_a_sweep_runs_on_one_node_and_on_two(sandbox, tmp_path):
     assert "Ran 4/4 test case(s)" in report and "G pair-features/s" in report, report
     records = [json.loads(path.read_text()) for path in tmp_path.glob("output/**/record.json")]
     found = sorted((record["nodes"], record["ranks"], record["threads_per_rank"], record["problem"]["n"]) for record in records)
+    job_scripts = [path.read_text() for path in tmp_path.glob("output/**/rfm_job.sh")]
+    assert len(job_scripts) == 4 and all("--exclusive" in script and script.count(" -K1 ") == 3 for script in job_scripts)
     assert found == [(1, 2, threads, 300), (1, 2, threads, 300), (2, 4, threads, 300), (2, 4, threads, 424)]
