@@ -135,21 +135,24 @@ impl TileSet {
 /// Smallest and largest size of a tile, in bytes, that [`choose_edge`] aims at.
 const TILE_BYTES: Range<f64> = 1_048_576.0..16_777_216.0;
 
-/// Tiles that [`choose_edge`] aims at, so that ranks and threads get equal work.
+/// Tiles that [`choose_edge`] aims at, so that ranks get equal work; and for each of their threads, half of which are computed
+/// where the matrix is symmetric: with 8, threads that get one more than others keep these waiting for a ninth of the time at most.
 const TILES: f64 = 4096.0;
+const TILES_PER_THREAD: f64 = 16.0;
 
 /// No tile is made smaller than this for the sake of more tiles.
 const EDGE_MIN: usize = 16;
 
-/// An edge for the tiles of an n × m matrix on so many ranks.
+/// An edge for the tiles of an n × m matrix on so many ranks, which have so many threads together.
 ///
-/// It lies near the one that gives `TILES` tiles of `TILE_BYTES`, small enough that each rank has a row of tiles.
+/// It lies near the one that gives `TILES` tiles, or `TILES_PER_THREAD`, of `TILE_BYTES`, small enough that each rank has a row of tiles.
 /// Among the edges near that, the one that leaves the least: ranks with more rows than others, a short last tile (which
 /// is written row by row), edges that are no multiple of 16 elements (a cache line and more).
-pub fn choose_edge(n: usize, m: usize, ranks: usize, element_bytes: usize) -> usize {
+pub fn choose_edge(n: usize, m: usize, ranks: usize, threads: usize, element_bytes: usize) -> usize {
     let edge_of = |bytes: f64| (bytes / element_bytes as f64).sqrt();
+    let tiles = TILES.max(TILES_PER_THREAD * threads as f64);
     let wanted =
-        (n as f64 * m as f64 / TILES).sqrt().clamp(edge_of(TILE_BYTES.start), edge_of(TILE_BYTES.end));
+        (n as f64 * m as f64 / tiles).sqrt().clamp(edge_of(TILE_BYTES.start), edge_of(TILE_BYTES.end));
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 4096")]
     let wanted = (wanted as usize).min(n.div_ceil(ranks).max(EDGE_MIN)).min(n.max(m));
     let cost = |edge: usize| {
@@ -207,13 +210,27 @@ mod tests {
 
     #[test]
     fn a_chosen_edge_gives_every_rank_rows_and_divides_where_it_can() {
-        assert_eq!(12_000 % choose_edge(12_000, 12_000, 2, 8), 0);
-        assert_eq!(16_384 % choose_edge(16_384, 16_384, 4, 4), 0);
+        assert_eq!(12_000 % choose_edge(12_000, 12_000, 2, 2, 8), 0);
+        assert_eq!(16_384 % choose_edge(16_384, 16_384, 4, 8, 4), 0);
         for (n, m, ranks) in [(1, 1, 1), (5, 5, 8), (997, 1013, 3), (1797, 1797, 2), (1_000_000, 10, 64)] {
-            let edge = choose_edge(n, m, ranks, 4);
+            let edge = choose_edge(n, m, ranks, 2 * ranks, 4);
             assert!(edge >= 1 && edge <= n.max(m), "{edge} for {n} x {m} on {ranks}");
         }
-        let grid = Grid { n: 100_000, m: 100_000, edge: choose_edge(100_000, 100_000, 100, 4) };
+        let grid = Grid { n: 100_000, m: 100_000, edge: choose_edge(100_000, 100_000, 100, 100, 4) };
         assert_eq!(grid.tile_rows() % 100, 0, "{grid:?}");
+    }
+
+    #[test]
+    fn threads_get_tiles_enough_to_be_busy_together() {
+        // 8 nodes of 8 ranks of 16 threads; tiles of a rank with one input
+        let tiles = |threads| {
+            let edge = choose_edge(48_000, 48_000, 64, threads, 8);
+            let rows = 48_000_usize.div_ceil(edge);
+            rows * rows / 2 / 64
+        };
+        assert!(tiles(64) < 4 * 16 && tiles(64 * 16) >= 8 * 16, "{} and {}", tiles(64), tiles(64 * 16));
+        // no tile is smaller for it than others are
+        let edge = choose_edge(12_000, 12_000, 64, 64 * 1000, 8);
+        assert!(edge * edge * 8 >= 250_000, "{edge}");
     }
 }

@@ -108,6 +108,7 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::partition::choose_edge;
     use std::collections::HashMap;
 
     fn schedules(ranks: usize) -> impl Iterator<Item = Schedule> {
@@ -180,8 +181,12 @@ mod tests {
     fn work_is_balanced_up_to_10_000_ranks_and_10_million_samples() {
         for ranks in [1, 2, 3, 7, 16, 63, 100, 512, 999, 1000, 4096, 10_000] {
             for n in [10_000, 30_011, 100_000, 1_000_000, 9_999_991, 10_000_000] {
-                for (symmetric, bytes) in [(true, 4), (true, 8), (false, 4), (false, 8)] {
-                    let grid = Grid { n, m: n, edge: crate::partition::choose_edge(n, n, ranks, bytes) };
+                let cases = [(true, 4), (true, 8), (false, 4), (false, 8)].into_iter();
+                for ((symmetric, bytes), threads) in
+                    cases.flat_map(|case| [1, 16].map(|threads| (case, threads)))
+                {
+                    let edge = choose_edge(n, n, ranks, ranks * threads, bytes);
+                    let grid = Grid { n, m: n, edge };
                     let schedule = Schedule { grid, ranks, symmetric };
                     let counts: Vec<_> = (0..ranks).map(|rank| schedule.tile_count(rank)).collect();
                     let (most, mean) =

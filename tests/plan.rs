@@ -72,7 +72,8 @@ fn a_rate_that_is_not_given_is_measured() {
         let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
         let plan: Value = serde_json::from_str(&text).expect("a JSON object");
         let rate = plan["machine"]["kernel_rate"].as_f64().expect("a rate");
-        assert!(rate > 0.0 && done.stdout.contains("G pair-features/s for a thread"), "{done}");
+        assert!(rate > 0.0 && plan["kernel_rate_is_measured_here"] == true, "{plan}");
+        assert!(done.stdout.contains("G pair-features/s for a thread (measured here)"), "{done}");
     }
 }
 
@@ -123,12 +124,13 @@ fn what_is_assumed_is_said() {
     let assumed = ["read_gb_s", "network_gb_s", "latency_us"];
     assert_eq!(planned["machine"]["assumed"], Value::from(&assumed[..]));
     assert_eq!(planned["idle_ranks"], 2);
+    assert_eq!(planned["kernel_rate_is_measured_here"], false);
     let told = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 0).stdout;
     assert!(
         told.contains("1 GB/s for a rank (assumed)") && told.contains("2 ranks without a tile"),
         "{told}"
     );
-    assert!(told.contains("3 GB/s for a rank\n"), "{told}");
+    assert!(told.contains("3 GB/s for a rank\n") && !told.contains("measured"), "{told}");
 }
 
 #[test]

@@ -51,7 +51,7 @@ pub struct Machine {
 }
 
 impl Default for Machine {
-    /// Rates that clusters exceed: 1 GB/s of reading and of writing for a rank, 5 GB/s and 5 µs of network for a node.
+    /// Rates that a few ranks exceed on a cluster: 1 GB/s of reading and of writing for a rank, 5 GB/s and 5 µs of network for a node.
     fn default() -> Self {
         Self {
             assumed: ASSUMED.to_vec(),

@@ -89,7 +89,7 @@ mod tests {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
         for ranks in [1, 7, 64, 1000, 10_000] {
             for n in [100_003, 1_000_000, 10_000_000] {
-                let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, size_of::<f32>()) };
+                let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>()) };
                 let schedule = Schedule { grid, ranks, symmetric: true };
                 let plan = Memory::of(&schedule, &kernel, 1, 16, true, 0);
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {

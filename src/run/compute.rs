@@ -48,23 +48,42 @@ struct Setup<'a, T> {
     stop: Stop,
 }
 
+/// What a run begins with.
+struct Start<'a> {
+    comm: &'a Comm,
+    args: &'a ComputeArgs,
+    inputs: &'a Inputs,
+    problem: Problem,
+    nodes: Nodes,
+    threads: usize,
+    workdir: Option<Workdir>,
+    unfinished: Option<Run>,
+    stop: Stop,
+}
+
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
     let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
-    // the tile depends on the ranks, of which there may be others now
+    let nodes = placement::nodes(comm);
+    let threads = comm.agree(placement::threads(args.threads, &nodes))?;
+    let all_threads =
+        usize::try_from(comm.all_reduce(&[threads as u64], Reduce::Sum)[0]).unwrap_or(usize::MAX);
+    // the tile depends on ranks and threads, of which there may be others now
     let tile = args.problem.tile.or(found.run().map(|run| run.plan.problem.tile));
     let wanted = ProblemArgs { tile, ..args.problem.clone() };
-    let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size()))?;
+    let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), all_threads))?;
     match (found, workdir) {
         (Found::Published(run), Some(workdir)) => {
             with_dtype!(problem.dtype, already_there(comm, &inputs, problem, &run, &workdir))
         }
         (found, workdir) => {
             let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
-            with_dtype!(problem.dtype, compute_in(comm, args, &inputs, problem, workdir, unfinished, stop))
+            let inputs = &inputs;
+            let start = Start { comm, args, inputs, problem, nodes, threads, workdir, unfinished, stop };
+            with_dtype!(problem.dtype, compute_in(start))
         }
     }
 }
@@ -103,16 +122,9 @@ fn already_there<T: Number>(
 
 /// The paper's paragraph: every rank reads the rows it owns and packs them once; column blocks go round the ring while
 /// workers compute tiles and the main thread writes them in place; the result gets its name when it is complete.
-fn compute_in<T: Number>(
-    comm: &Comm,
-    args: &ComputeArgs,
-    inputs: &Inputs,
-    problem: Problem,
-    workdir: Option<Workdir>,
-    unfinished: Option<Run>,
-    stop: Stop,
-) -> Result<()> {
-    let mut setup = prepare::<T>(comm, args, inputs, problem, workdir, unfinished, stop)?;
+fn compute_in<T: Number>(start: Start) -> Result<()> {
+    let Start { comm, args, problem, .. } = start;
+    let mut setup = prepare::<T>(start)?;
     let workers = comm.agree(Workers::start(setup.threads))?;
     let mut clock = Clock::start();
 
@@ -195,20 +207,11 @@ fn stopped<T>(setup: &Setup<'_, T>, pairs: u64) -> Error {
     Error::Stopped(format!("stopped {why}, with {percent:.1} % done; {way_on}"))
 }
 
-fn prepare<'a, T: Number>(
-    comm: &'a Comm,
-    args: &'a ComputeArgs,
-    inputs: &'a Inputs,
-    problem: Problem,
-    workdir: Option<Workdir>,
-    unfinished: Option<Run>,
-    stop: Stop,
-) -> Result<Setup<'a, T>> {
+fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
+    let Start { comm, args, inputs, problem, nodes, threads, workdir, unfinished, stop } = start;
     let level: Level = setup::common_level(comm)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
-    let nodes = placement::nodes(comm);
-    let threads = comm.agree(placement::threads(args.threads, &nodes))?;
     let memory = Memory::of(
         &schedule,
         &kernel,

@@ -43,6 +43,8 @@ struct Record {
     #[serde(flatten)]
     traffic: Traffic,
     machine: Machine,
+    /// By the machine that plans, which need not be of the kind that is planned for.
+    kernel_rate_is_measured_here: bool,
     volume: Volume,
     seconds: Cost,
     node_hours: f64,
@@ -51,7 +53,7 @@ struct Record {
 }
 
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {
-    let PlanArgs { ranks, nodes, .. } = *args;
+    let PlanArgs { ranks, nodes, threads, .. } = *args;
     if ranks > MAX_RANKS {
         return Err(Error::Usage(format!("--ranks {ranks}: MPI has at most {MAX_RANKS}")));
     }
@@ -64,7 +66,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
         setup::check_record(record, &inputs)?;
     }
     let (shape, symmetric) = shape(args)?;
-    let problem = setup::problem(&args.problem, shape, ranks)?;
+    let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
     with_dtype!(problem.dtype, show(args, shape, problem, symmetric))
 }
 
@@ -114,11 +116,12 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
         Some(rate) => rate * 1e9,
         None => measured_rate(args, problem, &kernel, schedule.images(written))?,
     };
+    let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
     machine.kernel_rate = Some(rate / 1e9);
     let seconds = Cost::of(&volume, &machine, rate);
     let of_a_rank = |ranks: usize| {
         // tiles depend on the number of ranks
-        let problem = setup::problem(&args.problem, shape, ranks);
+        let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads));
         problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total())
     };
     let memory = memory(&schedule);
@@ -132,6 +135,7 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
         memory,
         memory_bytes: memory.total(),
         traffic,
+        kernel_rate_is_measured_here,
         fewest_nodes: fewest_nodes(&machine, &problem, ranks_per_node, of_a_rank),
         machine,
         volume,
@@ -246,8 +250,9 @@ fn summary(record: &Record, threads: usize) -> String {
     line(
         "  compute",
         format!(
-            "{:.3} s that writing does not hide, at {rate:.2} G pair-features/s for a thread",
-            seconds.compute
+            "{:.3} s that writing does not hide, at {rate:.2} G pair-features/s for a thread{}",
+            seconds.compute,
+            if record.kernel_rate_is_measured_here { " (measured here)" } else { "" }
         ),
     );
     line(

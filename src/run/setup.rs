@@ -113,8 +113,8 @@ pub(super) struct Shape {
     pub(super) chunk_rows: usize,
 }
 
-/// The problem, with what the command line leaves open chosen.
-pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize) -> Result<Problem> {
+/// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.
+pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: usize) -> Result<Problem> {
     let Shape { n, m, d, dtype, .. } = shape;
     let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
@@ -128,7 +128,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize) -> Result<
     }
     let tile = match args.tile {
         Some(tile) => tile.min(n.max(m)),
-        None => choose_edge(n, m, ranks, dtype.size()),
+        None => choose_edge(n, m, ranks, threads, dtype.size()),
     };
     let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * dtype.size() as u128;
     if tile_bytes > MAX_TILE_BYTES as u128 {
