@@ -103,9 +103,10 @@ def test_one_size_is_never_weak(study):
     assert series.weak_series(points(study, record(1.0), record(1.0, ranks=2))) == []
 
 
-def test_a_tile_of_few_features_moves_mostly_distances(study):
-    (point,) = points(study, record(1.0, n=1000, d=50))
-    assert roofline.intensity(point) == pytest.approx(400 * 400 * 50 / (8 * (2 * 400 * 50 + 400 * 400)))
+def test_a_tile_reads_its_panels(study):
+    for features in (50, 500):
+        (*_, point) = points(study, record(1.0, n=1000, d=features))
+        assert roofline.intensity(point) == pytest.approx(400 * 400 * features / (8 * 2 * 400 * features))
 
 
 def test_the_roofline_is_drawn_for_the_smallest_layout_that_uses_most_of_a_node(study):
