@@ -3,6 +3,7 @@
 mod memory;
 
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::Path;
 use std::time::SystemTime;
 
@@ -100,10 +101,13 @@ pub fn reserve(file: &File, bytes: u64) -> std::io::Result<()> {
 pub fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
     match renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_NOREPLACE) {
         // not on every file system: a link fails too if the name is taken
-        Err(Errno::EINVAL | Errno::ENOSYS) => {
-            std::fs::hard_link(from, to)?;
-            std::fs::remove_file(from)
-        }
+        Err(Errno::EINVAL | Errno::ENOSYS) => match std::fs::hard_link(from, to) {
+            Ok(()) => std::fs::remove_file(from),
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => Err(error),
+            // nor are links: what is left is to look first
+            Err(_) if std::fs::symlink_metadata(to).is_ok() => Err(ErrorKind::AlreadyExists.into()),
+            Err(_) => std::fs::rename(from, to),
+        },
         result => Ok(result?),
     }
 }

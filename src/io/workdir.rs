@@ -262,13 +262,15 @@ impl Workdir {
         failpoint::hit("rename")?;
         if self.existing == Existing::Replace || replace {
             fs::rename(&matrix, &self.output)
-                .context(|| format!("the result cannot be renamed to {shown}"))?;
+                .context(|| format!("{} is complete, and cannot be renamed to {shown}", matrix.display()))?;
         } else {
             match host::rename_new(&matrix, &self.output) {
                 Err(error) if error.kind() == ErrorKind::AlreadyExists => {
                     fail!("{shown} appeared during the run; the result is in {}", matrix.display())
                 }
-                result => result.context(|| format!("the result cannot be renamed to {shown}"))?,
+                result => result.context(|| {
+                    format!("{} is complete, and cannot be renamed to {shown}", matrix.display())
+                })?,
             }
         }
         failpoint::hit("renamed")?;
