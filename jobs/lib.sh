@@ -100,12 +100,12 @@ begin_study() {
     compute "$nodes" "$samples" --metric "$metric" --no-output
 }
 
-# Machine, layout, date and commit, the latter in 7 digits.
+# Machine, layout, date, and the commit of the program.
 describe() {
     local model commit
     model=$(sed -n '/^model name/{s/^[^:]*: //p;q}' /proc/cpuinfo)
-    commit=$(sed -E 's/([0-9a-f]{7})[0-9a-f]{33}/\1/' commit.txt)
-    printf '%s: %s; %s ranks x %s threads a node; %s, commit %s\n' \
+    commit=$(sed -n 's/.*(commit \(.*\))/\1/p' "$here/version.txt")
+    printf '%s: %s; %s ranks x %s threads a node; %s, program of commit %s\n' \
         "$system" "${model:-$(uname -m)}" "$ranks_per_node" "$threads" "$(date +%F)" "$commit"
 }
 

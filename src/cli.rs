@@ -16,7 +16,7 @@ use crate::metric::Metric;
 /// Samples come from HDF5, work is shared by MPI ranks and threads, and the result is written in parallel into one HDF5
 /// file. Every subcommand runs under mpirun or srun, and without (as one rank).
 #[derive(Debug, Parser)]
-#[command(version, max_term_width = 100, arg_required_else_help = true)]
+#[command(version = crate::VERSION, max_term_width = 100, arg_required_else_help = true)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]

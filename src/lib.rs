@@ -26,3 +26,9 @@ pub mod run;
 pub mod schedule;
 pub mod stop;
 pub mod tile;
+
+/// The commit that the program is from, with `-dirty` if its sources were changed; `unknown` if there was no repository.
+pub const COMMIT: &str = env!("PAIRDIST_COMMIT");
+
+/// Version and commit, as `--version` shows them.
+pub const VERSION: &str = concat!(env!("CARGO_PKG_VERSION"), " (commit ", env!("PAIRDIST_COMMIT"), ")");

@@ -182,6 +182,7 @@ impl Phases {
 #[allow(missing_docs, reason = "the names say it")]
 pub struct Versions {
     pub pairdist: String,
+    pub commit: String,
     pub mpi: String,
     pub hdf5: String,
     pub simd: String,

@@ -71,6 +71,8 @@ pub struct Header {
     pub threads: usize,
     /// The program's version.
     pub pairdist_version: String,
+    /// The commit it is from.
+    pub pairdist_commit: String,
     /// The MPI library.
     pub mpi_version: String,
     /// The HDF5 library.
@@ -128,6 +130,7 @@ fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
     number("threads", header.threads as u64)?;
     for (name, value) in [
         ("pairdist_version", header.pairdist_version.as_str()),
+        ("pairdist_commit", header.pairdist_commit.as_str()),
         ("metric", header.metric.name()),
         ("kernel", header.method.name()),
         ("input", inputs.as_str()),
@@ -329,6 +332,8 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         ranks: number("ranks")?,
         threads: number("threads")?,
         pairdist_version: text("pairdist_version")?,
+        // results did not always have it
+        pairdist_commit: text("pairdist_commit").unwrap_or_else(|_| "unknown".into()),
         mpi_version: text("mpi_version")?,
         hdf5_version: text("hdf5_version")?,
     })

@@ -252,6 +252,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     );
     let versions = Versions {
         pairdist: env!("CARGO_PKG_VERSION").into(),
+        commit: crate::COMMIT.into(),
         mpi: Comm::library_version(),
         hdf5: crate::io::library_version(),
         simd: kernel.level().name().into(),
@@ -387,6 +388,7 @@ fn header<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Header {
         ranks: setup.comm.size(),
         threads: setup.threads,
         pairdist_version: setup.versions.pairdist.clone(),
+        pairdist_commit: setup.versions.commit.clone(),
         mpi_version: setup.versions.mpi.clone(),
         hdf5_version: setup.versions.hdf5.clone(),
     }

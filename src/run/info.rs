@@ -71,7 +71,11 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
             input.path, input.dataset, input.digest
         );
     }
-    let _ = writeln!(out, "created      {} by pairdist {}", header.created, header.pairdist_version);
+    let _ = writeln!(
+        out,
+        "created      {} by pairdist {} (commit {})",
+        header.created, header.pairdist_version, header.pairdist_commit
+    );
     let _ = writeln!(
         out,
         "on           {} x {}; {}; HDF5 {}",

@@ -26,7 +26,7 @@ def test_a_run_folder_tells_what_was_run_and_where(tmp_path):
     assert "PATH=" in (start / "environment.txt").read_text()
     assert (start / "environment.txt").stat().st_mode & 0o077 == 0
     assert "CPU(s)" in (start / "lscpu.txt").read_text()
-    assert (start / "version.txt").read_text().startswith("pairdist ")
+    assert re.fullmatch(r"pairdist \d+\.\d+\.\d+ \(commit (\w{10}(-dirty)?|unknown)\)\n", (start / "version.txt").read_text())
     (record,) = smoke.records
     assert (record["ranks"], record["threads_per_rank"], record["problem"]["n"]) == (2, 1, 300)
     assert "verified" in smoke.log
@@ -98,7 +98,7 @@ def test_studies_collect_records_of_several_jobs(tmp_path):
     for number in (1, 2):
         local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
     assert [path.name for path in records_in(study)] == [f"{number:04}.json" for number in (1, 2, 3, 4)]
-    assert re.search(r"^local: .*; 1 ranks x 1 threads a node; \d{4}-\d\d-\d\d, commit \w{7}(-dirty)?$", (study / "about.txt").read_text())
+    assert re.search(r"^local: .*; 1 ranks x 1 threads a node; \d{4}-\d\d-\d\d, program of commit \w{10}(-dirty)?$", (study / "about.txt").read_text())
 
 
 def test_a_record_that_does_not_fit_the_disk_is_told_once(tmp_path):
