@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use signal_hook::consts::{SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::flag::register;
+use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+use signal_hook::flag::{register, register_conditional_shutdown};
 
 use crate::error::{Context, Result};
 
@@ -21,11 +21,13 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Watches for SIGTERM and SIGUSR1, and for `left` to go by.
+    /// Watches for SIGINT, SIGTERM and SIGUSR1, and for `left` to go by. A second SIGINT ends the process at once.
     pub fn watch(left: Option<Duration>) -> Result<Self> {
         let signal = Arc::new(AtomicBool::new(false));
-        for number in [SIGTERM, SIGUSR1] {
-            register(number, Arc::clone(&signal)).context(|| "signals cannot be watched for".into())?;
+        // first, so that it sees the flag of the signal before
+        register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&signal)).context(unwatched)?;
+        for number in [SIGINT, SIGTERM, SIGUSR1] {
+            register(number, Arc::clone(&signal)).context(unwatched)?;
         }
         let deadline = left.and_then(|left| Instant::now().checked_add(left));
         Ok(Self { signal, deadline })
@@ -45,7 +47,11 @@ impl Stop {
 /// Makes a write beyond the limit of file sizes an error, like others, instead of the end of the process.
 pub fn ignore_file_size_signal() -> Result<()> {
     let unused = Arc::new(AtomicBool::new(false));
-    register(SIGXFSZ, unused).map(drop).context(|| "signals cannot be watched for".into())
+    register(SIGXFSZ, unused).map(drop).context(unwatched)
+}
+
+fn unwatched() -> String {
+    "signals cannot be watched for".into()
 }
 
 /// Time to compute: the limit asked for, and what Slurm still gives (`SLURM_JOB_END_TIME`) with a margin.

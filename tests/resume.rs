@@ -55,7 +55,9 @@ fn start_long_run(work: &Work, ranks: usize) -> Job {
 #[test]
 fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
     let expected = uninterrupted(700);
-    for_all(&[(Signal::SIGTERM, ALONE), (Signal::SIGUSR1, 2), (Signal::SIGTERM, 3)], |&(signal, ranks)| {
+    let cases =
+        [(Signal::SIGTERM, ALONE), (Signal::SIGINT, ALONE), (Signal::SIGUSR1, 2), (Signal::SIGTERM, 3)];
+    for_all(&cases, |&(signal, ranks)| {
         let work = work_with(700);
         let job = start_long_run(&work, ranks);
         for rank in job.ranks() {
@@ -299,9 +301,11 @@ fn a_run_that_replaces_a_result_is_taken_up() {
 #[test]
 fn info_tells_how_far_an_unfinished_run_is() {
     let work = stopped(2);
-    let done = work.run(ALONE, "info out.h5", 0);
-    for words in ["0.0 %", "journals     2", "60 x 60", "euclidean", "go on with   ", "--resume"] {
-        assert!(done.stdout.contains(words), "no {words}: {done}");
+    for name in ["out.h5", "out.h5.partial", "out.h5.partial/"] {
+        let done = work.run(ALONE, &format!("info {name}"), 0);
+        for words in ["0.0 %", "journals     2", "60 x 60", "euclidean", "go on with   ", "--resume"] {
+            assert!(done.stdout.contains(words), "no {words}: {done}");
+        }
     }
 }
 

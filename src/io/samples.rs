@@ -128,7 +128,7 @@ fn only_matrix(file: &File, path: &Path) -> Result<String> {
     match found.len() {
         1 => Ok(found.remove(0)),
         0 => fail!(
-            "{} has no two-dimensional numeric dataset; write the samples as one, a sample per row",
+            "{} has no two-dimensional numeric dataset; write the samples as one, a sample per row (--dataset NAME tells what is wrong with one)",
             path.display()
         ),
         _ => fail!(

@@ -180,11 +180,11 @@ fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> 
     let what = samples.describe();
     if stored.is_finite() {
         fail!(
-            "{what}: the value {stored:e} in row {row}, column {column} is too large for f32; use --dtype f64"
+            "{what}: the value {stored:e} in row {row}, column {column} (from 0) is too large for f32; use --dtype f64"
         );
     }
     fail!(
-        "{what}: the value in row {row}, column {column} is {value}; clean the samples, or compute with it by --allow-nonfinite"
+        "{what}: the value in row {row}, column {column} (from 0) is {value}; clean the samples, or compute with it by --allow-nonfinite"
     )
 }
 

@@ -17,13 +17,16 @@ use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
-    let workdir = Workdir::of(&args.file, Existing::Refuse);
-    if !args.file.exists()
+    // the folder of an unfinished run stands for its result
+    let is_unfinished = args.file.is_dir() && args.file.extension().is_some_and(|end| end == "partial");
+    let file = if is_unfinished { args.file.with_extension("") } else { args.file.clone() };
+    let workdir = Workdir::of(&file, Existing::Refuse);
+    if !file.exists()
         && let Some(text) = workdir.plan()?
     {
         return unfinished(&workdir, &text);
     }
-    let (path, mut out) = (&args.file, String::new());
+    let (path, mut out) = (&file, String::new());
     let reader = match MatrixReader::open(path) {
         Ok(reader) => reader,
         Err(error) => {

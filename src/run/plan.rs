@@ -192,7 +192,7 @@ fn summary(record: &Record, threads: usize) -> String {
     };
     let Record { problem, balance, traffic, volume, seconds, machine, .. } = record;
     let Problem { n, m, d, metric, kernel, dtype, tile } = problem;
-    line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {kernel}"));
+    line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {kernel}", counted(*d, "feature")));
     let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
     line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
     line(
@@ -271,11 +271,15 @@ fn check_cores(record: &Record) -> Result<()> {
     let Some(cores) = record.machine.cores else { return Ok(()) };
     let Volume { ranks_per_node, threads, .. } = record.volume;
     if ranks_per_node.saturating_mul(threads) > cores {
+        // as many on each as have cores
+        let way_out = match cores / threads {
+            0 => format!("use at most --threads {cores}"),
+            ranks => {
+                format!("use fewer of them, or at least {}", counted(record.ranks.div_ceil(ranks), "node"))
+            }
+        };
         let (ranks, threads) = (counted(ranks_per_node, "rank"), counted(threads, "thread"));
-        fail!(
-            "{ranks} x {threads} on a node of {}; use fewer of them, or more nodes",
-            counted(cores, "core")
-        );
+        fail!("{ranks} x {threads} on a node of {}; {way_out}", counted(cores, "core"));
     }
     Ok(())
 }

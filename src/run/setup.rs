@@ -7,7 +7,7 @@ use std::time::Duration;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::host;
 use crate::io::matrix::{InputId, MAX_TILE_BYTES};
@@ -192,6 +192,14 @@ pub(super) fn check_record(record: &Path, others: &[&Path]) -> Result<()> {
         return Err(Error::Usage(format!(
             "--json {shown}: it exists and is no run record; choose another name"
         )));
+    }
+    // a folder may be there and yet take nothing
+    let is_new = !record.exists();
+    std::fs::File::options().create(true).append(true).open(record).map_err(|error| {
+        Error::Usage(format!("--json {shown}: it cannot be written: {error}; choose another name"))
+    })?;
+    if is_new {
+        std::fs::remove_file(record).context(|| format!("{shown} cannot be removed"))?;
     }
     Ok(())
 }
