@@ -207,8 +207,9 @@ def phases_figure(all_series):
 def draw_phases(axes, series):
     kind = "Weak" if series.is_weak else "Strong"
     problem = series.baseline.problem
-    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {table.counted(problem.d, 'feature')}"
-    axes.set_title(f"{kind}, {table.output(problem)}: {what}", size=13)
+    size = "" if series.is_weak else f"n = {problem.n}, "
+    what = f"{problem.metric} ({problem.kernel}), {problem.dtype}, {size}{table.counted(problem.d, 'feature')}"
+    axes.set_title(f"{kind}, {table.output(problem)}: {what}", size=12)
     starts = [0.0] * len(series.points)
     for name in PHASES:
         seconds = [point.middle.phases_s[name] for point in series.points]
