@@ -1,6 +1,14 @@
 # shellcheck shell=bash disable=SC2034,SC2154,SC2164 # set and used by the other parts; a failed cd ends the job
 # What all jobs share. A part of every job script, before the system, the settings of the run, and the job.
 
+# counted COUNT NOUN: the noun in the singular or plural.
+counted() {
+    if [ "$1" = 1 ]; then printf '1 %s\n' "$2"; else printf '%s %ss\n' "$1" "$2"; fi
+}
+
+# As the system fills a node: 2 ranks x 4 threads.
+layout() { printf '%s x %s\n' "$(counted "$ranks_per_node" rank)" "$(counted "$threads" thread)"; }
+
 die() {
     printf 'pairdist job: %s\n' "$*" >&2
     exit 1
@@ -51,8 +59,8 @@ prepare() {
     # not in a container that hides the processors
     lscpu >"$here/lscpu.txt" 2>&1 || cat /proc/cpuinfo >>"$here/lscpu.txt"
     "$pairdist" --version >"$here/version.txt"
-    printf '%s start %s of %s on %s: %s nodes x %s ranks x %s threads\n' \
-        "$(date -u +%FT%TZ)" "${here#*/}" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$nodes" "$ranks_per_node" "$threads"
+    printf '%s start %s of %s on %s: %s x %s\n' \
+        "$(date -u +%FT%TZ)" "${here#*/}" "$job" "${SLURM_JOB_NODELIST:-$(hostname)}" "$(counted "$nodes" node)" "$(layout)"
 }
 
 # Makes the next one of starts/001, starts/002, ...: a folder of its own for each job, even if two of one job.sh start at once.
@@ -92,21 +100,19 @@ keep_record() {
     printf 'record %s\n' "$name"
 }
 
-# Before the runs that count: says in the study what its plots should say of it, unless another job did, and computes once on all
-# nodes without a record, since what runs first reads the program from the disk.
+# Before the runs that count: says in the study what its plots should say of it, unless another job of this machine and layout did,
+# and computes once on all nodes without a record, since what runs first reads the program from the disk.
 begin_study() {
     local samples=$1 about=$study/about.txt
-    [ -e "$about" ] || describe >"$about"
+    grep -qsF "$(machine)" "$about" || printf '%s; %s, program of commit %s\n' \
+        "$(machine)" "$(date +%F)" "$(sed -n 's/.*(commit \(.*\))/\1/p' "$here/version.txt")" >>"$about"
     compute "$nodes" "$samples" --metric "$metric" --no-output
 }
 
-# Machine, layout, date, and the commit of the program.
-describe() {
-    local model commit
+machine() {
+    local model
     model=$(sed -n '/^model name/{s/^[^:]*: //p;q}' /proc/cpuinfo)
-    commit=$(sed -n 's/.*(commit \(.*\))/\1/p' "$here/version.txt")
-    printf '%s: %s; %s ranks x %s threads a node; %s, program of commit %s\n' \
-        "$system" "${model:-$(uname -m)}" "$ranks_per_node" "$threads" "$(date +%F)" "$commit"
+    printf '%s: %s; %s a node\n' "$system" "${model:-$(uname -m)}" "$(layout)"
 }
 
 # Measures one size on so many nodes, with output and without. What this node has not written yet is written before (sync).

@@ -59,7 +59,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
         until(lambda: production.at_work, 30)
         os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
         assert submit.wait(30) == 1
-    assert production.log.endswith(f"go on with 'bash job.sh' in {production.folder}\n")
+    assert production.log.endswith(f"go on with 'bash job.sh 2>&1 | tee -ia job.log' in {production.folder}\n")
     assert len(production.starts) == 1
 
 
@@ -98,7 +98,7 @@ def test_studies_collect_records_of_several_jobs(tmp_path):
     for number in (1, 2):
         local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
     assert [path.name for path in records_in(study)] == [f"{number:04}.json" for number in (1, 2, 3, 4)]
-    assert re.search(r"^local: .*; 1 ranks x 1 threads a node; \d{4}-\d\d-\d\d, program of commit \w{10}(-dirty)?$", (study / "about.txt").read_text())
+    assert re.search(r"^local: .*; 1 rank x 1 thread a node; \d{4}-\d\d-\d\d, program of commit \w{10}(-dirty)?$", (study / "about.txt").read_text())
 
 
 def test_a_record_that_does_not_fit_the_disk_is_told_once(tmp_path):
