@@ -13,9 +13,14 @@ fn git(arguments: &[&str]) -> Option<String> {
 
 fn main() {
     let commit = git(&["log", "-1", "--format=%h", "--abbrev=10"]).filter(|commit| !commit.is_empty());
-    let is_changed = git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
-    let commit = commit.unwrap_or_else(|| "unknown".into());
-    println!("cargo::rustc-env=PAIRDIST_COMMIT={commit}{}", if is_changed { "-dirty" } else { "" });
+    let is_changed = || git(&["status", "--porcelain"]).is_some_and(|changes| !changes.is_empty());
+    let commit = match commit {
+        // no repository, or that of somebody who unpacked an archive in theirs
+        None => "unknown".into(),
+        Some(commit) if is_changed() => format!("{commit}-dirty"),
+        Some(commit) => commit,
+    };
+    println!("cargo::rustc-env=PAIRDIST_COMMIT={commit}");
     for path in SOURCES {
         println!("cargo::rerun-if-changed={path}");
     }
