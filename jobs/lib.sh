@@ -87,25 +87,29 @@ compute() {
 # then it gets the number: a full disk leaves no half of a record.
 keep_record() {
     [ -e "$record" ] || die "the run was stopped before its end; submit again with more --time"
-    local number=1 name copy=$study/.${SLURM_JOB_ID:-$$}.new
-    cp "$record" "$copy" || die "$copy cannot be written; free the disk, or name another --study. The record is $run/$record"
+    local number=1 name copy=$study/.${SLURM_JOB_ID-}.$$.new
+    if ! cp "$record" "$copy"; then
+        rm -f "$copy"
+        die "the record cannot be written to $study; free the disk, or name another --study. It is $run/$record"
+    fi
     until
         name=$study/$(printf '%04d' $number).json
         ln "$copy" "$name" 2>/dev/null
     do
-        [ -e "$name" ] || die "$name cannot be made; the record is $run/$record"
+        # a file system without links
+        [ -e "$name" ] || { mv "$copy" "$name" && break; } || die "$name cannot be made; the record is $run/$record"
         number=$((number + 1))
     done
-    rm "$copy" "$record"
+    rm -f "$copy" "$record"
     printf 'record %s\n' "$name"
 }
 
-# Before the runs that count: says in the study what its plots should say of it, unless another job of this machine and layout did,
-# and computes once on all nodes without a record, since what runs first reads the program from the disk.
+# Before the runs that count: says in the study what its plots should say of it, unless another job with the same to say did, and
+# computes once on all nodes without a record, since what runs first reads the program from the disk.
 begin_study() {
-    local samples=$1 about=$study/about.txt
-    grep -qsF "$(machine)" "$about" || printf '%s; %s, program of commit %s\n' \
-        "$(machine)" "$(date +%F)" "$(sed -n 's/.*(commit \(.*\))/\1/p' "$here/version.txt")" >>"$about"
+    local samples=$1 about=$study/about.txt what
+    what="$(machine); program of commit $(sed -n 's/.*(commit \(.*\))/\1/p' "$here/version.txt")"
+    grep -qsF "$what" "$about" || printf '%s, %s\n' "$what" "$(date +%F)" >>"$about"
     compute "$nodes" "$samples" --metric "$metric" --no-output
 }
 

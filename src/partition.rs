@@ -135,9 +135,11 @@ impl TileSet {
 /// Smallest and largest size of a tile, in bytes, that [`choose_edge`] aims at.
 const TILE_BYTES: Range<f64> = 1_048_576.0..16_777_216.0;
 
-/// Tiles that [`choose_edge`] aims at, so that ranks get equal work; and for each of their threads, half of which are computed
-/// where the matrix is symmetric: with 8, threads that get one more than others keep these waiting for a ninth of the time at most.
+/// Tiles that [`choose_edge`] aims at, so that ranks get equal work.
 const TILES: f64 = 4096.0;
+
+/// Tiles for each thread. With one input only half of them are computed; with those 8, threads that get one more than others keep
+/// these waiting for a ninth of the time at most.
 const TILES_PER_THREAD: f64 = 16.0;
 
 /// No tile is made smaller than this for the sake of more tiles.

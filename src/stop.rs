@@ -24,8 +24,10 @@ impl Stop {
     /// Watches for SIGINT, SIGTERM and SIGUSR1, and for `left` to go by. A second SIGINT ends the process at once.
     pub fn watch(left: Option<Duration>) -> Result<Self> {
         let signal = Arc::new(AtomicBool::new(false));
-        // first, so that it sees the flag of the signal before
-        register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&signal)).context(unwatched)?;
+        // the condition first, so that it sees the SIGINT before
+        let interrupted = Arc::new(AtomicBool::new(false));
+        register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&interrupted)).context(unwatched)?;
+        register(SIGINT, interrupted).context(unwatched)?;
         for number in [SIGINT, SIGTERM, SIGUSR1] {
             register(number, Arc::clone(&signal)).context(unwatched)?;
         }

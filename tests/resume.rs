@@ -75,6 +75,37 @@ fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
 }
 
 #[test]
+fn a_second_interrupt_ends_the_run_at_once() {
+    let work = Work::new();
+    // one tile, of half a second and more
+    write(work.path("x.h5"), &random::<f64>(3000, 600, 1));
+    let mut job =
+        work.program(ALONE).start("compute x.h5 -o out.h5 --tile 3000 --threads 1 --metric cityblock");
+    while !work.path("out.h5.partial/journal.0").exists() {
+        assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    for _ in 0..2 {
+        kill(job.leader(), Signal::SIGINT).expect("it is running");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    let done = job.wait();
+    assert_eq!(done.code, 130, "{done}");
+}
+
+#[test]
+fn an_interrupt_after_another_signal_leaves_the_orderly_end_alone() {
+    let work = work_with(700);
+    let job = start_long_run(&work, ALONE);
+    // both are there when it goes on
+    for signal in [Signal::SIGSTOP, Signal::SIGUSR1, Signal::SIGINT, Signal::SIGCONT] {
+        kill(job.leader(), signal).expect("it is there");
+    }
+    let done = job.wait();
+    assert_eq!(done.code, 75, "{done}");
+}
+
+#[test]
 fn a_signal_to_the_launcher_stops_the_run_too() {
     let work = work_with(700);
     let job = start_long_run(&work, 2);
@@ -294,6 +325,10 @@ fn a_run_that_replaces_a_result_is_taken_up() {
     let older = bits(&work);
     work.run(2, &format!("{SHORT} --force --time-limit 00:00:00"), 75);
     assert!(bits(&work) == older, "the older result has changed");
+    for (name, metric) in [("out.h5", "cityblock"), ("out.h5.partial", "euclidean")] {
+        let told = work.run(ALONE, &format!("info {name}"), 0);
+        assert!(told.stdout.contains(metric), "{told}");
+    }
     work.run(2, &format!("{SHORT} --resume"), 0);
     assert!(bits(&work) == uninterrupted(60), "other bytes");
 }

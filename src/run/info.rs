@@ -21,7 +21,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let is_unfinished = args.file.is_dir() && args.file.extension().is_some_and(|end| end == "partial");
     let file = if is_unfinished { args.file.with_extension("") } else { args.file.clone() };
     let workdir = Workdir::of(&file, Existing::Refuse);
-    if !file.exists()
+    if (is_unfinished || !file.exists())
         && let Some(text) = workdir.plan()?
     {
         return unfinished(&workdir, &text);

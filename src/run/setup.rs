@@ -194,7 +194,7 @@ pub(super) fn check_record(record: &Path, others: &[&Path]) -> Result<()> {
         )));
     }
     // a folder may be there and yet take nothing
-    let is_new = !record.exists();
+    let is_new = record.symlink_metadata().is_err();
     std::fs::File::options().create(true).append(true).open(record).map_err(|error| {
         Error::Usage(format!("--json {shown}: it cannot be written: {error}; choose another name"))
     })?;

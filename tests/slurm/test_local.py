@@ -98,7 +98,7 @@ def test_studies_collect_records_of_several_jobs(tmp_path):
     for number in (1, 2):
         local("strong", tmp_path / f"run{number}", "--study", study, "--sweep", str(number), "--repeats", "1", "--samples", "500")
     assert [path.name for path in records_in(study)] == [f"{number:04}.json" for number in (1, 2, 3, 4)]
-    assert re.search(r"^local: .*; 1 rank x 1 thread a node; \d{4}-\d\d-\d\d, program of commit \w{10}(-dirty)?$", (study / "about.txt").read_text())
+    assert re.search(r"^local: .*; 1 rank x 1 thread a node; program of commit \w{10}(-dirty)?, \d{4}-\d\d-\d\d$", (study / "about.txt").read_text())
 
 
 def test_a_record_that_does_not_fit_the_disk_is_told_once(tmp_path):
@@ -106,8 +106,17 @@ def test_a_record_that_does_not_fit_the_disk_is_told_once(tmp_path):
     (tmp_path / "study").mkdir()
     script = f". {REPOSITORY}/jobs/lib.sh; run=$PWD record=record.json study=study; ulimit -f 0; keep_record"
     told = run("bash", "-c", script, cwd=tmp_path, status=1).stderr
-    assert "free the disk, or name another --study" in told and f"{tmp_path}/record.json" in told
-    assert records_in(tmp_path / "study") == []
+    assert "free the disk, or name another --study. It is" in told and f"{tmp_path}/record.json" in told
+    assert list((tmp_path / "study").iterdir()) == []
+
+
+def test_a_record_is_kept_where_there_are_no_links(tmp_path):
+    (tmp_path / "study").mkdir()
+    (tmp_path / "study/0001.json").write_text("another")
+    (tmp_path / "record.json").write_text("this")
+    script = f". {REPOSITORY}/jobs/lib.sh; ln() {{ return 1; }}; run=$PWD record=record.json study=study; keep_record"
+    run("bash", "-euc", script, cwd=tmp_path)
+    assert {path.name: path.read_text() for path in (tmp_path / "study").iterdir()} == {"0001.json": "another", "0002.json": "this"}
 
 
 def test_a_job_tries_to_get_in_line_again(tmp_path):

@@ -237,7 +237,7 @@ RUN_WITHOUT_OPTIONS = 'while [[ $1 == -* ]]; do shift; done\n[ $# = 0 ] || exec 
 )
 def test_a_site_is_asked_for_modules_stripes_and_cores(tmp_path, system, modules, stripes):
     calls = tmp_path / "calls"
-    for name, action in {"sbatch": 'bash "${@: -1}"\n', "srun": RUN_WITHOUT_OPTIONS, "module": "", "lfs": ""}.items():
+    for name, action in {"sbatch": 'bash "$1"\n', "srun": RUN_WITHOUT_OPTIONS, "module": "", "lfs": ""}.items():
         stand_in = tmp_path / name
         stand_in.write_text(STAND_IN + action)
         stand_in.chmod(0o755)
