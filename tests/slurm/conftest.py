@@ -130,7 +130,8 @@ def launch_environment() -> dict[str, str]:
     """What srun and the ranks need in the sandbox, as jobs/systems/sandbox.sh has it."""
     mpi_type = "pmi2" if "libmpich" in run("ldd", BINARY).stdout else "pmix"
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
-    return as_root | {"OMPI_MCA_mpi_yield_when_idle": "1", "OMPI_MCA_btl": "self,tcp", "SLURM_MPI_TYPE": mpi_type}
+    ucx = {"OMPI_MCA_pml": "ucx", "OMPI_MCA_pml_ucx_tls": "any", "OMPI_MCA_pml_ucx_devices": "any", "UCX_TLS": "self,tcp"}
+    return as_root | ucx | {"OMPI_MCA_mpi_yield_when_idle": "1", "SLURM_MPI_TYPE": mpi_type}
 
 
 def three_free_ports() -> int:
