@@ -12,10 +12,14 @@ runs=$PWD/runs
 
 # The nodes share one machine: ranks that wait make room for others; and messages go through the TCP of UCX. With the shared memory of Open
 # MPI several ranks on each of two nodes of one name would hang, and with its own TCP one in fifty starts of version 4.1.4 crashes in
-# MPI_Init (btl/tcp, a message before its receiver is ready).
+# MPI_Init (btl/tcp, a message before its receiver is ready). MPICH finds its own way; told to use TCP, it hangs in MPI_Finalize.
 load_modules() {
-    export SLURM_MPI_TYPE=pmix # as srun --mpi
-    ! ldd "$pairdist" | grep -q libmpich || SLURM_MPI_TYPE=pmi2
+    # as srun --mpi
+    if ldd "$pairdist" | grep -q libmpich; then
+        export SLURM_MPI_TYPE=pmi2
+        return
+    fi
+    export SLURM_MPI_TYPE=pmix
     [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export OMPI_MCA_mpi_yield_when_idle=1
     export OMPI_MCA_pml=ucx OMPI_MCA_pml_ucx_tls=any OMPI_MCA_pml_ucx_devices=any UCX_TLS=self,tcp

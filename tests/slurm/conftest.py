@@ -128,10 +128,11 @@ UNFINISHED = {"PENDING", "RUNNING", "SIGNALING", "COMPLETING", "CONFIGURING", "R
 
 def launch_environment() -> dict[str, str]:
     """What srun and the ranks need in the sandbox, as jobs/systems/sandbox.sh has it."""
-    mpi_type = "pmi2" if "libmpich" in run("ldd", BINARY).stdout else "pmix"
+    if "libmpich" in run("ldd", BINARY).stdout:
+        return {"SLURM_MPI_TYPE": "pmi2"}
     as_root = {"OMPI_ALLOW_RUN_AS_ROOT": "1", "OMPI_ALLOW_RUN_AS_ROOT_CONFIRM": "1"}
     ucx = {"OMPI_MCA_pml": "ucx", "OMPI_MCA_pml_ucx_tls": "any", "OMPI_MCA_pml_ucx_devices": "any", "UCX_TLS": "self,tcp"}
-    return as_root | ucx | {"OMPI_MCA_mpi_yield_when_idle": "1", "SLURM_MPI_TYPE": mpi_type}
+    return as_root | ucx | {"OMPI_MCA_mpi_yield_when_idle": "1", "SLURM_MPI_TYPE": "pmix"}
 
 
 def three_free_ports() -> int:
