@@ -15,7 +15,7 @@ runs=$PWD/runs
 # MPI_Init (btl/tcp, a message before its receiver is ready). MPICH finds its own way; told to use TCP, it hangs in MPI_Finalize.
 load_modules() {
     # as srun --mpi
-    if ldd "$pairdist" | grep -q libmpich; then
+    if [[ $(ldd "$pairdist") == *libmpich* ]]; then
         export SLURM_MPI_TYPE=pmi2
         return
     fi
