@@ -1,10 +1,11 @@
 //! The command line.
 
+use std::ffi::OsStr;
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::element::Dtype;
 use crate::io::workdir::Existing;
@@ -21,6 +22,34 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+    /// Every option and its values, as text: what all ranks must have been given alike.
+    #[arg(skip)]
+    pub options: Vec<(String, String)>,
+}
+
+impl Cli {
+    /// Reads the command line; ends the process where it asks for help or makes no sense.
+    pub fn read() -> Self {
+        let matches = Self::command().get_matches();
+        let cli = Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+        Self { options: options(&matches), ..cli }
+    }
+}
+
+/// The subcommand, and the values of all its options.
+fn options(matches: &ArgMatches) -> Vec<(String, String)> {
+    let Some((name, given)) = matches.subcommand() else { return Vec::new() };
+    let command = Cli::command();
+    let arguments = command.find_subcommand(name).into_iter().flat_map(clap::Command::get_arguments);
+    let options = arguments.map(|argument| {
+        let id = argument.get_id().as_str();
+        let shown = argument.get_long().map_or_else(|| id.to_uppercase(), |long| format!("--{long}"));
+        // escaped, which tells names apart that are no UTF-8
+        let shown_value = |value: &OsStr| value.as_encoded_bytes().escape_ascii().to_string();
+        let values = given.get_raw(id).into_iter().flatten().map(shown_value);
+        (shown, values.collect::<Vec<_>>().join(" "))
+    });
+    std::iter::once(("the subcommand".into(), name.into())).chain(options).collect()
 }
 
 /// The subcommands.
@@ -284,11 +313,27 @@ fn positive() -> ValueParser {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use clap::CommandFactory;
 
     #[test]
     fn the_command_line_is_consistent() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_option_is_listed_with_its_values() {
+        let words = ["pairdist", "compute", "x.h5", "-o", "d.h5", "--metric", "l1", "--no-sync"];
+        let listed = options(&Cli::command().get_matches_from(words));
+        for (name, value) in [
+            ("the subcommand", "compute"),
+            ("INPUT", "x.h5"),
+            ("--output", "d.h5"),
+            ("--metric", "l1"),
+            ("--no-sync", "true"),
+            ("--force", "false"),
+            ("--against", ""),
+        ] {
+            assert!(listed.contains(&(name.into(), value.into())), "{name} in {listed:?}");
+        }
     }
 
     #[test]
@@ -314,7 +359,9 @@ mod tests {
             for name in metric.aliases().iter().chain([&metric.name()]) {
                 let cli =
                     Cli::try_parse_from(["pairdist", "compute", "x.h5", "-o", "d.h5", "--metric", name]);
-                let Ok(Cli { command: Command::Compute(args) }) = cli else { panic!("{name} is refused") };
+                let Ok(Cli { command: Command::Compute(args), .. }) = cli else {
+                    panic!("{name} is refused")
+                };
                 assert_eq!(args.problem.metric, *metric);
             }
         }

@@ -141,6 +141,45 @@ impl Comm {
         Err(if code == "2" { Error::Usage(text) } else { Error::Failed(text) })
     }
 
+    /// As [`Self::agree`], for what no rank may give up alone, since giving it up is collective: if some ranks have it and others do
+    /// not, the job ends.
+    ///
+    /// # Errors
+    /// The agreed one, if no rank has it.
+    pub fn all_or_end<T>(&self, result: Result<T>) -> Result<T> {
+        let have = self.all_reduce(&[u64::from(result.is_ok())], Reduce::Sum)[0];
+        let error = match result {
+            Ok(got) if have == self.size() as u64 => return Ok(got),
+            result if have == 0 => return self.agree(result),
+            Ok(got) => {
+                let agreed = self.agree::<()>(Ok(()));
+                // given up only with the process
+                std::mem::forget(got);
+                agreed.expect_err("a rank has an error")
+            }
+            Err(error) => self.agree::<()>(Err(error)).expect_err("this rank has an error"),
+        };
+        if self.is_root() {
+            tell(&error);
+            self.abort();
+        }
+        // until rank 0 has spoken
+        loop {
+            self.barrier();
+        }
+    }
+
+    /// Makes sure that every rank has the values that rank 0 has, which are listed under the same names on all ranks.
+    ///
+    /// # Errors
+    /// The first name under which some rank has another value, with both values.
+    pub fn same(&self, mine: &[(String, String)]) -> Result<()> {
+        let text = |values| serde_json::to_vec(values).expect("pairs of texts can be written");
+        let mut roots = text(mine);
+        self.broadcast(0, &mut roots);
+        self.agree(if roots == text(mine) { Ok(()) } else { Err(difference(mine, &roots)) })
+    }
+
     /// Does `work` on rank 0 while the others wait for its verdict.
     ///
     /// # Errors
@@ -249,6 +288,22 @@ impl Comm {
             }
         });
     }
+}
+
+/// The first of this rank's values that rank 0 does not have.
+fn difference(mine: &[(String, String)], roots: &[u8]) -> Error {
+    // ranks of different builds may not even list the same names
+    let roots: Vec<(String, String)> = serde_json::from_slice(roots).unwrap_or_default();
+    let shown = |value: &str| if value.is_empty() { "not given".into() } else { value.to_owned() };
+    let other = mine.iter().find_map(|(name, value)| {
+        let theirs = roots.iter().find(|(root, _)| root == name).map_or("", |(_, value)| value);
+        (theirs != value).then(|| (name.as_str(), shown(value), shown(theirs)))
+    });
+    let (name, value, theirs) = other.unwrap_or(("the list of options", "another".into(), "longer".into()));
+    Error::Usage(format!(
+        "{name} is {value} on {}, and {theirs} on rank 0; start all ranks from one build, with the same options",
+        host::name()
+    ))
 }
 
 fn count(rank: usize) -> mpi::Count {

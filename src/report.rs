@@ -237,13 +237,6 @@ pub struct Record {
     pub digest: String,
 }
 
-/// Writes a record to a file, as one JSON object.
-pub fn write_json(path: &Path, record: &impl Serialize) -> Result<()> {
-    let failed = || format!("{} cannot be written", path.display());
-    let text = serde_json::to_string_pretty(record).context(failed)?;
-    std::fs::write(path, text + "\n").context(failed)
-}
-
 impl Record {
     /// The summary for people.
     pub fn summary(&self, output: Option<&Path>) -> String {

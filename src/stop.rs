@@ -4,14 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
-use signal_hook::consts::{SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
-use signal_hook::flag::{register, register_conditional_shutdown};
+use nix::sys::signal::{SigSet, Signal};
 
 use crate::error::{Context, Result};
 
 /// Time that is left for the last tiles and their way to the disk, before a batch system ends the job; less where the job is
 /// short.
 const MARGIN: Duration = Duration::from_secs(120);
+
+/// Signals that tell a run to stop.
+const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1];
 
 /// Knows when it is time to stop.
 #[derive(Debug)]
@@ -21,18 +23,34 @@ pub struct Stop {
 }
 
 impl Stop {
-    /// Watches for SIGINT, SIGTERM and SIGUSR1, and for `left` to go by. A second SIGINT ends the process at once.
-    pub fn watch(left: Option<Duration>) -> Result<Self> {
+    /// Watches for SIGINT, SIGTERM and SIGUSR1. A second SIGINT ends the process at once.
+    ///
+    /// The signals are blocked in this thread and in all that it starts from now on, and a thread of its own waits for them. So no
+    /// handler is called, whatever a library has installed: drivers of OpenCL that MPI loads may bring handlers that end the
+    /// process. Call it before MPI starts.
+    pub fn watch() -> Result<Self> {
+        let signals: SigSet = SIGNALS.into_iter().collect();
+        signals.thread_block().context(unwatched)?;
         let signal = Arc::new(AtomicBool::new(false));
-        // the condition first, so that it sees the SIGINT before
-        let interrupted = Arc::new(AtomicBool::new(false));
-        register_conditional_shutdown(SIGINT, 128 + SIGINT, Arc::clone(&interrupted)).context(unwatched)?;
-        register(SIGINT, interrupted).context(unwatched)?;
-        for number in [SIGINT, SIGTERM, SIGUSR1] {
-            register(number, Arc::clone(&signal)).context(unwatched)?;
-        }
+        let came = Arc::clone(&signal);
+        let wait = move || {
+            let mut is_interrupted = false;
+            while let Ok(number) = signals.wait() {
+                came.store(true, Ordering::Relaxed);
+                if number == Signal::SIGINT && std::mem::replace(&mut is_interrupted, true) {
+                    signal_hook::low_level::exit(128 + number as i32);
+                }
+            }
+        };
+        std::thread::Builder::new().name("signals".into()).spawn(wait).context(unwatched)?;
+        Ok(Self { signal, deadline: None })
+    }
+
+    /// It is also time when `left` has gone by from now.
+    #[must_use]
+    pub fn after(self, left: Option<Duration>) -> Self {
         let deadline = left.and_then(|left| Instant::now().checked_add(left));
-        Ok(Self { signal, deadline })
+        Self { deadline, ..self }
     }
 
     /// Whether a signal has come.
@@ -46,10 +64,9 @@ impl Stop {
     }
 }
 
-/// Makes a write beyond the limit of file sizes an error, like others, instead of the end of the process.
-pub fn ignore_file_size_signal() -> Result<()> {
-    let unused = Arc::new(AtomicBool::new(false));
-    register(SIGXFSZ, unused).map(drop).context(unwatched)
+/// Makes a write beyond the limit of file sizes an error, like others, instead of the end of the process. Call it before MPI starts.
+pub fn block_file_size_signal() -> Result<()> {
+    SigSet::from(Signal::SIGXFSZ).thread_block().context(unwatched)
 }
 
 fn unwatched() -> String {
@@ -83,9 +100,8 @@ mod tests {
 
     #[test]
     fn a_limit_that_has_gone_by_is_due() {
-        assert!(Stop::watch(Some(Duration::ZERO)).unwrap().is_due());
-        assert!(!Stop::watch(Some(Duration::from_secs(3600))).unwrap().is_due());
-        assert!(!Stop::watch(None).unwrap().is_due());
-        assert!(!Stop::watch(Some(Duration::MAX)).unwrap().is_due());
+        let is_due = |left| Stop::watch().unwrap().after(left).is_due();
+        assert!(is_due(Some(Duration::ZERO)));
+        assert!(![Some(Duration::from_secs(3600)), None, Some(Duration::MAX)].into_iter().any(is_due));
     }
 }

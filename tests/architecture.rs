@@ -11,11 +11,10 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("rayon", &["pipeline/"]),
     ("crossbeam_channel", &["pipeline/"]),
     ("pulp", &["kernel/"]),
-    // main calls the parser
-    ("clap", &["cli.rs", "main.rs"]),
+    ("clap", &["cli.rs"]),
     ("indicatif", &["report.rs"]),
     ("memmap2", &["pages.rs"]),
-    ("nix", &["host/", "failpoint.rs"]),
+    ("nix", &["host/", "stop.rs", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),
 ];
 

@@ -249,6 +249,20 @@ fn an_older_result_stays_until_the_new_one_is_complete() {
 }
 
 #[test]
+fn a_rank_that_finds_no_datasets_in_the_file_keeps_nobody_waiting() {
+    let commands = ["compute x.h5 -o out.h5", "generate out.h5 --samples 20 --features 3"];
+    let cases: Vec<_> = commands.into_iter().flat_map(|command| [(command, 0), (command, 2)]).collect();
+    for_all(&cases, |&(arguments, rank)| {
+        let work = work_with_input();
+        let point = format!("opened:{rank}:1:error");
+        let done = work.program(3).env("PAIRDIST_FAIL_AT", &point).within(PATIENCE).run(arguments);
+        assert_eq!(done.code, 1, "{done}");
+        assert!(done.stderr.contains("told to fail at opened"), "{done}");
+        assert!(!work.path("out.h5").exists());
+    });
+}
+
+#[test]
 fn a_failure_in_a_later_round_ends_the_job_too() {
     let work = work_with_input();
     let program = work.program(3).env("PAIRDIST_FAIL_AT", "write:1:20:error").within(PATIENCE);

@@ -494,6 +494,19 @@ const USAGE: &[Usage] = &[
         &[],
     ),
     (
+        (
+            "the record over a JSON file of somebody else",
+            |w| {
+                good(w);
+                let package = "{\"name\": \"app\", \"problem\": {\"n\": 3}, \"ranks\": 2}";
+                fs::write(w.path("package.json"), package).expect("a file");
+            },
+            "compute x.h5 -o out.h5 --json package.json",
+            &["--json package.json", "no run record"],
+        ),
+        &[],
+    ),
+    (
         ("a number of cores that is none", good, COMPUTE, &["SLURM_CPUS_PER_TASK=banana", "number of cores"]),
         &[("SLURM_CPUS_PER_TASK", "banana")],
     ),
@@ -551,6 +564,70 @@ fn a_wrong_command_line_is_refused_with_code_2_and_its_word_named() {
     });
 }
 
+/// A file that stands where the result is to be, and is no result: its name, and what makes it.
+type Precious = (&'static str, fn(&Work));
+
+const PRECIOUS: [Precious; 3] = [
+    ("samples", |w| write(w.path("out.h5"), &random::<f64>(5, 3, 1))),
+    ("text", |w| fs::write(w.path("out.h5"), "precious").expect("a file")),
+    ("generated samples", |w| {
+        w.run(ALONE, "generate out.h5 --samples 5 --features 3", 0);
+    }),
+];
+
+#[test]
+fn force_overwrites_results_only() {
+    for_all(&PRECIOUS, |(what, make)| {
+        let work = Work::new();
+        good(&work);
+        make(&work);
+        let before = fs::read(work.path("out.h5")).expect("the file");
+        for ranks in RANKS {
+            let done = work.run(ranks, "compute x.h5 -o out.h5 --force", 1);
+            assert!(done.stderr.contains("out.h5 exists and is not a result of pairdist"), "{what}: {done}");
+            assert!(fs::read(work.path("out.h5")).expect("the file") == before, "{what}");
+            assert_eq!(work.list(), ["out.h5", "x.h5"], "{what}");
+        }
+        // the way out
+        fs::remove_file(work.path("out.h5")).expect("it is there");
+        work.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
+        work.run(ALONE, "compute x.h5 -o out.h5 --force --metric cityblock", 0);
+    });
+}
+
+#[test]
+fn an_empty_file_may_be_overwritten() {
+    let work = Work::new();
+    good(&work);
+    for name in ["out.h5", "run.json"] {
+        fs::write(work.path(name), "").expect("a file");
+    }
+    work.run(2, "compute x.h5 -o out.h5 --force --json run.json", 0);
+    assert_eq!(work.record()["ranks"], 2);
+    // and a record by a later one
+    work.run(3, "compute x.h5 -o out.h5 --force --json run.json", 0);
+    assert_eq!(work.record()["ranks"], 3);
+    work.run(ALONE, "plan x.h5 --json run.json", 0);
+    assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
+}
+
+#[test]
+fn a_folder_of_somebody_else_is_not_emptied() {
+    for_all(&["matrix.h5", "plan.json", "journal.0", "notes.txt"], |name| {
+        let work = Work::new();
+        good(&work);
+        fs::create_dir(work.path("out.h5.partial")).expect("a folder");
+        fs::write(work.path("out.h5.partial").join(name), "precious").expect("a file");
+        for options in ["--force", "--resume"] {
+            let done = work.run(2, &format!("compute x.h5 -o out.h5 {options}"), 1);
+            assert!(done.stderr.contains("out.h5.partial holds "), "{done}");
+            let entries = work.path("out.h5.partial").read_dir().expect("a folder").count();
+            assert_eq!(entries, 1, "{name}: {done}");
+            assert_eq!(fs::read(work.path("out.h5.partial").join(name)).expect("a file"), b"precious");
+        }
+    });
+}
+
 #[test]
 fn a_symbolic_link_leaves_what_it_points_to_untouched() {
     let work = Work::new();
@@ -559,42 +636,6 @@ fn a_symbolic_link_leaves_what_it_points_to_untouched() {
     symlink("target", work.path("out.h5")).expect("a symbolic link");
     work.run(ALONE, "compute x.h5 -o out.h5 --force", 1);
     assert_eq!(fs::read(work.path("target")).expect("the file"), b"precious");
-}
-
-#[test]
-fn a_name_that_is_no_unicode_is_refused_in_one_sentence() {
-    for_all(&RANKS, |&ranks| {
-        let work = Work::new();
-        good(&work);
-        let name_given = "exec \"$@\" -o \"$(printf 'out\\377.h5')\"";
-        let done = work.program(ranks).through(name_given).run("compute x.h5");
-        assert_eq!(done.code, 1, "{done}");
-        assert_eq!(done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).count(), 1, "{done}");
-        assert_eq!(work.list(), ["x.h5"], "{done}");
-    });
-}
-
-/// Each rank in a folder of its own, as on nodes that share no file system.
-const APART: &str = "cd r${OMPI_COMM_WORLD_RANK:-$PMI_RANK} && exec \"$@\"";
-
-#[test]
-fn ranks_that_see_other_files_refuse_instead_of_waiting() {
-    type Input = fn(usize) -> Array2<f64>;
-    let cases: [(&str, Input, &[&str]); 2] = [
-        ("the result", |_| random(6, 4, 1), &["out.h5.partial", "cannot be seen", "all nodes share"]),
-        ("the input", |rank| random(6 + rank, 4, 1), &["x.h5", "not the same on all ranks"]),
-    ];
-    for_all(&cases, |(what, input, words)| {
-        let work = Work::new();
-        for rank in 0..2 {
-            fs::create_dir(work.path(format!("r{rank}"))).expect("a folder");
-            write(work.path(format!("r{rank}/x.h5")), &input(rank));
-        }
-        let done = work.program(2).through(APART).run(COMPUTE);
-        assert_eq!(done.code, 1, "{what}: {done}");
-        assert!(words.iter().all(|word| done.stderr.contains(word)), "{what}: {done}");
-        assert!(!work.path("r0/out.h5").exists(), "{what}: {done}");
-    });
 }
 
 /// What a reader that has seen enough does to the program that writes.

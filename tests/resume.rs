@@ -44,7 +44,10 @@ fn uninterrupted(samples: usize) -> Vec<u64> {
 
 /// A long run that has journalled some of its tiles.
 fn start_long_run(work: &Work, ranks: usize) -> Job {
-    let mut job = work.program(ranks).start(LONG);
+    wait_for_journal(work, work.program(ranks).start(LONG))
+}
+
+fn wait_for_journal(work: &Work, mut job: Job) -> Job {
     while fs::metadata(work.path("out.h5.partial/journal.0")).map_or(0, |meta| meta.len()) < 1000 {
         assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
         std::thread::sleep(Duration::from_millis(5));
@@ -77,20 +80,62 @@ fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
 #[test]
 fn a_second_interrupt_ends_the_run_at_once() {
     let work = Work::new();
-    // one tile, of half a second and more
-    write(work.path("x.h5"), &random::<f64>(3000, 600, 1));
+    // one tile, of a second and more
+    write(work.path("x.h5"), &random::<f64>(6000, 600, 1));
     let mut job =
-        work.program(ALONE).start("compute x.h5 -o out.h5 --tile 3000 --threads 1 --metric cityblock");
+        work.program(ALONE).start("compute x.h5 -o out.h5 --tile 6000 --threads 1 --metric cityblock");
     while !work.path("out.h5.partial/journal.0").exists() {
         assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
         std::thread::sleep(Duration::from_millis(5));
     }
     for _ in 0..2 {
+        // until the tile is begun, and until the signal has come
+        std::thread::sleep(Duration::from_millis(200));
         kill(job.leader(), Signal::SIGINT).expect("it is running");
-        std::thread::sleep(Duration::from_millis(100));
     }
     let done = job.wait();
     assert_eq!(done.code, 130, "{done}");
+}
+
+/// A library that handles signals as LLVM does, which drivers of OpenCL bring along: told to end, its handler ends the process.
+const HANDLERS: &str = r"
+#include <signal.h>
+#include <unistd.h>
+static void end(int number) { _exit(number == SIGUSR1 ? 0 : 3); }
+__attribute__((constructor)) static void install(void) {
+    int numbers[] = {SIGINT, SIGTERM, SIGUSR1, SIGXFSZ};
+    for (int i = 0; i < 4; ++i) signal(numbers[i], end);
+}
+";
+
+#[test]
+fn signals_stop_the_run_whatever_a_library_has_installed() {
+    for_all(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1], |&signal| {
+        let work = work_with(700);
+        fs::write(work.path("handlers.c"), HANDLERS).expect("a file");
+        let mut compiler = std::process::Command::new("cc");
+        compiler.args(["-shared", "-fPIC", "-o", "handlers.so", "handlers.c"]).current_dir(work.path("."));
+        assert!(compiler.status().expect("a C compiler").success());
+        let program = work.program(2).through("LD_PRELOAD=./handlers.so exec \"$@\"");
+        let job = wait_for_journal(&work, program.start(LONG));
+        job.ranks().into_iter().for_each(|rank| kill(rank, signal).expect("the rank is running"));
+        let done = job.wait();
+        assert_eq!(done.code, 75, "{done}");
+        assert!(done.stderr.contains("stopped by a signal"), "{done}");
+    });
+}
+
+#[test]
+fn hwloc_is_told_to_leave_the_drivers_of_devices_alone() {
+    // beside what the user has told it
+    for_all(&[("", "-opencl"), ("-pci", "-pci,-opencl"), ("opencl", "opencl,-cuda")], |&(given, told)| {
+        let work = work_with(700);
+        let job = wait_for_journal(&work, work.program(1).env("HWLOC_COMPONENTS", given).start(LONG));
+        let environment = fs::read(format!("/proc/{}/environ", job.ranks()[0])).expect("a running rank");
+        let expected = format!("HWLOC_COMPONENTS={told}");
+        let mut entries = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);
+        assert!(entries.any(|entry| entry.starts_with(&expected)), "{expected}");
+    });
 }
 
 #[test]
@@ -115,6 +160,38 @@ fn a_signal_to_the_launcher_stops_the_run_too() {
     assert!(done.code == 75 || (done.code == 0 && launcher_is_hydra()), "{done}");
     assert!(done.stderr.contains("stopped by a signal"), "{done}");
     assert_eq!(work.list(), ["out.h5.partial", "x.h5"]);
+}
+
+#[test]
+fn a_run_that_was_killed_between_the_two_steps_of_a_renaming_is_complete() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = stopped(2);
+        // where files cannot be renamed exclusively, the result is a link, and then the old name is removed
+        let run = format!("{SHORT} --resume");
+        let matrix = work.path("out.h5.partial/matrix.h5");
+        let saved = work.path("saved");
+        fs::create_dir(&saved).expect("a folder");
+        for name in ["plan.json", "lock", "journal.0", "journal.1"] {
+            fs::copy(work.path("out.h5.partial").join(name), saved.join(name)).expect("a copy");
+        }
+        work.run(ranks, &run, 0);
+        fs::rename(&saved, work.path("out.h5.partial")).expect("the folder again");
+        fs::hard_link(work.path("out.h5"), &matrix).expect("a link");
+        let before = bits(&work);
+        let done = work.run(ranks, &run, 0);
+        assert!(done.stderr.contains("complete already"), "{done}");
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+        assert!(bits(&work) == before && before == uninterrupted(60), "other bytes");
+    });
+}
+
+#[test]
+fn a_name_where_nothing_was_begun_is_told() {
+    let work = stopped(2);
+    let done = work.run(2, "compute x.h5 -o mistyped.h5 --resume", 0);
+    assert!(done.stderr.contains("nothing to resume at mistyped.h5"), "{done}");
+    let done = work.run(2, &format!("{SHORT} --resume"), 0);
+    assert!(!done.stderr.contains("nothing to resume"), "{done}");
 }
 
 #[test]

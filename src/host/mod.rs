@@ -4,7 +4,9 @@ mod memory;
 
 use std::fs::File;
 use std::io::ErrorKind;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use nix::errno::Errno;
@@ -14,6 +16,39 @@ use nix::sys::resource::{UsageWho, getrusage};
 use nix::unistd::Pid;
 
 pub use memory::available_memory;
+
+/// Tells hwloc which of its plugins to leave out.
+const HWLOC_COMPONENTS: &str = "HWLOC_COMPONENTS";
+
+/// Those that load the drivers of GPUs.
+const DEVICE_PLUGINS: [&str; 6] = ["opencl", "cuda", "nvml", "rsmi", "levelzero", "gl"];
+
+/// Starts this program anew, in the same process, with hwloc told to load no drivers of GPUs: MPI asks hwloc for the cores, and its
+/// plugins would load every driver there is, which takes memory and time, and brings threads and handlers of signals. Returns where
+/// hwloc has been told.
+///
+/// # Errors
+/// If the program cannot be started anew.
+pub fn keep_device_plugins_out() -> std::io::Result<()> {
+    let told = std::env::var_os(HWLOC_COMPONENTS).unwrap_or_default();
+    let words = told.to_string_lossy().into_owned();
+    let is_told = |plugin: &&str| words.split(',').any(|word| word.trim_start_matches('-') == *plugin);
+    let missing: Vec<_> = DEVICE_PLUGINS.iter().filter(|plugin| !is_told(plugin)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    let mut components = told;
+    for plugin in missing {
+        if !components.is_empty() {
+            components.push(",");
+        }
+        components.push(format!("-{plugin}"));
+    }
+    let mut arguments = std::env::args_os();
+    let mut anew = Command::new(std::env::current_exe()?);
+    anew.arg0(arguments.next().unwrap_or_default()).args(arguments).env(HWLOC_COMPONENTS, components);
+    Err(anew.exec())
+}
 
 /// The node's name.
 pub fn name() -> String {
@@ -83,6 +118,42 @@ pub fn timestamp() -> String {
 pub fn process() -> String {
     let job = std::env::var("SLURM_JOB_ID").map(|job| format!(", Slurm job {job}")).unwrap_or_default();
     format!("process {} on {} since {}{job}", std::process::id(), name(), timestamp())
+}
+
+/// Whether a text is one that [`process`] has given, of any process.
+pub fn is_process(text: &str) -> bool {
+    let number = text.strip_prefix("process ").and_then(|rest| rest.split_once(" on "));
+    number.is_some_and(|(number, rest)| number.parse::<u32>().is_ok() && rest.contains(" since "))
+}
+
+/// A stay of this process in another folder, where its files have short names; it goes back when this is dropped.
+#[derive(Debug)]
+pub struct Visit {
+    home: File,
+}
+
+impl Visit {
+    /// Goes to the folder.
+    pub fn to(folder: &Path) -> std::io::Result<Self> {
+        let home = File::open(".")?;
+        std::env::set_current_dir(folder)?;
+        Ok(Self { home })
+    }
+
+    /// Goes back.
+    ///
+    /// # Errors
+    /// If the folder where the process was is not to be entered any more.
+    pub fn end(self) -> std::io::Result<()> {
+        Ok(nix::unistd::fchdir(&self.home)?)
+    }
+}
+
+impl Drop for Visit {
+    fn drop(&mut self) {
+        // after an error, which is told; or a second time
+        let _ = nix::unistd::fchdir(&self.home);
+    }
 }
 
 /// Reserves disk space for the first `bytes` of a file, where its file system can.

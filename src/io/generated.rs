@@ -1,13 +1,14 @@
 //! Samples written in parallel: created by one rank, filled by all.
 
-use std::path::Path;
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
 use hdf5::{Dataset, File};
 use ndarray::ArrayView2;
 
-use super::Stored;
+use super::{Stored, close_on_all_ranks, create_in_folder, open_on_all_ranks};
 use crate::comm::Comm;
 use crate::error::{Context, Result};
 
@@ -16,8 +17,8 @@ const SAMPLES: &str = "samples";
 
 /// Creates a file with an empty matrix of samples, and closes it. `origin` says how it was made.
 pub fn create<T: Stored>(path: &Path, shape: (usize, usize), origin: &str) -> Result<()> {
-    let build = || -> hdf5::Result<()> {
-        let file = File::create_excl(path)?;
+    let build = |name: &OsStr| -> hdf5::Result<()> {
+        let file = File::create_excl(name)?;
         let builder = file.new_dataset::<T>().shape(shape).alloc_time(Some(AllocTime::Early));
         builder.fill_time(FillTime::Never).create(SAMPLES)?;
         let origin: VarLenUnicode = origin.replace('\0', " ").parse().map_err(|_| "the origin is no text")?;
@@ -25,30 +26,21 @@ pub fn create<T: Stored>(path: &Path, shape: (usize, usize), origin: &str) -> Re
         file.flush()?;
         file.close()
     };
-    build().context(|| format!("{} cannot be created", path.display()))
+    create_in_folder(path, build)
 }
 
 /// A created file of samples, open on all ranks to be filled.
 pub struct SamplesWriter {
     file: File,
     samples: Dataset,
-    shown: String,
+    path: PathBuf,
 }
 
 impl SamplesWriter {
     /// Opens a file that [`create`] made. Collective.
     pub fn open(path: &Path, comm: &Comm) -> Result<Self> {
-        let build = || -> hdf5::Result<(File, Dataset)> {
-            let file = File::with_options().with_fapl(|plist| plist.mpio(comm.raw(), None)).open_rw(path)?;
-            let samples = file.dataset(SAMPLES)?;
-            Ok((file, samples))
-        };
-        let shown = path.display().to_string();
-        // a rank that cannot see the file would leave the others waiting in the collective open
-        comm.agree(super::see(path))?;
-        let (file, samples) =
-            comm.agree(build().context(|| format!("{shown} cannot be opened by all ranks (MPI-IO)")))?;
-        Ok(Self { file, samples, shown })
+        let (file, [samples]) = open_on_all_ranks(path, [SAMPLES], comm)?;
+        Ok(Self { file, samples, path: path.to_owned() })
     }
 
     /// Writes samples, row-major, from row `first` on.
@@ -57,14 +49,14 @@ impl SamplesWriter {
         let view =
             ArrayView2::from_shape((rows, features), values).context(|| "rows are not whole".into())?;
         let written = self.samples.write_slice(view, (first..first + rows, ..));
-        written.context(|| format!("rows from {first} cannot be written to {}", self.shown))
+        written.context(|| format!("rows from {first} cannot be written to {}", self.path.display()))
     }
 
     /// Forces the data to the disk and closes the file. Collective.
     pub fn finish(self) -> Result<()> {
-        let Self { file, samples, shown } = self;
-        file.flush().context(|| format!("{shown} cannot be forced to the disk"))?;
+        let Self { file, samples, path } = self;
+        file.flush().context(|| format!("{} cannot be forced to the disk", path.display()))?;
         drop(samples);
-        file.close().context(|| format!("{shown} cannot be closed"))
+        close_on_all_ranks(file, &path)
     }
 }

@@ -5,8 +5,9 @@
 //! Chunk = tile, allocated early and never filled, in a file format that needs no chunk index.
 //! See `docs/FORMAT.md` for the layout.
 
+use std::ffi::OsStr;
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdf5::file::LibraryVersion;
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
@@ -15,7 +16,7 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
-use super::{Stored, open};
+use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks};
 use crate::comm::Comm;
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
@@ -86,12 +87,27 @@ impl Header {
     }
 }
 
+/// Whether the file may be replaced without harm: there is none, it is empty, or it is a result of this program.
+pub fn may_be_replaced(path: &Path) -> bool {
+    match std::fs::symlink_metadata(path) {
+        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
+        Ok(meta) if !meta.is_file() => false,
+        Ok(meta) => meta.len() == 0 || is_result(path),
+    }
+}
+
+/// Whether a file is a result of this program, of any version.
+fn is_result(path: &Path) -> bool {
+    let names = ["format_version", "pairdist_version"];
+    open(path).is_ok_and(|file| names.iter().all(|name| file.attr(name).is_ok()))
+}
+
 /// Creates the file with its datasets and attributes, `complete = 0`, closes it, and reserves the space it will take.
 pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
-    let build = || -> hdf5::Result<()> {
+    let build = |name: &OsStr| -> hdf5::Result<()> {
         let file = File::with_options()
             .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
-            .create_excl(path)?;
+            .create_excl(name)?;
         let Grid { n, m, edge } = header.grid;
         file.new_dataset::<T>()
             .shape((n, m))
@@ -108,7 +124,7 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
         file.flush()?;
         file.close()
     };
-    build().context(|| format!("{} cannot be created", path.display()))?;
+    create_in_folder(path, build)?;
     let reserve = || {
         let file = std::fs::File::options().write(true).open(path)?;
         crate::host::reserve(&file, file.metadata()?.len())
@@ -155,28 +171,19 @@ pub struct MatrixWriter {
     file: File,
     distances: Dataset,
     checksums: Dataset,
-    shown: String,
+    path: PathBuf,
     grid: Grid,
 }
 
 impl MatrixWriter {
     /// Opens a file that [`create`] made. Collective.
     pub fn open(path: &Path, grid: Grid, comm: &Comm) -> Result<Self> {
-        let build = || -> hdf5::Result<(File, Dataset, Dataset)> {
-            let file = File::with_options()
-                .with_fapl(|plist| {
-                    plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).mpio(comm.raw(), None)
-                })
-                .open_rw(path)?;
-            let (distances, checksums) = (file.dataset("distances")?, file.dataset("tile_checksums")?);
-            Ok((file, distances, checksums))
-        };
-        let shown = path.display().to_string();
-        // a rank that cannot see the file would leave the others waiting in the collective open
-        comm.agree(super::see(path))?;
-        let opened = build().context(|| format!("{shown} cannot be opened by all ranks (MPI-IO)"));
-        let (file, distances, checksums) = comm.agree(opened)?;
-        Ok(Self { file, distances, checksums, shown, grid })
+        let (file, [distances, checksums]) = open_on_all_ranks(path, ["distances", "tile_checksums"], comm)?;
+        Ok(Self { file, distances, checksums, path: path.to_owned(), grid })
+    }
+
+    fn shown(&self) -> std::path::Display<'_> {
+        self.path.display()
     }
 
     /// Writes a whole tile, row-major.
@@ -188,7 +195,7 @@ impl MatrixWriter {
         let view = ArrayView2::from_shape((rows.len(), cols.len()), values).expect("a whole tile");
         self.distances
             .write_slice(view, (rows, cols))
-            .context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))
+            .context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown()))
     }
 
     /// Writes the checksums of this rank's tiles.
@@ -199,7 +206,7 @@ impl MatrixWriter {
             let first = run[0].0;
             let view = ArrayView2::from_shape((1, values.len()), &values).expect("one row");
             self.checksums.write_slice(view, (first.i..=first.i, first.j..first.j + values.len())).context(
-                || format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown),
+                || format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown()),
             )?;
         }
         Ok(())
@@ -207,21 +214,21 @@ impl MatrixWriter {
 
     /// Forces the data to the disk. Collective.
     pub fn sync(&self) -> Result<()> {
-        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.shown))
+        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.shown()))
     }
 
     /// Closes the file of a run that is not finished. Collective.
     pub fn close(self) -> Result<()> {
-        let Self { file, distances, checksums, shown, .. } = self;
+        let Self { file, distances, checksums, path, .. } = self;
         // HDF5 keeps a file open as long as any of its datasets is
         drop((distances, checksums));
-        file.close().context(|| format!("{shown} cannot be closed"))
+        close_on_all_ranks(file, &path)
     }
 
     /// Declares the matrix complete and closes the file. Collective.
     pub fn finish(self, sync: bool) -> Result<()> {
         let complete = self.file.attr("complete").and_then(|attribute| attribute.write_scalar(&1_u8));
-        complete.context(|| format!("{} cannot be declared complete", self.shown))?;
+        complete.context(|| format!("{} cannot be declared complete", self.shown()))?;
         if sync {
             self.sync()?;
         }
@@ -286,6 +293,17 @@ impl MatrixReader {
         let read = self.distances.read_slice_2d::<T, _>((rows.clone(), cols));
         let read = read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.shown))?;
         Ok(read.into_raw_vec_and_offset().0)
+    }
+
+    /// Wrapping sum of all stored checksums: the digest of the matrix.
+    pub fn digest(&self) -> Result<u64> {
+        let mut digest = 0_u64;
+        for i in 0..self.header.grid.tile_rows() {
+            let row = self.checksums.read_slice_1d::<u64, _>((i, ..));
+            let row = row.context(|| format!("the checksums of {} cannot be read", self.shown))?;
+            digest = row.iter().fold(digest, |sum, checksum| sum.wrapping_add(*checksum));
+        }
+        Ok(digest)
     }
 
     /// The stored checksum of a tile.

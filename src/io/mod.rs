@@ -4,6 +4,7 @@
 //! - `generated` — samples written in parallel
 //! - `matrix` — the result: created by one rank, written by all, read back
 //! - `runplan`, `journal` — what a run that is taken up again must agree with, and what is done
+//! - `record` — run records and plans, for other programs
 //! - `workdir` — the folder of an unfinished run, and the rename that publishes its result
 //!
 //! Only the main thread calls these.
@@ -11,17 +12,24 @@
 pub mod generated;
 pub mod journal;
 pub mod matrix;
+pub mod record;
 pub mod runplan;
 pub mod samples;
 pub mod workdir;
 
+use std::ffi::OsStr;
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use hdf5::File;
+use hdf5::file::LibraryVersion;
+use hdf5::{Dataset, File};
 
+use crate::comm::Comm;
 use crate::element::Element;
-use crate::error::Result;
+use crate::error::{Context, Result};
 use crate::fail;
+use crate::failpoint;
+use crate::host::Visit;
 
 /// An element type that HDF5 can store.
 pub trait Stored: Element + hdf5::H5Type {}
@@ -33,17 +41,61 @@ pub fn library_version() -> String {
     format!("{major}.{minor}.{release}")
 }
 
-/// Whether this rank sees a file that rank 0 has created.
-fn see(path: &Path) -> Result<()> {
-    match std::fs::metadata(path) {
-        Ok(_) => Ok(()),
-        Err(error) => {
-            let shown = path.display();
-            fail!(
-                "{shown}, which rank 0 has created, cannot be seen: {error}; write to a file system that all nodes share"
-            )
-        }
-    }
+/// Creates a file from inside its folder, where its name is short and plain.
+fn create_in_folder(path: &Path, create: impl FnOnce(&OsStr) -> hdf5::Result<()>) -> Result<()> {
+    let visit = go_to_folder_of(path)?;
+    let created = create(path.file_name().unwrap_or_default());
+    created.context(|| format!("{} cannot be created", path.display()))?;
+    visit.end().context(cannot_return)
+}
+
+fn cannot_return() -> String {
+    "the folder that the run was started in cannot be entered again".into()
+}
+
+/// Opens a file that rank 0 has created on all ranks, to be written with MPI-IO, and some of its datasets. Collective.
+///
+/// It is named from inside its folder: Open MPI has no room for a path of 227 bytes, and ROMIO takes what stands before a colon
+/// for the name of a file system.
+fn open_on_all_ranks<const N: usize>(
+    path: &Path,
+    names: [&str; N],
+    comm: &Comm,
+) -> Result<(File, [Dataset; N])> {
+    let shown = path.display();
+    let visit = comm.agree(go_to_folder_of(path))?;
+    let name = path.file_name().unwrap_or_default();
+    // a rank that does not see the file would leave the others waiting in the collective open
+    comm.agree(std::fs::metadata(name).map(drop).context(|| {
+        format!("{shown}, which rank 0 has created, cannot be seen on {}", crate::host::name())
+    }))?;
+    let opened = File::with_options()
+        .with_fapl(|plist| {
+            plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).mpio(comm.raw(), None)
+        })
+        .open_rw(name);
+    let cannot = || format!("{shown} cannot be opened by all ranks (MPI-IO)");
+    // closing is collective: no rank may close the file before all know that they have it
+    let file = comm.all_or_end(opened.context(cannot))?;
+    let find = || -> hdf5::Result<Vec<Dataset>> { names.iter().map(|name| file.dataset(name)).collect() };
+    let found = failpoint::hit("opened").and_then(|()| find().context(cannot));
+    let datasets = comm.agree(found);
+    comm.agree(visit.end().context(cannot_return))?;
+    let datasets = datasets?.try_into().expect("a dataset for each name");
+    Ok((file, datasets))
+}
+
+/// Closes a file that [`open_on_all_ranks`] has opened, by the name that it was opened with. Its datasets must be closed. Collective.
+fn close_on_all_ranks(file: File, path: &Path) -> Result<()> {
+    let visit = go_to_folder_of(path);
+    let closed = file.close();
+    closed.context(|| format!("{} cannot be closed", path.display()))?;
+    visit?.end().context(cannot_return)
+}
+
+fn go_to_folder_of(path: &Path) -> Result<Visit> {
+    let folder = path.parent().unwrap_or(Path::new("."));
+    Visit::to(folder).context(|| format!("{} cannot be entered on {}", folder.display(), crate::host::name()))
 }
 
 /// Opens an existing file to read, or says in a sentence why not.
@@ -59,10 +111,16 @@ fn open(path: &Path) -> Result<File> {
     if !meta.is_file() {
         fail!("{shown} is not a regular file; name an HDF5 file");
     }
-    if let Err(error) = std::fs::File::open(path) {
-        fail!("{shown} cannot be read: {error}; check its permissions");
-    }
-    match File::open(path) {
+    let readable = match std::fs::File::open(path) {
+        Ok(file) => file,
+        Err(error) => fail!("{shown} cannot be read: {error}; check its permissions"),
+    };
+    // the HDF5 crate takes names in UTF-8 only; the open file has another name, which is
+    let opened = match path.to_str() {
+        Some(name) => File::open(name),
+        None => File::open(format!("/proc/self/fd/{}", readable.as_raw_fd())),
+    };
+    match opened {
         Ok(file) => Ok(file),
         Err(error) if error.contains_minor(hdf5::MinorErrorCode::Truncated) => {
             fail!("{shown} is truncated: it is shorter than its own header says; copy or write it again")

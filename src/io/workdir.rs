@@ -1,14 +1,19 @@
 //! The folder of an unfinished run, and the rename that publishes its result.
 //!
-//! `OUT.h5.partial/` holds the matrix while it is computed, the plan, a journal for each rank, and a lock that dies with the run that
-//! holds it. The plan is written last: without it, nothing in the folder counts. Nothing stands under the final name
-//! before it is complete.
+//! `OUT.h5.partial/` holds the matrix while it is computed, the plan, a journal for each rank, a lock that is released when
+//! the run that holds it ends, and a token by which all ranks recognise the folder. The plan is written last: without it, nothing in
+//! the folder counts. Nothing stands under the final name before it is complete.
 
+use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
+use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
-use crate::error::{Context, Result};
+use super::matrix;
+use crate::comm::Comm;
+use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::host;
@@ -20,9 +25,13 @@ const LOCK: &str = "lock";
 const PLAN: &str = "plan.json";
 const PLAN_DRAFT: &str = "plan.json.new";
 const JOURNAL: &str = "journal.";
+const TOKEN: &str = "token";
 
 /// No plan is longer, in bytes.
 const PLAN_LEN: u64 = 1 << 20;
+
+/// How long a rank waits until it sees what rank 0 has just written: network file systems may take seconds.
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// What a run does where it finds the result's name, or its working folder, taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -41,8 +50,10 @@ pub struct Workdir {
     output: PathBuf,
     folder: PathBuf,
     existing: Existing,
-    /// Held by the rank that has locked the folder.
-    lock: Option<File>,
+    /// Held by the rank that has locked the folder, with what it has written there.
+    lock: Option<(File, String)>,
+    /// What all ranks have found in the folder.
+    token: Vec<u8>,
 }
 
 impl Workdir {
@@ -50,10 +61,10 @@ impl Workdir {
     pub fn of(output: &Path, existing: Existing) -> Self {
         let mut folder = output.as_os_str().to_owned();
         folder.push(".partial");
-        Self { output: output.to_owned(), folder: folder.into(), existing, lock: None }
+        Self { output: output.to_owned(), folder: folder.into(), existing, lock: None, token: Vec::new() }
     }
 
-    /// The matrix file of the unfinished run.
+    /// The matrix file.
     pub fn matrix(&self) -> PathBuf {
         self.folder.join(MATRIX)
     }
@@ -102,8 +113,16 @@ impl Workdir {
             if inputs.iter().any(|input| same(input) || same_file(input, &self.output)) {
                 fail!("{shown} is an input of this run; write the result elsewhere");
             }
-            if self.existing == Existing::Refuse {
-                fail!("{shown} exists; remove it, choose another name, or overwrite it with --force");
+            match self.existing {
+                Existing::Refuse => {
+                    fail!("{shown} exists; remove it, choose another name, or overwrite it with --force")
+                }
+                Existing::Replace if !matrix::may_be_replaced(&self.output) => {
+                    fail!(
+                        "{shown} exists and is not a result of pairdist, which is all that --force overwrites; remove it, or choose another name"
+                    )
+                }
+                _ => {}
             }
         }
         let folder = self.folder.display();
@@ -135,8 +154,37 @@ impl Workdir {
         if fs::symlink_metadata(&self.folder).is_err() {
             return Ok(None);
         }
+        self.check_ours()?;
         self.lock()?;
         self.plan()
+    }
+
+    /// Refuses a folder that holds anything which this program has not put there: it could be emptied by mistake. The lock,
+    /// which is the first file in it and the last to go, names the process that has made it.
+    fn check_ours(&self) -> Result<()> {
+        let names = self.names()?;
+        let shown = self.folder.display();
+        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
+            fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
+        }
+        let others = names.iter().find(|name| *name != LOCK);
+        if let Some(other) = others
+            && !host::is_process(&self.holder())
+        {
+            fail!(
+                "{shown} holds {} and no lock that names a run of this program; move the folder away, or remove it",
+                other.display()
+            );
+        }
+        Ok(())
+    }
+
+    /// What the lock says of the process that holds it, or has held it.
+    fn holder(&self) -> String {
+        let mut holder = Vec::new();
+        // without a lock nobody is named
+        let _ = File::open(self.folder.join(LOCK)).map(|lock| lock.take(1024).read_to_end(&mut holder));
+        String::from_utf8_lossy(&holder).trim().into()
     }
 
     /// The plan of the unfinished run, if it got as far.
@@ -162,15 +210,8 @@ impl Workdir {
             result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
         }
         if self.lock.is_none() {
+            self.check_ours()?;
             self.lock()?;
-        }
-        let names = self.names()?;
-        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
-            fail!(
-                "{} holds {}, which is not of this program; move it away",
-                self.folder.display(),
-                stranger.display()
-            );
         }
         for rank in self.journals()? {
             journal::check_free(&self.journal(rank))?;
@@ -187,26 +228,78 @@ impl Workdir {
         let mut lock = lock.context(|| format!("{shown} cannot be locked"))?;
         match lock.try_lock() {
             Err(fs::TryLockError::WouldBlock) => {
-                let mut holder = String::new();
-                let _ = lock.take(1024).read_to_string(&mut holder);
                 fail!(
                     "{shown} is in use: another run is writing this result ({}); wait for it",
-                    holder.trim()
+                    self.holder()
                 );
             }
             // not every file system has locks
             Err(fs::TryLockError::Error(error)) => log::warn!("{shown} cannot be locked: {error}"),
             Ok(()) => {}
         }
-        let named = lock.set_len(0).and_then(|()| lock.write_all(host::process().as_bytes()));
+        // over what an earlier run has left, so that the lock names somebody at any time
+        let holder = host::process();
+        let named = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64));
         named.context(|| format!("{} cannot be written", path.display()))?;
-        self.lock = Some(lock);
+        self.lock = Some((lock, holder));
+        self.check_lock()
+    }
+
+    /// Refuses a lock that is no longer the one in the folder: a run that ended at the same moment has removed it. By what it
+    /// holds, since not every file system gives a file one number.
+    fn check_lock(&self) -> Result<()> {
+        let is_there = self.lock.as_ref().is_some_and(|(_, holder)| *holder == self.holder());
+        if !is_there {
+            fail!("{} was removed by a run that has just ended; start again", self.folder.display());
+        }
         Ok(())
+    }
+
+    /// Makes sure that all ranks work in the same folder, each with its own eyes: what has the same name may lie on a disk of
+    /// each node's own. Rank 0 leaves a token for the others to find. Collective.
+    pub fn check_shared(&mut self, comm: &Comm) -> Result<()> {
+        let path = self.folder.join(TOKEN);
+        let mut token = Vec::new();
+        comm.on_root(|| {
+            token = new_token().into_bytes();
+            fs::write(&path, &token).context(|| format!("{} cannot be written", path.display()))
+        })?;
+        comm.broadcast(0, &mut token);
+        self.token = token;
+        self.check_still_shared(comm)
+    }
+
+    /// Makes sure that the folder is still the one that all ranks have found. Collective.
+    pub fn check_still_shared(&self, comm: &Comm) -> Result<()> {
+        comm.agree(self.find_token())
+    }
+
+    fn find_token(&self) -> Result<()> {
+        let (path, start) = (self.folder.join(TOKEN), Instant::now());
+        loop {
+            let found = fs::read(&path);
+            if found.as_ref().is_ok_and(|found| *found == self.token) {
+                return Ok(());
+            }
+            if start.elapsed() > PATIENCE {
+                let seen = match found {
+                    Ok(_) => "is another folder than that of rank 0".to_owned(),
+                    Err(error) => format!("is not the folder that rank 0 has made: {error}"),
+                };
+                return Err(Error::Failed(format!(
+                    "{} on {} {seen}; write the result to a file system that all nodes share",
+                    self.folder.display(),
+                    host::name()
+                )));
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 
     /// Puts the plan into the folder, whole or not at all, after the matrix: from now on the run can be resumed. With `sync`,
     /// both are forced to the disk, in this order.
     pub fn commit_plan(&self, text: &str, sync: bool) -> Result<()> {
+        self.check_lock()?;
         let (draft, plan) = (self.folder.join(PLAN_DRAFT), self.folder.join(PLAN));
         let write = || -> std::io::Result<()> {
             fs::write(&draft, text)?;
@@ -232,7 +325,7 @@ impl Workdir {
         Ok(ranks)
     }
 
-    fn names(&self) -> Result<Vec<std::ffi::OsString>> {
+    fn names(&self) -> Result<Vec<OsString>> {
         let entries = fs::read_dir(&self.folder).and_then(|entries| {
             entries.map(|entry| entry.map(|entry| entry.file_name())).collect::<std::io::Result<Vec<_>>>()
         });
@@ -240,7 +333,7 @@ impl Workdir {
     }
 
     /// Removes what a run keeps in its folder, except the lock; first that for which `is_later` is false.
-    fn empty(&self, is_later: impl Fn(&std::ffi::OsStr) -> bool) -> Result<()> {
+    fn empty(&self, is_later: impl Fn(&OsStr) -> bool) -> Result<()> {
         let shown = self.folder.display();
         let mut names = self.names()?;
         names.retain(|name| is_ours(name) && name != LOCK);
@@ -253,14 +346,16 @@ impl Workdir {
 
     /// Gives the finished matrix its name, replacing an older result only if told to, or to `replace` when the run began, and
     /// removes the folder.
-    pub fn publish(&self, replace: bool, sync: bool) -> Result<()> {
+    pub fn publish(&mut self, replace: bool, sync: bool) -> Result<()> {
         let (matrix, shown) = (self.matrix(), self.output.display());
         if sync {
             let file = File::open(&matrix).and_then(|file| file.sync_all());
             file.context(|| format!("{} cannot be forced to the disk", matrix.display()))?;
         }
         failpoint::hit("rename")?;
-        if self.existing == Existing::Replace || replace {
+        let replaces = self.existing == Existing::Replace || replace;
+        // what stands there now need not be what stood there when the run began
+        if replaces && matrix::may_be_replaced(&self.output) {
             fs::rename(&matrix, &self.output)
                 .context(|| format!("{} is complete, and cannot be renamed to {shown}", matrix.display()))?;
         } else {
@@ -282,8 +377,16 @@ impl Workdir {
         Ok(())
     }
 
+    /// Removes what a run that was killed while it published has left: the matrix, beside the result that it has become.
+    pub fn remove_matrix(&self) -> Result<()> {
+        let path = self.matrix();
+        fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))
+    }
+
     /// Removes the folder: its result is published, or it has failed before anything was computed.
-    pub fn discard(&self) {
+    pub fn discard(&mut self) {
+        // network file systems keep the name of a file that is open
+        self.lock = None;
         // as long as there is a plan, it tells that the result is published
         let emptied = self.empty(|name| name == PLAN);
         let removed = emptied.map_err(|error| error.to_string()).and_then(|()| {
@@ -297,21 +400,21 @@ impl Workdir {
 }
 
 /// Whether a file of the folder has been put there by this program, or by its MPI.
-fn is_ours(name: &std::ffi::OsStr) -> bool {
-    [MATRIX, LOCK, PLAN, PLAN_DRAFT].iter().any(|ours| name == *ours)
+fn is_ours(name: &OsStr) -> bool {
+    [MATRIX, LOCK, PLAN, PLAN_DRAFT, TOKEN].iter().any(|ours| name == *ours)
         || journal_rank(name).is_some()
         || is_lock_of_mpi(name)
 }
 
 /// Whether a file is what Open MPI keeps beside a matrix that ranks of several nodes have open, and leaves there when one is killed:
 /// `matrix.h5-<job>-<process>.lock`.
-fn is_lock_of_mpi(name: &std::ffi::OsStr) -> bool {
+fn is_lock_of_mpi(name: &OsStr) -> bool {
     let numbers =
         name.to_str().and_then(|name| name.strip_prefix(MATRIX)?.strip_prefix('-')?.strip_suffix(".lock"));
     numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
 }
 
-fn journal_rank(name: &std::ffi::OsStr) -> Option<usize> {
+fn journal_rank(name: &OsStr) -> Option<usize> {
     let number = name.to_str()?.strip_prefix(JOURNAL)?;
     number.parse().ok().filter(|rank: &usize| rank.to_string() == number)
 }
@@ -324,4 +427,10 @@ fn same_file(a: &Path, b: &Path) -> bool {
     use std::os::unix::fs::MetadataExt;
     let id = |path: &Path| fs::metadata(path).ok().map(|meta| (meta.dev(), meta.ino()));
     id(a).is_some() && id(a) == id(b)
+}
+
+/// A text that no other run has.
+fn new_token() -> String {
+    // seeded by the operating system
+    format!("{:016x} {}\n", RandomState::new().build_hasher().finish(), host::process())
 }

@@ -9,10 +9,12 @@ use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
 use crate::error::{Error, Result};
+use crate::fail;
 use crate::failpoint;
 use crate::host;
 use crate::io::journal::Journal;
-use crate::io::matrix::{self, Header, InputId, MatrixWriter};
+use crate::io::matrix::{self, Header, InputId, MatrixReader, MatrixWriter};
+use crate::io::record;
 use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
@@ -23,7 +25,7 @@ use crate::pipeline::{
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
-use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, counted, print, write_json};
+use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, counted, print};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
 use crate::tile::Block;
@@ -61,8 +63,8 @@ struct Start<'a> {
     stop: Stop,
 }
 
-pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
-    let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
+pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()> {
+    let stop = stop.after(setup::time_left(comm, args.time_limit));
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
     let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
@@ -76,8 +78,8 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
     let wanted = ProblemArgs { tile, ..args.problem.clone() };
     let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), all_threads))?;
     match (found, workdir) {
-        (Found::Published(run), Some(workdir)) => {
-            with_dtype!(problem.dtype, already_there(comm, &inputs, problem, &run, &workdir))
+        (Found::Published(run), Some(mut workdir)) => {
+            with_dtype!(problem.dtype, already_there(comm, &inputs, problem, &run, &mut workdir))
         }
         (found, workdir) => {
             let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
@@ -94,9 +96,9 @@ fn already_there<T: Number>(
     inputs: &Inputs,
     problem: Problem,
     run: &Run,
-    workdir: &Workdir,
+    workdir: &mut Workdir,
 ) -> Result<()> {
-    let shown = workdir.output().display();
+    let shown = workdir.output().display().to_string();
     let check = |digests: &[u64]| match run.plan.difference(&run_plan(
         problem,
         false,
@@ -158,7 +160,7 @@ fn compute_in<T: Number>(start: Start) -> Result<()> {
 
     let resumed_pairs = before.pairs;
     totals.add(before);
-    let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0];
+    let [pairs, digest] = [totals.pairs, totals.digest].map(|mine| comm.all_reduce(&[mine], Reduce::Sum)[0]);
     if pairs != problem.n as u64 * problem.m as u64 {
         if let Some(writer) = writer {
             comm.or_abort(writer.close());
@@ -168,8 +170,12 @@ fn compute_in<T: Number>(start: Start) -> Result<()> {
     if let Some(writer) = writer {
         comm.or_abort(complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
         let replaces = setup.unfinished.as_ref().is_some_and(|run| run.plan.replaces);
+        let workdir = &mut setup.workdir;
+        workdir.as_ref().map_or(Ok(()), |workdir| workdir.check_still_shared(comm))?;
         comm.on_root(|| {
-            setup.workdir.as_ref().map_or(Ok(()), |workdir| workdir.publish(replaces, !args.no_sync))
+            let Some(workdir) = workdir else { return Ok(()) };
+            check_matrix(&workdir.matrix(), digest)?;
+            workdir.publish(replaces, !args.no_sync)
         })?;
         clock.lap(Phase::Sync);
     }
@@ -225,7 +231,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
     if let Some(record) = &args.json {
-        comm.on_root(|| setup::check_record(record, &paths))?;
+        comm.on_root(|| record::check(record, &paths))?;
     }
     if let Some(workdir) = &workdir {
         let paths = &paths[..paths.len() - 1];
@@ -340,6 +346,12 @@ fn open_output<T: Number>(
         number = made.inspect_err(|_| workdir.discard())?;
         Ok(())
     })?;
+    if let Err(error) = workdir.check_shared(comm) {
+        if comm.is_root() && unfinished.is_none() {
+            workdir.discard();
+        }
+        return Err(error);
+    }
     let number = comm.all_reduce(&[number], Reduce::Or)[0];
     let (mut done, mut before) = (TileSet::empty(&schedule.grid, schedule.symmetric), Totals::default());
     if unfinished.is_some() {
@@ -360,7 +372,7 @@ fn open_output<T: Number>(
 /// Fills an empty working folder, and returns the run's number.
 fn make_matrix<T: Number>(
     comm: &Comm,
-    workdir: &Workdir,
+    workdir: &mut Workdir,
     header: &Header,
     plan: &RunPlan,
     sync: bool,
@@ -405,6 +417,18 @@ fn complete(comm: &Comm, writer: MatrixWriter, checksums: Vec<(Tile, u64)>, sync
     comm.barrier();
     failpoint::hit("complete")?;
     writer.finish(sync)
+}
+
+/// Makes sure that what is published is what all ranks have written, as this rank sees it.
+fn check_matrix(path: &Path, digest: u64) -> Result<()> {
+    let stored = MatrixReader::open(path)?.digest()?;
+    if stored != digest {
+        fail!(
+            "the checksums in {} add up to {stored:016x}, and those of the tiles that were computed to {digest:016x}: the file was replaced during the run, or some ranks have written elsewhere; write the result to a file system that all nodes share, and start over with --force",
+            path.display()
+        );
+    }
+    Ok(())
 }
 
 /// Gathers what all ranks have seen, prints the summary and writes the run record.
@@ -467,6 +491,6 @@ fn report<T: Number>(
             );
         }
         print(&record.summary(args.output.as_deref()))?;
-        args.json.as_ref().map_or(Ok(()), |path| write_json(path, &record))
+        args.json.as_ref().map_or(Ok(()), |path| record::write(path, &record))
     })
 }

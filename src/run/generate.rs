@@ -41,23 +41,30 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
     comm.on_root(|| {
         workdir.create()?;
         let created = create::<T>(&workdir.matrix(), (n, d), &host::command_line());
-        created.map_err(|error| super::end_job(comm, &workdir, &error))
+        created.map_err(|error| super::end_job(comm, &mut workdir, &error))
     })?;
+    if let Err(error) = workdir.check_shared(comm) {
+        return Err(give_up(comm, &mut workdir, error));
+    }
     let writer = SamplesWriter::open(&workdir.matrix(), comm)?;
     let written = comm.agree(write_rows::<T>(comm, args, &writer));
     let closed = comm.agree(writer.finish());
     if let Err(error) = written.and(closed) {
-        comm.on_root(|| {
-            workdir.discard();
-            Ok(())
-        })?;
-        return Err(error);
+        return Err(give_up(comm, &mut workdir, error));
     }
     comm.on_root(|| workdir.publish(false, true))?;
     comm.on_root(|| {
         log::info!("{}: {n} samples of {d} features, {}", args.output.display(), bytes(size as u64));
         Ok(())
     })
+}
+
+/// Leaves nothing behind.
+fn give_up(comm: &Comm, workdir: &mut Workdir, error: Error) -> Error {
+    if comm.is_root() {
+        workdir.discard();
+    }
+    error
 }
 
 fn write_rows<T: Number>(comm: &Comm, args: &GenerateArgs, writer: &SamplesWriter) -> Result<()> {

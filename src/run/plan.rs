@@ -11,11 +11,12 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
+use crate::io::record;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::{Number, Workers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::Problem;
-use crate::report::{bytes, counted, print, write_json};
+use crate::report::{bytes, counted, print};
 use crate::schedule::Schedule;
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of a row of
@@ -63,7 +64,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     if let Some(record) = &args.json {
         let inputs = [&args.input, &args.problem.against, &args.machine];
         let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
-        setup::check_record(record, &inputs)?;
+        record::check(record, &inputs)?;
     }
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
@@ -91,7 +92,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
 fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
     let record = predict::<T>(args, shape, problem, symmetric)?;
     if let Some(path) = &args.json {
-        write_json(path, &record)?;
+        record::write(path, &record)?;
     }
     print(&summary(&record, args.threads))?;
     check_cores(&record)?;

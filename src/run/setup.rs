@@ -1,13 +1,14 @@
 //! From the command line to a problem: inputs opened, types and tiles chosen, limits checked.
 
-use std::io::Read;
 use std::path::Path;
 use std::time::Duration;
+
+use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
-use crate::error::{Context, Error, Result};
+use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
 use crate::io::matrix::{InputId, MAX_TILE_BYTES};
@@ -44,17 +45,9 @@ impl Inputs {
         Ok(Self { x, y })
     }
 
-    /// Makes sure that all ranks see the same inputs: a name may mean another file on another node.
+    /// Makes sure that all ranks see the same inputs. Collective.
     pub(super) fn agree(&self, comm: &Comm) -> Result<()> {
-        let Shape { n, m, d, dtype, .. } = self.shape();
-        let mine = [n as u64, m as u64, d as u64, dtype.size() as u64];
-        if comm.all_reduce(&mine, Reduce::Min) != comm.all_reduce(&mine, Reduce::Max) {
-            fail!(
-                "{} is not the same on all ranks; is it on a file system that all nodes share?",
-                self.x.describe()
-            );
-        }
-        Ok(())
+        self.all().try_for_each(|samples| agree_on_samples(comm, samples))
     }
 
     /// What the result says of them; digests where they are known.
@@ -83,6 +76,45 @@ impl Inputs {
         let chunk_rows = self.all().map(Samples::chunk_rows).max().unwrap_or(1);
         Shape { n: x.rows, m, d: x.features, dtype, chunk_rows }
     }
+}
+
+/// Makes sure that all ranks see the same samples: a name may mean another file on another node. Shape and type are compared, and the
+/// values of some samples, which every rank reads through its own eyes. Collective.
+pub(super) fn agree_on_samples(comm: &Comm, samples: &Samples) -> Result<()> {
+    let mine = comm.agree(fingerprint(samples))?;
+    let mut roots = mine.clone();
+    comm.broadcast(0, &mut roots);
+    comm.agree(if mine == roots {
+        Ok(())
+    } else {
+        Err(Error::Failed(format!(
+            "{} holds other samples on {} than on rank 0; put them on a file system that all nodes share, or the same copy on each",
+            samples.describe(),
+            host::name()
+        )))
+    })
+}
+
+/// Samples whose values the ranks compare, and values of each of them.
+const COMPARED_SAMPLES: usize = 16;
+const COMPARED_VALUES: usize = 8192;
+
+/// What two ranks must have in common to see the same samples: shape, type, and the values of some, the first and the last among them.
+fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
+    let Samples { rows, features, dtype, .. } = samples;
+    let mut digest = Xxh3Default::new();
+    for number in 0..COMPARED_SAMPLES.min(*rows) {
+        let row = number * (rows - 1) / (COMPARED_SAMPLES.min(*rows) - 1).max(1);
+        // of a long sample as much as does not hold up the start
+        let values = if *features <= COMPARED_VALUES {
+            samples.read::<f64>(row..row + 1)?
+        } else {
+            let column = |at: usize| at * (features / COMPARED_SAMPLES);
+            (0..COMPARED_SAMPLES).map(|at| samples.value(row, column(at))).collect::<Result<_>>()?
+        };
+        digest.update(bytemuck::cast_slice(&values));
+    }
+    Ok(format!("{rows} x {features} {dtype} {:016x}", digest.digest()).into_bytes())
 }
 
 /// Opens the second input, if there is one.
@@ -173,42 +205,6 @@ pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
         );
     }
     Ok(())
-}
-
-/// Refuses a run record that could not be written, or would replace one of the other files.
-pub(super) fn check_record(record: &Path, others: &[&Path]) -> Result<()> {
-    let shown = record.display();
-    let parent = record.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    if !parent.is_dir() || record.is_dir() {
-        return Err(Error::Usage(format!("--json {shown}: it must be a file in a folder that exists")));
-    }
-    let absolute = |path: &Path| path.canonicalize().or_else(|_| std::path::absolute(path)).ok();
-    if others.iter().any(|other| absolute(other) == absolute(record)) {
-        return Err(Error::Usage(format!(
-            "--json {shown}: it is an input or the result of this run; choose another name"
-        )));
-    }
-    if record.is_file() && !is_json_object(record) {
-        return Err(Error::Usage(format!(
-            "--json {shown}: it exists and is no run record; choose another name"
-        )));
-    }
-    // a folder may be there and yet take nothing
-    let is_new = record.symlink_metadata().is_err();
-    std::fs::File::options().create(true).append(true).open(record).map_err(|error| {
-        Error::Usage(format!("--json {shown}: it cannot be written: {error}; choose another name"))
-    })?;
-    if is_new {
-        std::fs::remove_file(record).context(|| format!("{shown} cannot be removed"))?;
-    }
-    Ok(())
-}
-
-/// Whether a file is empty or begins as a record does.
-fn is_json_object(path: &Path) -> bool {
-    let mut first = [0];
-    let read = std::fs::File::open(path).and_then(|mut file| file.read(&mut first));
-    matches!((read, first), (Ok(0), _) | (Ok(1), [b'{']))
 }
 
 /// Refuses a result that does not fit its file system.

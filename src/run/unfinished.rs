@@ -60,8 +60,15 @@ impl Run {
             }
             let plan =
                 workdir.resume()?.map(|text| Self::of(&text, workdir).map(|run| (run, text))).transpose()?;
-            let has_matrix = workdir.matrix().exists();
             let has_result = workdir.output().exists();
+            if let Some((run, _)) = &plan
+                && has_result
+                && workdir.matrix().exists()
+                && run.has_published(workdir)
+            {
+                workdir.remove_matrix()?;
+            }
+            let has_matrix = workdir.matrix().exists();
             text = match plan {
                 Some((run, text)) if has_matrix || !has_result => {
                     if has_result && !run.plan.replaces {
@@ -77,7 +84,13 @@ impl Run {
                     is_published = 1;
                     published(workdir)?.to_json()?
                 }
-                _ => String::new(),
+                _ => {
+                    log::info!(
+                        "there is nothing to resume at {}: starting from the beginning",
+                        workdir.output().display()
+                    );
+                    String::new()
+                }
             }
             .into_bytes();
             Ok(())
@@ -89,6 +102,18 @@ impl Run {
         }
         let run = comm.agree(Self::of(&String::from_utf8_lossy(&text), workdir))?;
         Ok(if is_published { Found::Published(run) } else { Found::Unfinished(run) })
+    }
+
+    /// Whether the result that stands there is this run's: it was killed when it had given the matrix its name, and not
+    /// yet taken the old one away.
+    fn has_published(&self, workdir: &Workdir) -> bool {
+        published(workdir).is_ok_and(|made| self.is_of(&made))
+    }
+
+    /// Whether a matrix was made by this run.
+    fn is_of(&self, made: &RunPlan) -> bool {
+        let is_mine = made.created == self.plan.created && made.inputs == self.plan.inputs;
+        is_mine && made.difference(&self.plan).is_none()
     }
 
     /// Refuses to go on with another problem than the run was begun with.
@@ -106,9 +131,7 @@ impl Run {
     pub(super) fn check_matrix(&self, workdir: &Workdir) -> Result<()> {
         let path = workdir.matrix();
         let header = MatrixReader::open(&path)?.header;
-        let made = plan_of(&header);
-        let is_mine = made.created == self.plan.created && made.inputs == self.plan.inputs;
-        if !is_mine || made.difference(&self.plan).is_some() {
+        if !self.is_of(&plan_of(&header)) {
             fail!("{} is not the matrix of its plan; start over with --force", path.display());
         }
         Ok(())

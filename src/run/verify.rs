@@ -52,6 +52,7 @@ impl Worst {
 
 pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     let case = comm.agree(Case::open(&args.result))?;
+    case.samples().try_for_each(|samples| setup::agree_on_samples(comm, samples))?;
     with_dtype!(case.reader.header.dtype, verify_in(comm, args, &case))
 }
 
@@ -109,9 +110,8 @@ impl Case {
 
     /// Refuses samples that are not those the result was computed from. Collective.
     fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
-        let samples = || [Some(&self.x), self.y.as_ref()].into_iter().flatten();
-        let digests = setup::digests::<T>(comm, workers, samples())?;
-        for ((samples, digest), id) in samples().zip(digests).zip(&self.reader.header.inputs) {
+        let digests = setup::digests::<T>(comm, workers, self.samples())?;
+        for ((samples, digest), id) in self.samples().zip(digests).zip(&self.reader.header.inputs) {
             let digest = format!("{digest:016x}");
             if digest != id.digest {
                 fail!(
@@ -123,6 +123,11 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// X, and Y if there is one.
+    fn samples(&self) -> impl Iterator<Item = &Samples> {
+        [Some(&self.x), self.y.as_ref()].into_iter().flatten()
     }
 
     fn y(&self) -> &Samples {

@@ -2,7 +2,7 @@
 //!
 //! MPIRUN names the launcher [default: mpirun]. Without one, tests fail.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{Read, Seek};
@@ -20,7 +20,7 @@ use nix::unistd::{Pid, geteuid};
 pub(crate) const ALONE: usize = 0;
 
 /// The binary under test.
-const BINARY: &str = env!("CARGO_BIN_EXE_pairdist");
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_pairdist");
 
 /// Names a job in the environment of its processes.
 const MARK: &str = "PAIRDIST_TEST_JOB";
@@ -65,6 +65,12 @@ impl<'a> Program<'a> {
 
     /// Starts it with arguments separated by spaces.
     pub(crate) fn start(self, arguments: &str) -> Job {
+        let words: Vec<_> = arguments.split_whitespace().collect();
+        self.start_with(&words)
+    }
+
+    /// Starts it with arguments that may hold anything.
+    pub(crate) fn start_with<A: AsRef<OsStr>>(self, arguments: &[A]) -> Job {
         let Self { folder, ranks, environment, wrapper, patience } = self;
         let launcher = std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into());
         let mut words = match ranks {
@@ -73,7 +79,7 @@ impl<'a> Program<'a> {
         };
         words.extend(wrapper);
         words.push(BINARY.into());
-        words.extend(arguments.split_whitespace().map(OsString::from));
+        words.extend(arguments.iter().map(|argument| argument.as_ref().to_owned()));
         Job::start(&words, folder, &environment, patience)
     }
 
