@@ -108,15 +108,22 @@ __attribute__((constructor)) static void install(void) {
 }
 ";
 
+/// Makes a library of C code in the folder, for [`PRELOAD`].
+fn preloaded(work: &Work, code: &str) {
+    fs::write(work.path("preloaded.c"), code).expect("a file");
+    let mut compiler = std::process::Command::new("cc");
+    compiler.args(["-shared", "-fPIC", "-o", "preloaded.so", "preloaded.c"]).current_dir(work.path("."));
+    assert!(compiler.status().expect("a C compiler").success());
+}
+
+const PRELOAD: &str = "LD_PRELOAD=./preloaded.so exec \"$@\"";
+
 #[test]
 fn signals_stop_the_run_whatever_a_library_has_installed() {
     for_all(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1], |&signal| {
         let work = work_with(700);
-        fs::write(work.path("handlers.c"), HANDLERS).expect("a file");
-        let mut compiler = std::process::Command::new("cc");
-        compiler.args(["-shared", "-fPIC", "-o", "handlers.so", "handlers.c"]).current_dir(work.path("."));
-        assert!(compiler.status().expect("a C compiler").success());
-        let program = work.program(2).through("LD_PRELOAD=./handlers.so exec \"$@\"");
+        preloaded(&work, HANDLERS);
+        let program = work.program(2).through(PRELOAD);
         let job = wait_for_journal(&work, program.start(LONG));
         job.ranks().into_iter().for_each(|rank| kill(rank, signal).expect("the rank is running"));
         let done = job.wait();
@@ -393,6 +400,35 @@ fn a_rank_that_has_outlived_its_run_keeps_its_journal() {
     }
     drop(journal);
     work.run(3, &format!("{SHORT} --resume"), 0);
+}
+
+/// File locks as NFS has them: exclusive ones only for who may write.
+const LOCKS_OF_NFS: &str = r"
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/file.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+int flock(int file, int operation) {
+    if ((operation & LOCK_EX) && (fcntl(file, F_GETFL) & O_ACCMODE) == O_RDONLY) {
+        errno = EBADF;
+        return -1;
+    }
+    return syscall(SYS_flock, file, operation);
+}
+";
+
+#[test]
+fn a_journal_in_use_is_known_on_nfs_too() {
+    let work = stopped(2);
+    preloaded(&work, LOCKS_OF_NFS);
+    let journal = fs::File::open(work.path("out.h5.partial/journal.1")).expect("a journal");
+    journal.try_lock().expect("nobody has it");
+    let done = work.program(3).through(PRELOAD).run(&format!("{SHORT} --resume"));
+    assert!(done.code == 1 && done.stderr.contains("journal.1 is in use"), "{done}");
+    drop(journal);
+    let done = work.program(3).through(PRELOAD).run(&format!("{SHORT} --resume"));
+    assert_eq!(done.code, 0, "{done}");
 }
 
 #[test]

@@ -118,8 +118,9 @@ pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
 
 /// Refuses a journal that a rank is still at work on: of a run whose other ranks, and lock, have gone.
 pub fn check_free(path: &Path) -> Result<()> {
-    let file = File::open(path).context(|| format!("{} cannot be opened", path.display()))?;
-    take(&file, path)
+    // NFS gives an exclusive lock only to who may write
+    let file = File::options().read(true).write(true).open(path);
+    take(&file.context(|| format!("{} cannot be opened", path.display()))?, path)
 }
 
 /// Takes the lock that its writer holds.
