@@ -19,7 +19,8 @@ const SIGNALS: [Signal; 3] = [Signal::SIGINT, Signal::SIGTERM, Signal::SIGUSR1];
 #[derive(Debug)]
 pub struct Stop {
     signal: Arc<AtomicBool>,
-    deadline: Option<Instant>,
+    /// When time is over, and what has set it.
+    deadline: Option<(Instant, &'static str)>,
 }
 
 impl Stop {
@@ -46,11 +47,16 @@ impl Stop {
         Ok(Self { signal, deadline: None })
     }
 
-    /// It is also time when `left` has gone by from now.
+    /// It is also time when `left` has gone by from now, as the named option or variable has it.
     #[must_use]
-    pub fn after(self, left: Option<Duration>) -> Self {
-        let deadline = left.and_then(|left| Instant::now().checked_add(left));
+    pub fn after(self, left: Option<(Duration, &'static str)>) -> Self {
+        let deadline = left.and_then(|(left, name)| Some((Instant::now().checked_add(left)?, name)));
         Self { deadline, ..self }
+    }
+
+    /// What ends the run's time.
+    pub fn limit(&self) -> &'static str {
+        self.deadline.map_or("no limit", |(_, name)| name)
     }
 
     /// Whether a signal has come.
@@ -60,7 +66,7 @@ impl Stop {
 
     /// Whether it is time.
     pub fn is_due(&self) -> bool {
-        self.is_signalled() || self.deadline.is_some_and(|deadline| Instant::now() >= deadline)
+        self.is_signalled() || self.deadline.is_some_and(|(deadline, _)| Instant::now() >= deadline)
     }
 }
 
@@ -73,12 +79,24 @@ fn unwatched() -> String {
     "signals cannot be watched for".into()
 }
 
-/// Time to compute: the limit asked for, and what Slurm still gives (`SLURM_JOB_END_TIME`) with a margin.
-pub fn time_left(limit: Option<Duration>) -> Option<Duration> {
-    let end: Option<u64> = std::env::var("SLURM_JOB_END_TIME").ok().and_then(|text| text.parse().ok());
-    let end = end.and_then(|end| SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end)));
-    let job = end.map(|end| before(end, SystemTime::now()));
-    [limit, job].into_iter().flatten().min()
+/// Where Slurm says when the job ends, in seconds since 1970.
+pub const JOB_END: &str = "SLURM_JOB_END_TIME";
+
+/// The end of the Slurm job, if this is one.
+fn job_end() -> Option<SystemTime> {
+    let end: u64 = std::env::var(JOB_END).ok()?.parse().ok()?;
+    SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))
+}
+
+/// Whether the Slurm job that the environment tells of is over: its variables stay in a shell that was started in it.
+pub fn job_has_ended() -> bool {
+    job_end().is_some_and(|end| end <= SystemTime::now())
+}
+
+/// Time to compute, and what sets it: the limit asked for, or what Slurm still gives with a margin, unless that is over.
+pub fn time_left(limit: Option<Duration>) -> Option<(Duration, &'static str)> {
+    let job = job_end().filter(|_| !job_has_ended()).map(|end| (before(end, SystemTime::now()), JOB_END));
+    [limit.map(|limit| (limit, "--time-limit")), job].into_iter().flatten().min()
 }
 
 /// From `now` to the margin before `end`.
@@ -100,7 +118,9 @@ mod tests {
 
     #[test]
     fn a_limit_that_has_gone_by_is_due() {
-        let is_due = |left| Stop::watch().unwrap().after(left).is_due();
+        let is_due = |left: Option<Duration>| {
+            Stop::watch().unwrap().after(left.map(|left| (left, "--time-limit"))).is_due()
+        };
         assert!(is_due(Some(Duration::ZERO)));
         assert!(![Some(Duration::from_secs(3600)), None, Some(Duration::MAX)].into_iter().any(is_due));
     }

@@ -654,6 +654,19 @@ fn a_reader_that_goes_away_is_no_failure() {
 }
 
 #[test]
+fn a_summary_that_cannot_be_printed_is_a_warning() {
+    for_all(&["exec \"$@\" > /dev/full", "exec \"$@\" >&-"], |script| {
+        let work = Work::new();
+        good(&work);
+        let done = work.program(ALONE).through(script).run("compute x.h5 -o out.h5 --json run.json");
+        assert_eq!(done.code, 0, "{done}");
+        assert!(script.ends_with("&-") || done.stderr.contains("the summary is lost"), "{done}");
+        assert_eq!(work.record()["pairs"], 36);
+        assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
+    });
+}
+
+#[test]
 fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
     let huge = [
         ("plan --samples 18446744073709551615 --features 1", 1),

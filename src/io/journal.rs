@@ -162,6 +162,17 @@ impl Journal {
         Ok(journal)
     }
 
+    /// Refuses to go on where the journal has lost its name, and so the run its folder: what it computes could never be published.
+    pub fn check_name(&self) -> Result<()> {
+        if let Err(error) = std::fs::metadata(&self.path) {
+            fail!(
+                "{} was removed while the run wrote to it ({error}), such as by a clean-up of the file system; start again, elsewhere",
+                self.path.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Appends entries, and forces them to the disk if `sync`.
     pub fn append(&mut self, entries: &[Entry], sync: bool) -> Result<()> {
         let blocks: Vec<_> = entries.iter().map(|entry| sealed(entry.to_words(), self.run)).collect();

@@ -90,6 +90,7 @@ fn write_batches(
             matrix.sync_data().context(|| format!("{shown} cannot be forced to the disk"))?;
         }
         failpoint::hit("journal")?;
+        journal.check_name()?;
         journal.append(&batch, sync)?;
         failpoint::hit("journalled")?;
     }

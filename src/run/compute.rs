@@ -209,7 +209,11 @@ fn stopped<T>(setup: &Setup<'_, T>, pairs: u64) -> Error {
     } else {
         "nothing was to be written (--no-output), so nothing is kept".into()
     };
-    let why = if is_signalled { "by a signal" } else { "at the time limit" };
+    let why = if is_signalled {
+        "by a signal".into()
+    } else {
+        format!("at the time limit ({})", setup.stop.limit())
+    };
     Error::Stopped(format!("stopped {why}, with {percent:.1} % done; {way_on}"))
 }
 
@@ -490,7 +494,13 @@ fn report<T: Number>(
                 record.recomputed_pairs
             );
         }
-        print(&record.summary(args.output.as_deref()))?;
-        args.json.as_ref().map_or(Ok(()), |path| record::write(path, &record))
+        if let Some(path) = &args.json {
+            record::write(path, &record)?;
+        }
+        // the result is there, and what it took is in its record
+        if let Err(error) = print(&record.summary(args.output.as_deref())) {
+            log::warn!("the summary is lost: {error}");
+        }
+        Ok(())
     })
 }

@@ -184,10 +184,19 @@ pub(super) fn common_level(comm: &Comm) -> Result<Level> {
     Ok(Level::ALL.iter().copied().nth(usize::try_from(worst).unwrap_or(0)).unwrap_or(level))
 }
 
-/// Time to compute, the same on all ranks: the limit asked for, and the end of the Slurm job.
-pub(super) fn time_left(comm: &Comm, limit: Option<Duration>) -> Option<Duration> {
-    let mine = stop::time_left(limit).map_or(f64::INFINITY, |left| left.as_secs_f64());
-    Duration::try_from_secs_f64(comm.all_reduce(&[mine], Reduce::Min)[0]).ok()
+/// Time to compute, the same on all ranks: the limit asked for, or the end of the Slurm job. Collective.
+pub(super) fn time_left(comm: &Comm, limit: Option<Duration>) -> Option<(Duration, &'static str)> {
+    if comm.is_root() && stop::job_has_ended() {
+        let name = stop::JOB_END;
+        log::warn!(
+            "{name}={} has passed, so it is ignored: this shell belongs to a job that has ended",
+            std::env::var(name).unwrap_or_default()
+        );
+    }
+    let mine = stop::time_left(limit);
+    let seconds = mine.map_or(f64::INFINITY, |(left, _)| left.as_secs_f64());
+    let left = Duration::try_from_secs_f64(comm.all_reduce(&[seconds], Reduce::Min)[0]).ok()?;
+    Some((left, mine.map_or("the limit of another rank", |(_, name)| name)))
 }
 
 /// Refuses a run whose ranks do not fit their node's memory.

@@ -70,7 +70,7 @@ impl Run {
             }
             let has_matrix = workdir.matrix().exists();
             text = match plan {
-                Some((run, text)) if has_matrix || !has_result => {
+                Some((run, text)) if has_matrix => {
                     if has_result && !run.plan.replaces {
                         fail!(
                             "{} exists, and {} has a run that has not finished; move one of them away",
@@ -84,7 +84,15 @@ impl Run {
                     is_published = 1;
                     published(workdir)?.to_json()?
                 }
-                _ => {
+                Some((run, _)) => {
+                    log::warn!(
+                        "{} has the plan of the run begun at {} and no matrix; something has removed it, such as a clean-up of the file system: starting from the beginning",
+                        workdir.folder().display(),
+                        run.plan.created
+                    );
+                    String::new()
+                }
+                None => {
                     log::info!(
                         "there is nothing to resume at {}: starting from the beginning",
                         workdir.output().display()
