@@ -76,7 +76,7 @@ const STRIP_BYTES: usize = 128 << 10;
 
 /// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
 ///
-/// Its error is at most 2γ(L + 3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
+/// Its error is at most 2σ(3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
 /// recomputes more. Uniform samples have D²/(|x|² + |y|²) = 1/4, normal ones 1.
 pub const fn guard_tau(dtype: Dtype) -> f64 {
     match dtype {

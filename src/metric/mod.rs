@@ -249,29 +249,69 @@ pub fn gamma(k: usize, unit_roundoff: f64) -> f64 {
     if ku < 1.0 { ku / (1.0 - ku) } else { f64::INFINITY }
 }
 
-/// Longest chain of roundings that a term of a sum over d features goes through, without the
-/// roundings of the term itself. In blocks: those of its block, the final one of the compensated sum, and
-/// one for its second-order terms, which stay below u while (d/BLOCK)²u < 1.
-pub fn summation_length<F: Formula, T: Element>(d: usize) -> usize {
+/// Largest error of a sum over d terms, relative to the sum of their magnitudes, where each term brings `roundings` of
+/// its own: γ(d + roundings) in order.
+///
+/// In B = ⌈d/256⌉ blocks, block sums err by γ(256 + roundings), and their compensated sum by u + γ(B − 1)² of them (T. Ogita,
+/// S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, proposition 4.5: the errors of
+/// the additions, each at most u of the sum, are themselves added with rounding). A maximum does not round.
+pub fn summation_error<F: Formula, T: Element>(d: usize, roundings: usize) -> f64 {
+    let u = T::UNIT_ROUNDOFF;
     match (F::REDUCTION, summation::<F, T>()) {
-        (Reduction::Max, _) => 0,
-        (Reduction::Sum, Summation::InOrder) => d,
-        (Reduction::Sum, Summation::Blocked) if d <= BLOCK => d,
-        (Reduction::Sum, Summation::Blocked) => BLOCK + 2,
+        (Reduction::Max, _) => gamma(roundings, u),
+        (Reduction::Sum, Summation::Blocked) if d > BLOCK => {
+            let (of_block, of_blocks) = (gamma(BLOCK + roundings, u), u + second_order_error::<T>(d));
+            of_block + of_blocks + of_block * of_blocks
+        }
+        (Reduction::Sum, _) => gamma(d + roundings, u),
     }
 }
 
-/// Relative error of the folded value of direct differences: γ(L + 2), with L the
-/// [`summation_length`]; a term (x − y)² counts the rounding of its difference twice. For a maximum: u.
-pub fn direct_relative_error<F: Formula, T: Element>(d: usize) -> f64 {
-    let term = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
-    gamma(summation_length::<F, T>(d) + term, T::UNIT_ROUNDOFF)
+/// γ(B − 1)² of B = ⌈d/256⌉ blocks: what the compensated sum of so many may err by beside its final rounding.
+pub fn second_order_error<T: Element>(d: usize) -> f64 {
+    gamma(d.div_ceil(BLOCK) - 1, T::UNIT_ROUNDOFF).powi(2)
 }
 
-/// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2γ(L + 3)/τ.
+/// Relative error of the folded value of direct differences, see [`summation_error`]; a term (x − y)² counts the
+/// rounding of its difference twice. For a maximum: u.
+pub fn direct_relative_error<F: Formula, T: Element>(d: usize) -> f64 {
+    let roundings = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
+    summation_error::<F, T>(d, roundings)
+}
+
+/// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2σ(3)/τ, with σ the [`summation_error`].
 ///
-/// Norms and product err by at most γ(L + 1)|x|², γ(L + 1)|y|² and γ(L + 1)|x|·|y|; with 2|x||y| ≤ |x|² + |y|² and
-/// the two last additions the sum errs by at most 2γ(L + 3)(|x|² + |y|²) < 2γ(L + 3)D²/τ.
+/// Norms and product err by at most σ(1)|x|², σ(1)|y|² and σ(1) Σ|xₗyₗ|; with 2 Σ|xₗyₗ| ≤ |x|² + |y|² and
+/// the two last additions the sum errs by at most 2σ(3)(|x|² + |y|²) < 2σ(3)D²/τ.
 pub fn gram_relative_error<F: Formula, T: Element>(d: usize, tau: f64) -> f64 {
-    2.0 * gamma(summation_length::<F, T>(d) + 3, T::UNIT_ROUNDOFF) / tau
+    2.0 * summation_error::<F, T>(d, 3) / tau
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_order_term_of_66_million_features_in_f32_is_2_4e_4() {
+        let d = 66_000_000;
+        assert!((second_order_error::<f32>(d) - 2.4e-4).abs() < 0.05e-4);
+        for error in
+            [direct_relative_error::<Sqeuclidean, f32>(d), direct_relative_error::<Cityblock, f32>(d)]
+        {
+            assert!((error - 2.4e-4 - gamma(BLOCK + 3, f32::UNIT_ROUNDOFF)).abs() < 0.05e-4, "{error:e}");
+        }
+        assert!(gram_relative_error::<Sqeuclidean, f32>(d, 0.0625) > 32.0 * 2.4e-4);
+        assert!(direct_relative_error::<Sqeuclidean, f64>(d) < gamma(BLOCK + 4, f64::UNIT_ROUNDOFF));
+        assert!(direct_relative_error::<Sqeuclidean, f32>((1 << 32) + 1).is_infinite());
+    }
+
+    #[test]
+    fn up_to_a_block_and_in_order_a_sum_errs_by_one_rounding_a_term() {
+        for d in [1, 255, 256] {
+            let u = f32::UNIT_ROUNDOFF;
+            assert_eq!(direct_relative_error::<Sqeuclidean, f32>(d).to_bits(), gamma(d + 2, u).to_bits());
+        }
+        let in_order = direct_relative_error::<Cityblock, f64>(5000);
+        assert_eq!(in_order.to_bits(), gamma(5002, f64::UNIT_ROUNDOFF).to_bits());
+    }
 }
