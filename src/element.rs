@@ -50,6 +50,8 @@ pub trait Element:
     fn to_f64(self) -> f64;
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
+    /// The absolute value.
+    fn magnitude(self) -> Self;
     /// Neither an infinity nor NaN.
     fn is_finite(self) -> bool;
     /// Not a number.
@@ -72,6 +74,9 @@ macro_rules! element {
             #[allow(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
             fn from_f64(value: f64) -> Self {
                 value as $type
+            }
+            fn magnitude(self) -> Self {
+                self.abs()
             }
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
