@@ -33,7 +33,15 @@ impl fmt::Display for Dtype {
 
 /// A floating-point type that samples and distances can have: [`f32`] or [`f64`].
 pub trait Element:
-    bytemuck::Pod + PartialOrd + Default + std::ops::Neg<Output = Self> + fmt::Display + fmt::Debug + Send + Sync
+    bytemuck::Pod
+    + PartialOrd
+    + Default
+    + std::ops::Neg<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + fmt::Display
+    + fmt::Debug
+    + Send
+    + Sync
 {
     /// The type's name as data.
     const DTYPE: Dtype;
@@ -41,6 +49,8 @@ pub trait Element:
     const UNIT_ROUNDOFF: f64;
     /// Smallest positive (subnormal) number η: an operation that underflows errs by at most η.
     const SMALLEST: f64;
+    /// Smallest positive normal number.
+    const SMALLEST_NORMAL: f64;
     /// Largest finite number.
     const LARGEST: f64;
     /// The quiet NaN that stands for every NaN in samples, so that results do not depend on payloads.
@@ -64,6 +74,7 @@ macro_rules! element {
             const DTYPE: Dtype = Dtype::$dtype;
             const UNIT_ROUNDOFF: f64 = $type::EPSILON as f64 / 2.0;
             const SMALLEST: f64 = $type::from_bits($smallest_bits) as f64;
+            const SMALLEST_NORMAL: f64 = $type::MIN_POSITIVE as f64;
             const LARGEST: f64 = $type::MAX as f64;
             const NAN: Self = $type::NAN;
 

@@ -57,6 +57,8 @@ pub struct Header {
     pub metric: Metric,
     /// How it was computed.
     pub method: Method,
+    /// Exponent k of the factor 2^k that the samples were scaled by; the distances are those of the samples as they were.
+    pub scaling_exponent: i32,
     /// One input: the matrix is symmetric.
     pub symmetric: bool,
     /// The inputs: X, and Y if there were two.
@@ -125,6 +127,7 @@ fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
     scalar(file, "complete", &0_u8)?;
     scalar(file, "format_version", &FORMAT_VERSION)?;
     scalar(file, "symmetric", &header.symmetric)?;
+    scalar(file, "scaling_exponent", &header.scaling_exponent)?;
     number("tile", header.grid.edge as u64)?;
     number("ranks", header.ranks as u64)?;
     number("threads", header.threads as u64)?;
@@ -306,6 +309,13 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         let value = read.map_err(|error| missing(name, error))?;
         usize::try_from(value).map_err(|error| format!("attribute \"{name}\": {error}"))
     };
+    // results did not always have it, and were not scaled then
+    let scaling_exponent = match file.attr("scaling_exponent") {
+        Ok(attribute) => {
+            attribute.read_scalar::<i32>().map_err(|error| missing("scaling_exponent", error))?
+        }
+        Err(_) => 0,
+    };
     let symmetric = file.attr("symmetric").and_then(|attribute| attribute.read_scalar::<bool>());
     let &[n, m] = distances.shape().as_slice() else {
         return Err("its distances are no matrix".into());
@@ -325,6 +335,7 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
+        scaling_exponent,
         symmetric: symmetric.map_err(|error| missing("symmetric", error))?,
         inputs,
         created: text("created")?,

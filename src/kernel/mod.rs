@@ -27,7 +27,7 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::element::Dtype;
-use crate::metric::{Formula, Metric, Visitor};
+use crate::metric::{Formula, Metric, PowerOfTwo, Visitor};
 use crate::partition::lcm;
 use block::{Entry, TileInput};
 
@@ -106,6 +106,8 @@ pub struct Kernel<T> {
     level: Level,
     features: usize,
     entry: Entry<T>,
+    /// What distances are multiplied by, if samples were scaled.
+    undo: Option<PowerOfTwo<T>>,
 }
 
 impl<T: SimdElement> Kernel<T> {
@@ -118,7 +120,14 @@ impl<T: SimdElement> Kernel<T> {
         assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
         assert!(level.is_available(), "this machine has no {}", level.name());
         let entry = metric.visit(Select { method, level, element: PhantomData });
-        Self { metric, method, level, features, entry }
+        Self { metric, method, level, features, entry, undo: None }
+    }
+
+    /// The same kernel for samples that were scaled by 2^`exponent`: its distances are those of the samples as they were.
+    #[must_use]
+    pub fn of_scaled(self, exponent: i32) -> Self {
+        let undo = (exponent != 0).then(|| PowerOfTwo::new(-self.metric.degree() * exponent));
+        Self { undo, ..self }
     }
 
     /// The metric it computes.
@@ -200,7 +209,11 @@ impl<T: SimdElement> Kernel<T> {
     ) -> u64 {
         assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
         let input = TileInput { rows, m, cols, n, features: self.features };
-        (self.entry.tile)(input, out, scratch)
+        let recomputed = (self.entry.tile)(input, out, scratch);
+        if let Some(undo) = self.undo {
+            out.iter_mut().for_each(|distance| *distance = undo.times(*distance));
+        }
+        recomputed
     }
 }
 

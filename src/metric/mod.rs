@@ -8,12 +8,14 @@ mod chebyshev;
 mod cityblock;
 mod euclidean;
 mod scalar;
+mod scaling;
 mod sqeuclidean;
 
 pub use chebyshev::Chebyshev;
 pub use cityblock::Cityblock;
 pub use euclidean::Euclidean;
-pub use scalar::squared_norm;
+pub use scalar::{CompensatedSum, squared_norm, squared_norm_of_block};
+pub use scaling::PowerOfTwo;
 pub use sqeuclidean::Sqeuclidean;
 
 use std::fmt;
@@ -73,6 +75,8 @@ pub trait Formula: Copy + Send + Sync + 'static {
     const SUMMATION_F64: Summation = Summation::Blocked;
     /// Whether the folded value is |x|² + |y|² − 2x·y, which a matrix product gives.
     const GRAM: bool = false;
+    /// Whether the terms are squares. They leave the range of numbers long before the samples do, which are scaled then.
+    const SQUARES: bool = false;
     /// Whether the finish takes a square root.
     const ROOT: bool = false;
 
@@ -181,7 +185,8 @@ impl Metric {
 
     /// The distance of two samples in f64, from the definition.
     ///
-    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`].
+    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`]. Squares that are too large or too small
+    /// for f64 are computed of the pair scaled by a power of two.
     ///
     /// # Panics
     /// If the samples differ in their number of features.
@@ -191,34 +196,45 @@ impl Metric {
     }
 
     /// Bound on |computed − definition|, see [`direct_relative_error`]; `gram_tau` is the guard's
-    /// threshold τ if the Gram trick may have given the value.
+    /// threshold τ if the Gram trick may have given the value, and k = `scaling` the exponent of the factor 2^k that the samples
+    /// were scaled by.
     ///
     /// With u and η of the element type and ρ the relative error of the folded value D, an entry
     /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
     /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
     /// computed in f64, adds its own bound. A definition that is not finite allows no error.
-    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, reference: f64) -> f64 {
+    ///
+    /// All that holds for scaled samples. Scaled down (k < 0), a feature may underflow, to within η/2, and a difference to within η:
+    /// that moves D′ = 2^k D by √d η at most, and D′² by 2√d ηD′ + dη² ≤ uD′² + dη²(1 + 1/u), of which the last part stays below dη.
+    /// The factor 2^-k is exact, but where the result is subnormal: η for the distance and its definition.
+    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, scaling: i32, reference: f64) -> f64 {
         if !reference.is_finite() {
             return 0.0;
         }
-        let (relative, root) = self.folded_error::<T>(d, gram_tau);
-        let underflow = 2.0 * d as f64 * T::SMALLEST;
-        if root {
-            // |√a − √b| ≤ |a − b| / √b, and ≤ √|a − b| where b vanishes
-            reference * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF) + underflow.sqrt()
-        } else {
-            reference * relative + underflow
+        let (mut relative, root) = self.folded_error::<T>(d, gram_tau);
+        let mut underflow = 2.0 * d as f64 * T::SMALLEST;
+        if scaling < 0 {
+            relative += 2.0 * T::UNIT_ROUNDOFF;
+            underflow *= 2.0;
         }
+        let undo = -self.degree() * scaling;
+        let scaled = PowerOfTwo::<f64>::new(-undo).times(reference);
+        let error = if root {
+            // |√a − √b| ≤ √|a − b|, and ≤ |a − b| / √b
+            scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF)
+                + underflow.sqrt().min(underflow / scaled)
+        } else {
+            scaled * relative + underflow
+        };
+        PowerOfTwo::<f64>::new(undo).times(error) + if scaling == 0 { 0.0 } else { T::SMALLEST }
     }
 
     /// |computed − definition|; 0 where they are the same to the element type, as it has one value only for all
-    /// that is too large, and for NaN. A folded value that overflows makes the distance infinite, also where the
-    /// root of it would not be: as in SciPy, the sum of squares is computed in the element type.
+    /// that is too large, and for NaN. Where a distance is too large for the type within its error, it may be infinite.
     pub fn error<T: Element>(self, d: usize, gram_tau: Option<f64>, computed: T, definition: f64) -> f64 {
         let (got, nearest) = (computed.to_f64(), T::from_f64(definition).to_f64());
-        let (relative, root) = self.folded_error::<T>(d, gram_tau);
-        let folded = if root { definition * definition } else { definition };
-        let overflows = got == f64::INFINITY && folded * (1.0 + relative) > T::LARGEST;
+        let (relative, _) = self.folded_error::<T>(d, gram_tau);
+        let overflows = got == f64::INFINITY && definition * (1.0 + relative) > T::LARGEST;
         let same = got.to_bits() == nearest.to_bits() || (got.is_nan() && definition.is_nan());
         if same || overflows { 0.0 } else { (got - definition).abs() }
     }

@@ -66,6 +66,9 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         grid.edge,
         grid.edge
     );
+    if header.scaling_exponent != 0 {
+        let _ = writeln!(out, "scaled       the samples, by 2^{}, while computing", header.scaling_exponent);
+    }
     for input in &header.inputs {
         let (rows, features) = input.shape;
         let _ = writeln!(
