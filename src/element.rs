@@ -61,6 +61,7 @@ pub trait Element:
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
     /// The absolute value.
+    #[must_use]
     fn magnitude(self) -> Self;
     /// Neither an infinity nor NaN.
     fn is_finite(self) -> bool;

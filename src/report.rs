@@ -183,6 +183,7 @@ impl Phases {
 pub struct Versions {
     pub pairdist: String,
     pub commit: String,
+    pub arithmetic: u32,
     pub mpi: String,
     pub hdf5: String,
     pub simd: String,

@@ -5,9 +5,10 @@ mod common;
 use std::ops::Range;
 
 use common::samples::{assert_within_tolerance, definition, random, scaling};
+use common::tiles::{Way, kernels, tile_with, ways};
 use ndarray::{Array2, Axis, Slice};
 use pairdist::element::Dtype;
-use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
+use pairdist::kernel::{Kernel, Level, Method, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
 use pairdist::pipeline::Number;
 use proptest::prelude::*;
@@ -21,59 +22,8 @@ const SHAPES: [(usize, usize); 5] = [(1, 1), (1, 40), (7, 5), (33, 17), (64, 64)
 /// Rows of the samples that tiles are taken from.
 const ROWS: usize = 64;
 
-/// A metric, and how it is computed.
-type Way = (Metric, Method);
-
-fn ways() -> impl Iterator<Item = Way> {
-    let methods = [Method::Direct, Method::Gemm];
-    let ways = Metric::ALL.iter().flat_map(move |&metric| methods.map(|method| (metric, method)));
-    ways.filter(|&(metric, method)| method == Method::Direct || metric.has_gram())
-}
-
-/// Every way on every level of this machine.
-fn kernels() -> impl Iterator<Item = (Way, Level)> {
-    let levels = || Level::ALL.iter().copied().filter(|level| level.is_available());
-    ways().flat_map(move |way| levels().map(move |level| (way, level)))
-}
-
 fn kernels_of(metric: Metric) -> impl Iterator<Item = (Way, Level)> {
     kernels().filter(move |(way, _)| way.0 == metric)
-}
-
-/// Packed samples, scaled as a run scales them: in their panels.
-fn packed<T: Number>(
-    samples: &Array2<T>,
-    shape: PanelShape,
-    exponent: i32,
-    pack: impl Fn(&[T], &mut [T]),
-) -> Vec<T> {
-    let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
-    pack(samples.as_slice().expect("samples are row-major"), &mut panels);
-    if exponent != 0 {
-        for (number, panel) in panels.chunks_exact_mut(shape.len()).enumerate() {
-            let rows = shape.width.min(samples.nrows() - number * shape.width);
-            shape.scale(panel, rows, PowerOfTwo::new(exponent));
-        }
-    }
-    panels
-}
-
-/// The tile of all rows of `x` and `y`, scaled as a run of them would be, and the number of its entries that failed the
-/// Gram guard.
-fn tile_with<T: Number>(
-    scratch: &mut Scratch<T>,
-    ((metric, method), level): (Way, Level),
-    x: &Array2<T>,
-    y: &Array2<T>,
-) -> (Array2<T>, u64) {
-    let exponent = scaling(metric, x, y);
-    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level).of_scaled(exponent);
-    let rows = packed(x, kernel.row_panels(), exponent, |samples, panels| kernel.pack_rows(samples, panels));
-    let cols = packed(y, kernel.col_panels(), exponent, |samples, panels| kernel.pack_cols(samples, panels));
-    let mut tile = Array2::from_elem((x.nrows(), y.nrows()), T::NAN);
-    let out = tile.as_slice_mut().expect("a tile is row-major");
-    let recomputed = kernel.compute(&rows, x.nrows(), &cols, y.nrows(), out, scratch);
-    (tile, recomputed)
 }
 
 fn tile<T: Number>(kernel: (Way, Level), x: &Array2<T>, y: &Array2<T>) -> Array2<T> {

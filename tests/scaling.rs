@@ -105,3 +105,22 @@ fn metrics_without_squares_are_not_scaled() {
         assert_eq!(work.record()["scaling_exponent"], 0);
     }
 }
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_killed_run_of_scaled_samples_is_resumed_to_the_same_digest() {
+    let work = Work::new();
+    write(work.path("x.h5"), &samples::<f32>(59, 1e20, 4));
+    let arguments = "compute x.h5 --tile 5 --checkpoint-interval 0 --json run.json";
+    work.run(2, &format!("{arguments} --no-output"), 0);
+    let expected = work.record()["digest"].clone();
+    let program = work.program(2).env("PAIRDIST_FAIL_AT", "write:0:30:kill");
+    let done = program.run(&format!("{arguments} -o out.h5"));
+    assert_ne!(done.code, 0, "{done}");
+    work.run(3, &format!("{arguments} -o out.h5 --resume"), 0);
+    let record = work.record();
+    assert!(record["resumed_pairs"].as_u64() > Some(0), "{record}");
+    assert_eq!(record["digest"], expected);
+    assert!(record["scaling_exponent"].as_i64() < Some(0), "{record}");
+    work.run(2, "verify out.h5 --all", 0);
+}

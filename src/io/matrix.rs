@@ -15,6 +15,7 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+use super::runplan::first_arithmetic;
 use super::{Stored, open};
 use crate::comm::Comm;
 use crate::element::Dtype;
@@ -59,6 +60,8 @@ pub struct Header {
     pub method: Method,
     /// Exponent k of the factor 2^k that the samples were scaled by; the distances are those of the samples as they were.
     pub scaling_exponent: i32,
+    /// Version of the arithmetic.
+    pub arithmetic: u32,
     /// One input: the matrix is symmetric.
     pub symmetric: bool,
     /// The inputs: X, and Y if there were two.
@@ -128,6 +131,7 @@ fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
     scalar(file, "format_version", &FORMAT_VERSION)?;
     scalar(file, "symmetric", &header.symmetric)?;
     scalar(file, "scaling_exponent", &header.scaling_exponent)?;
+    scalar(file, "arithmetic", &header.arithmetic)?;
     number("tile", header.grid.edge as u64)?;
     number("ranks", header.ranks as u64)?;
     number("threads", header.threads as u64)?;
@@ -316,6 +320,10 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         }
         Err(_) => 0,
     };
+    let arithmetic = match file.attr("arithmetic") {
+        Ok(attribute) => attribute.read_scalar::<u32>().map_err(|error| missing("arithmetic", error))?,
+        Err(_) => first_arithmetic(),
+    };
     let symmetric = file.attr("symmetric").and_then(|attribute| attribute.read_scalar::<bool>());
     let &[n, m] = distances.shape().as_slice() else {
         return Err("its distances are no matrix".into());
@@ -336,6 +344,7 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
         scaling_exponent,
+        arithmetic,
         symmetric: symmetric.map_err(|error| missing("symmetric", error))?,
         inputs,
         created: text("created")?,

@@ -124,7 +124,7 @@ mod tests {
         let factor = PowerOfTwo::<T>::new(exponent);
         // of many magnitudes: some are subnormal once they are scaled down
         let value = |at: usize| {
-            let magnitude = PowerOfTwo::<f64>::new(-exponent / 2 - (at % 151) as i32);
+            let magnitude = PowerOfTwo::<f64>::new(-exponent / 2 - i32::try_from(at % 151).unwrap());
             T::from_f64(magnitude.times((at as f64 * 0.37).sin()))
         };
         let samples: Vec<T> = (0..rows * shape.features).map(value).collect();

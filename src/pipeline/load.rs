@@ -142,7 +142,7 @@ struct Found {
 
 impl Found {
     /// This, and what was found after it.
-    fn and(self, after: Self) -> Self {
+    fn and(self, after: &Self) -> Self {
         Self {
             digest: self.digest.wrapping_add(after.digest),
             nonfinite: self.nonfinite.or(after.nonfinite),
@@ -161,7 +161,7 @@ impl<T: Number> Slab<T> {
             let digest = xxh3_64_with_seed(bytemuck::cast_slice(sample), (first + row) as u64);
             Found { digest, nonfinite: column.map(|column| row * features + column), largest }
         });
-        let found = looked.reduce(Found::default, Found::and);
+        let found = looked.reduce(Found::default, |one, other| one.and(&other));
         for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
             if let Some(block) = block {
                 self.pack(block, negate);

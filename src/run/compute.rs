@@ -16,7 +16,7 @@ use crate::io::matrix::{self, Header, InputId, MatrixWriter};
 use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
-use crate::kernel::{Kernel, Level};
+use crate::kernel::{ARITHMETIC, Kernel, Level};
 use crate::metric::Metric;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::pipeline::{
@@ -255,6 +255,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let versions = Versions {
         pairdist: env!("CARGO_PKG_VERSION").into(),
         commit: crate::COMMIT.into(),
+        arithmetic: ARITHMETIC,
         mpi: Comm::library_version(),
         hdf5: crate::io::library_version(),
         simd: kernel.level().name().into(),
@@ -405,6 +406,7 @@ fn header<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Header {
         metric: setup.problem.metric,
         method: setup.problem.kernel,
         scaling_exponent: read.scaling,
+        arithmetic: ARITHMETIC,
         symmetric: setup.schedule.symmetric,
         inputs: read.ids.clone(),
         created: setup.started.clone(),

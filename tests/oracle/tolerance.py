@@ -43,7 +43,7 @@ def root(rho):
     return rho / (1 + np.sqrt(1 - rho))
 
 
-def tolerance(expected, norms, metric, dtype, d, kernel="auto"):
+def tolerance(expected, norms, metric, dtype, d, kernel="auto", exponent=0):
     """Largest |computed - expected| for each entry; `norms` is |x|^2 + |y|^2 of the entries, `expected` SciPy's in f64.
 
     Direct kernels: a term takes TERM_DIRECT roundings, so that with sigma = summation_error the relative error is
@@ -57,6 +57,9 @@ def tolerance(expected, norms, metric, dtype, d, kernel="auto"):
     A square root maps rho to root(rho) and rounds once more. Terms may underflow, each to within the smallest number eta
     (twice, with the sum's): 2 d eta.
 
+    Samples scaled by 2^exponent err so in units of the scaled ones. Scaled down, their features may underflow, which adds u and
+    2 d eta; distances scaled back may be subnormal, which adds eta.
+
     SciPy sums in order in f64: gamma(d + 2) with the f64 u, likewise. With |expected - true| <= sigma |true|, the sum of both
     errors is at most (rho + sigma) / (1 - sigma) of the expected value.
     """
@@ -64,14 +67,19 @@ def tolerance(expected, norms, metric, dtype, d, kernel="auto"):
     maximum = metric == "chebyshev"
     rho = np.full(expected.shape, u if maximum else summation_error(metric, dtype, d, TERM_DIRECT))
     sigma = u64 if maximum else gamma(d + TERM_DIRECT, u64)
-    underflow = 2 * d * SMALLEST[dtype]
+    underflow = np.longdouble(2 * d) * SMALLEST[dtype]
+    if exponent < 0:
+        rho, underflow = rho + 2 * u, 2 * underflow
+    degree = 2 if metric == "sqeuclidean" else 1
+    expected, norms = np.ldexp(expected, degree * exponent), np.ldexp(norms, 2 * exponent)
     if metric in GRAM and kernel != "direct":
         squared = expected**2 if metric == "euclidean" else expected
         kept = (squared >= TAU[dtype] / 2 * norms) & (squared > 0)
         rho[kept] = np.maximum(rho[kept], 2 * summation_error(metric, dtype, d, TERM_GRAM) * norms[kept] / squared[kept])
     if metric == "euclidean":
         rho, sigma, underflow = root(rho) + u, root(sigma) + u64, np.sqrt(underflow)
-    return expected * (rho + sigma) / (1 - sigma) + np.where(expected > 0, underflow, 0)
+    allowed = expected * (rho + sigma) / (1 - sigma) + np.where(expected > 0, underflow, 0)
+    return np.ldexp(allowed, -degree * exponent) + (SMALLEST[dtype] if exponent else 0)
 
 
 def slabs(n, rows=500):
@@ -105,3 +113,21 @@ def assert_within_bound(result, x, y, metric, kernel="auto"):
             f"{len(wrong)} entries out of bound, first ({rows.start + i}, {j}): "
             f"{got[i, j]!r}, expected {expected[i, j]!r}, error {error[i, j]:.3e}, allowed {allowed[i, j]:.3e}"
         )
+
+
+def assert_within_exact_bound(result, x, y, metric, exponent, kernel="auto"):
+    """Like `assert_within_bound`, for samples of any magnitude, scaled by 2^exponent: against sums in extended precision."""
+    dtype = f"f{result.dtype.itemsize}"
+    assert np.finfo(np.longdouble).maxexp > 16000, "this machine has no extended precision"
+    x, y = (np.asarray(z).astype(dtype).astype(np.longdouble) for z in (x, y))
+    assert result.shape == (len(x), len(y))
+    expected = np.array([((row - y) ** 2).sum(axis=1) for row in x])
+    norms = (x**2).sum(axis=1)[:, None] + (y**2).sum(axis=1)
+    expected = np.sqrt(expected) if metric == "euclidean" else expected
+    allowed = tolerance(expected, norms, metric, dtype, x.shape[1], kernel, exponent)
+    too_large = (expected + allowed > np.finfo(dtype).max) & np.isinf(result)
+    wrong = np.argwhere(~((np.abs(result - expected) <= allowed) | too_large))
+    i, j = wrong[0] if len(wrong) else (0, 0)
+    assert not len(wrong), (
+        f"{len(wrong)} entries out of bound, first ({i}, {j}): {result[i, j]!r}, expected {expected[i, j]!r}, allowed {allowed[i, j]!r}"
+    )
