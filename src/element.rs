@@ -33,7 +33,15 @@ impl fmt::Display for Dtype {
 
 /// A floating-point type that samples and distances can have: [`f32`] or [`f64`].
 pub trait Element:
-    bytemuck::Pod + PartialOrd + Default + std::ops::Neg<Output = Self> + fmt::Display + fmt::Debug + Send + Sync
+    bytemuck::Pod
+    + PartialOrd
+    + Default
+    + std::ops::Neg<Output = Self>
+    + std::ops::Mul<Output = Self>
+    + fmt::Display
+    + fmt::Debug
+    + Send
+    + Sync
 {
     /// The type's name as data.
     const DTYPE: Dtype;
@@ -41,6 +49,8 @@ pub trait Element:
     const UNIT_ROUNDOFF: f64;
     /// Smallest positive (subnormal) number η: an operation that underflows errs by at most η.
     const SMALLEST: f64;
+    /// Smallest positive normal number.
+    const SMALLEST_NORMAL: f64;
     /// Largest finite number.
     const LARGEST: f64;
     /// The quiet NaN that stands for every NaN in samples, so that results do not depend on payloads.
@@ -50,6 +60,9 @@ pub trait Element:
     fn to_f64(self) -> f64;
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
+    /// The absolute value.
+    #[must_use]
+    fn magnitude(self) -> Self;
     /// Neither an infinity nor NaN.
     fn is_finite(self) -> bool;
     /// Not a number.
@@ -62,6 +75,7 @@ macro_rules! element {
             const DTYPE: Dtype = Dtype::$dtype;
             const UNIT_ROUNDOFF: f64 = $type::EPSILON as f64 / 2.0;
             const SMALLEST: f64 = $type::from_bits($smallest_bits) as f64;
+            const SMALLEST_NORMAL: f64 = $type::MIN_POSITIVE as f64;
             const LARGEST: f64 = $type::MAX as f64;
             const NAN: Self = $type::NAN;
 
@@ -72,6 +86,9 @@ macro_rules! element {
             #[allow(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
             fn from_f64(value: f64) -> Self {
                 value as $type
+            }
+            fn magnitude(self) -> Self {
+                self.abs()
             }
             fn is_finite(self) -> bool {
                 $type::is_finite(self)

@@ -183,6 +183,7 @@ impl Phases {
 pub struct Versions {
     pub pairdist: String,
     pub commit: String,
+    pub arithmetic: u32,
     pub mpi: String,
     pub hdf5: String,
     pub simd: String,
@@ -195,6 +196,8 @@ pub struct Record {
     pub problem: Problem,
     /// Whether there was one input.
     pub symmetric: bool,
+    /// Exponent of the power of two that the samples were scaled by.
+    pub scaling_exponent: i32,
     /// MPI ranks.
     pub ranks: usize,
     /// Nodes they ran on.
@@ -296,6 +299,13 @@ impl Record {
             line(
                 "recomputed",
                 format!("{} pairs ({share:.2} %) lay too close for the Gram trick", self.recomputed_pairs),
+            );
+        }
+        if self.scaling_exponent != 0 {
+            let factor = format!("2^{}", self.scaling_exponent);
+            line(
+                "scaled",
+                format!("samples were scaled by {factor} so that their squares neither overflow nor vanish"),
             );
         }
         line("distances", format!("sum {:.12e}, min {:e}, max {:e}", self.sum, self.min, self.max));

@@ -4,11 +4,12 @@ mod common;
 
 use std::ops::Range;
 
-use common::samples::{assert_within_tolerance, definition, random};
+use common::samples::{assert_within_tolerance, definition, random, scaling};
+use common::tiles::{Way, kernels, tile_with, ways};
 use ndarray::{Array2, Axis, Slice};
 use pairdist::element::Dtype;
-use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
-use pairdist::metric::Metric;
+use pairdist::kernel::{Kernel, Level, Method, Scratch};
+use pairdist::metric::{Metric, PowerOfTwo};
 use pairdist::pipeline::Number;
 use proptest::prelude::*;
 
@@ -21,45 +22,8 @@ const SHAPES: [(usize, usize); 5] = [(1, 1), (1, 40), (7, 5), (33, 17), (64, 64)
 /// Rows of the samples that tiles are taken from.
 const ROWS: usize = 64;
 
-/// A metric, and how it is computed.
-type Way = (Metric, Method);
-
-fn ways() -> impl Iterator<Item = Way> {
-    let methods = [Method::Direct, Method::Gemm];
-    let ways = Metric::ALL.iter().flat_map(move |&metric| methods.map(|method| (metric, method)));
-    ways.filter(|&(metric, method)| method == Method::Direct || metric.has_gram())
-}
-
-/// Every way on every level of this machine.
-fn kernels() -> impl Iterator<Item = (Way, Level)> {
-    let levels = || Level::ALL.iter().copied().filter(|level| level.is_available());
-    ways().flat_map(move |way| levels().map(move |level| (way, level)))
-}
-
 fn kernels_of(metric: Metric) -> impl Iterator<Item = (Way, Level)> {
     kernels().filter(move |(way, _)| way.0 == metric)
-}
-
-fn packed<T: Number>(samples: &Array2<T>, shape: PanelShape, pack: impl Fn(&[T], &mut [T])) -> Vec<T> {
-    let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
-    pack(samples.as_slice().expect("samples are row-major"), &mut panels);
-    panels
-}
-
-/// The tile of all rows of `x` and `y`, and the number of its entries that failed the Gram guard.
-fn tile_with<T: Number>(
-    scratch: &mut Scratch<T>,
-    ((metric, method), level): (Way, Level),
-    x: &Array2<T>,
-    y: &Array2<T>,
-) -> (Array2<T>, u64) {
-    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level);
-    let rows = packed(x, kernel.row_panels(), |samples, panels| kernel.pack_rows(samples, panels));
-    let cols = packed(y, kernel.col_panels(), |samples, panels| kernel.pack_cols(samples, panels));
-    let mut tile = Array2::from_elem((x.nrows(), y.nrows()), T::NAN);
-    let out = tile.as_slice_mut().expect("a tile is row-major");
-    let recomputed = kernel.compute(&rows, x.nrows(), &cols, y.nrows(), out, scratch);
-    (tile, recomputed)
 }
 
 fn tile<T: Number>(kernel: (Way, Level), x: &Array2<T>, y: &Array2<T>) -> Array2<T> {
@@ -101,7 +65,7 @@ fn check_bounds<T: Number>() {
             let expected = definition(metric, &x, &y);
             for (way, level) in kernels_of(metric) {
                 let got = tile((way, level), &x, &y);
-                assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
+                assert_within_tolerance(level.name(), (metric, way.1, features, 0), &got, &expected);
             }
         }
     }
@@ -230,7 +194,8 @@ fn check_hostile<T: Number>() {
             for (way, level) in kernels_of(metric) {
                 let got = tile((way, level), &samples, &samples);
                 let what = format!("{name}, {}", level.name());
-                assert_within_tolerance(&what, (metric, way.1, features), &got, &expected);
+                let case = (metric, way.1, features, scaling(metric, &samples, &samples));
+                assert_within_tolerance(&what, case, &got, &expected);
             }
         }
     }
@@ -252,8 +217,8 @@ struct Arbitrary {
 }
 
 impl Arbitrary {
-    fn any() -> impl Strategy<Value = Self> {
-        let exponent = || -70..70_i32;
+    fn any(exponents: Range<i32>) -> impl Strategy<Value = Self> {
+        let exponent = || exponents.clone();
         let parts = (any::<u64>(), 1..600_usize, exponent(), exponent(), exponent());
         parts.prop_map(|(seed, features, offset, a, b)| {
             let magnitudes = (a.min(b), a.max(b));
@@ -267,11 +232,11 @@ impl Arbitrary {
         let exponents = random::<f64>(12, 1, !self.seed);
         for (mut row, at) in samples.rows_mut().into_iter().zip(&exponents) {
             let exponent = f64::from(low) + f64::from(high - low) * (0.5 + 0.5 * at);
-            row.mapv_inplace(|u| 2_f64.powi(self.offset) + exponent.exp2() * u);
+            row.mapv_inplace(|u| f64::from(self.offset).exp2() + exponent.exp2() * u);
         }
         let copies = rows(&samples, 0..3);
         samples.append(Axis(0), copies.view()).expect("they have as many features");
-        samples.mapv(T::from_f64)
+        samples.mapv(|value| T::from_f64(value.clamp(-T::LARGEST, T::LARGEST)))
     }
 
     fn check<T: Number>(&self) {
@@ -280,7 +245,8 @@ impl Arbitrary {
             let expected = definition(metric, &samples, &samples);
             for (way, level) in kernels_of(metric) {
                 let got = tile((way, level), &samples, &samples);
-                assert_within_tolerance(level.name(), (metric, way.1, self.features), &got, &expected);
+                let case = (metric, way.1, self.features, scaling(metric, &samples, &samples));
+                assert_within_tolerance(level.name(), case, &got, &expected);
                 let bits = bits(&got);
                 assert!(bits == bits.t(), "{way:?} is not symmetric");
                 assert!((0..3).all(|row| bits[(row, row + 12)] == 0), "{way:?}: copies are not at 0");
@@ -292,8 +258,18 @@ impl Arbitrary {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 64, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
-    fn any_samples_stay_within_the_bound(samples in Arbitrary::any()) {
+    fn any_samples_stay_within_the_bound(samples in Arbitrary::any(-70..70)) {
         samples.check::<f32>();
+        samples.check::<f64>();
+    }
+
+    #[test]
+    fn samples_of_any_magnitude_in_f32_stay_within_the_bound(samples in Arbitrary::any(-152..128)) {
+        samples.check::<f32>();
+    }
+
+    #[test]
+    fn samples_of_any_magnitude_in_f64_stay_within_the_bound(samples in Arbitrary::any(-1078..1024)) {
         samples.check::<f64>();
     }
 }
@@ -315,34 +291,101 @@ fn equal_samples_are_at_exactly_zero() {
     for_both_types!(check_zeros);
 }
 
-/// Samples whose differences the type can hold, and their squares not.
-fn too_large_to_square<T: Number>(features: usize) -> Array2<T> {
-    let scale = if T::DTYPE == Dtype::F32 { 1e25 } else { 1e200 };
-    random::<f64>(20, features, 5).mapv(|u| T::from_f64(scale * u))
+/// Magnitudes whose squares the type cannot hold, or not to all digits.
+fn extremes<T: Number>() -> &'static [f64] {
+    match T::DTYPE {
+        Dtype::F32 => &[1e-44, 1e-41, 1e-38, 1e-29, 1e-16, 5e18, 1e20, 1e25, 3.4e38],
+        Dtype::F64 => &[1e-322, 1e-310, 1e-307, 1e-200, 1e-146, 5e153, 1e200, 1.79e308],
+    }
 }
 
-fn check_large<T: Number>() {
-    for features in HOSTILE_FEATURES {
-        let samples = too_large_to_square::<T>(features);
-        for metric in [Metric::Cityblock, Metric::Chebyshev] {
-            let expected = definition(metric, &samples, &samples);
+/// Rows of a magnitude, and others that are so many times smaller; the first seven are copied to the end.
+fn extreme<T: Number>(features: usize, magnitude: f64, smaller: f64) -> Array2<T> {
+    let mut samples = random::<f64>(20, features, 5);
+    for (number, mut row) in samples.rows_mut().into_iter().enumerate() {
+        let factor = if number % 3 == 1 { smaller } else { 1.0 };
+        row.mapv_inplace(|u| u * magnitude * factor);
+    }
+    let first = rows(&samples, 0..7);
+    samples.append(Axis(0), first.view()).expect("they have as many features");
+    samples.mapv(T::from_f64)
+}
+
+fn extreme_samples<T: Number>() -> impl Iterator<Item = (String, Array2<T>)> {
+    [1, 37, 300].into_iter().flat_map(|features| {
+        extremes::<T>().iter().flat_map(move |&magnitude| {
+            [1.0, 1e-6, 1e-17].map(|smaller| {
+                let what = format!("{features} features of {magnitude:e}, some {smaller:e} of it");
+                (what, extreme(features, magnitude, smaller))
+            })
+        })
+    })
+}
+
+fn check_extremes<T: Number>() {
+    for (what, samples) in extreme_samples::<T>() {
+        let expected = Metric::ALL.iter().map(|&metric| (metric, definition(metric, &samples, &samples)));
+        for (metric, expected) in expected {
             for (way, level) in kernels_of(metric) {
                 let got = tile((way, level), &samples, &samples);
-                assert_within_tolerance(level.name(), (metric, way.1, features), &got, &expected);
+                let case = (metric, way.1, samples.ncols(), scaling(metric, &samples, &samples));
+                assert_within_tolerance(&format!("{what}, {}", level.name()), case, &got, &expected);
+                let bits = bits(&got);
+                assert!(bits == bits.t(), "{what}: {way:?} is not symmetric");
+                assert!((0..7).all(|row| bits[(row, row + 20)] == 0), "{what}: {way:?}: copies are not at 0");
             }
         }
     }
 }
 
 #[test]
-fn metrics_without_squares_measure_what_is_too_large_to_square() {
-    for_both_types!(check_large);
+fn samples_whose_squares_overflow_or_vanish_stay_within_the_bound() {
+    for_both_types!(check_extremes);
+}
+
+fn check_levels_of_extremes<T: Number>() {
+    for (what, samples) in extreme_samples::<T>() {
+        for way in ways().filter(|way| way.0.has_gram()) {
+            let expected = bits(&tile((way, Level::Portable), &samples, &samples));
+            for kernel in kernels().filter(|kernel| kernel.0 == way) {
+                assert!(bits(&tile(kernel, &samples, &samples)) == expected, "{what}, {kernel:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn every_level_gives_the_same_bits_where_samples_are_scaled() {
+    for_both_types!(check_levels_of_extremes);
+}
+
+fn check_relative<T: Number>() {
+    for &magnitude in extremes::<T>() {
+        // a distance must not be too large itself
+        let samples = extreme::<T>(37, magnitude.min(T::LARGEST / 16.0), 1.0);
+        let expected = definition(Metric::Euclidean, &samples, &samples);
+        for kernel in kernels_of(Metric::Euclidean) {
+            let got = tile(kernel, &samples, &samples);
+            for ((place, got), &expected) in got.indexed_iter().zip(&expected) {
+                // to the last digits of the result, which are few where it is subnormal
+                let allowed = 64.0 * T::UNIT_ROUNDOFF * expected + T::SMALLEST;
+                let error = (got.to_f64() - expected).abs();
+                assert!(error <= allowed, "{kernel:?}, {magnitude:e}, {place:?}: {got}, {expected:e}");
+            }
+        }
+    }
+}
+
+#[test]
+fn euclidean_distances_have_all_their_digits_however_large_or_small_the_samples_are() {
+    for_both_types!(check_relative);
 }
 
 fn check_overflow<T: Number>() {
+    let magnitude = if T::DTYPE == Dtype::F32 { 1e25 } else { 1e200 };
     for features in HOSTILE_FEATURES {
-        let samples = too_large_to_square::<T>(features);
-        for kernel in kernels_of(Metric::Sqeuclidean).chain(kernels_of(Metric::Euclidean)) {
+        let samples = random::<f64>(20, features, 5).mapv(|u| T::from_f64(magnitude * u));
+        for kernel in kernels_of(Metric::Sqeuclidean) {
             let got = tile(kernel, &samples, &samples);
             for ((i, j), value) in got.indexed_iter() {
                 let expected = if i == j { 0.0 } else { f64::INFINITY };
@@ -354,8 +397,27 @@ fn check_overflow<T: Number>() {
 }
 
 #[test]
-fn a_sum_of_squares_that_is_too_large_is_infinite() {
+fn a_squared_distance_that_is_too_large_is_infinite() {
     for_both_types!(check_overflow);
+}
+
+#[test]
+fn the_definition_is_right_for_numbers_of_every_magnitude() {
+    for exponent in -1074..=1021 {
+        let scale = PowerOfTwo::<f64>::new(exponent);
+        let [x, y] = [[3.0, -1.0], [0.0, 3.0]].map(|sample| sample.map(|value| scale.times(value)));
+        let expected = [(Metric::Euclidean, scale.times(5.0)), (Metric::Chebyshev, scale.times(4.0))];
+        for (metric, expected) in expected {
+            assert_eq!(metric.distance(&x, &y).to_bits(), expected.to_bits(), "{metric} at 2^{exponent}");
+        }
+        let squared = PowerOfTwo::<f64>::new(2 * exponent).times(25.0);
+        assert_eq!(Metric::Sqeuclidean.distance(&x, &y).to_bits(), squared.to_bits(), "2^{exponent}");
+    }
+    // differences that are too large for the type, and small ones beside equal large values
+    let largest = f64::MAX / 2.0;
+    assert!(Metric::Euclidean.distance(&[f64::MAX], &[-f64::MAX]).is_infinite());
+    assert_eq!(Metric::Euclidean.distance(&[largest], &[-largest]).to_bits(), f64::MAX.to_bits());
+    assert_eq!(Metric::Euclidean.distance(&[1e300, 3e-200], &[1e300, 0.0]).to_bits(), 3e-200_f64.to_bits());
 }
 
 /// Samples with NaN in rows 1 and 9, ∞ in 4, 5 and 9, −∞ in 7.

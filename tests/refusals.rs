@@ -684,18 +684,32 @@ fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
 }
 
 #[test]
-fn sums_of_squares_that_overflow_are_told_and_verified_as_infinite() {
+fn squared_distances_that_are_too_large_or_too_small_are_told_and_verified() {
     let work = Work::new();
-    write(work.path("x.h5"), &arr2(&[[1e20_f32, 0.0], [-1e20, 0.0], [1.0, 2.0]]));
-    for kernel in ["gemm", "direct"] {
-        let done = work.run(2, &format!("compute x.h5 -o out.h5 --force --kernel {kernel}"), 0);
-        assert!(done.stderr.contains("some distances are infinite"), "{done}");
-        assert!(done.stderr.contains("--dtype f64"), "{done}");
-        work.run(ALONE, "verify out.h5 --all", 0);
+    for (value, told) in
+        [(1e20_f32, "some distances are infinite"), (1e-29, "all distances have lost digits, or are 0")]
+    {
+        write(work.path("x.h5"), &arr2(&[[value, 0.0], [-value, 0.0], [value / 2.0, value]]));
+        let squared = "compute x.h5 -o out.h5 --force --metric sqeuclidean";
+        for kernel in ["gemm", "direct"] {
+            let done = work.run(2, &format!("{squared} --kernel {kernel}"), 0);
+            assert!(done.stderr.contains(told), "{done}");
+            assert!(done.stderr.contains("--metric euclidean, or use --dtype f64"), "{done}");
+            work.run(ALONE, "verify out.h5 --all", 0);
+        }
+        for way_out in ["--metric sqeuclidean --dtype f64", "--metric euclidean"] {
+            let done = work.run(2, &format!("compute x.h5 -o out.h5 --force {way_out}"), 0);
+            assert!(!done.stderr.contains("WARN"), "{done}");
+            let wrong = |distance: &f64| !distance.is_finite() || *distance < 1e-60;
+            let got = distances::<f64>(work.path("out.h5"));
+            assert_eq!(
+                got.iter().filter(|distance| wrong(distance)).count(),
+                3,
+                "all but the diagonal: {got}"
+            );
+            work.run(ALONE, "verify out.h5 --all", 0);
+        }
     }
-    let done = work.run(2, "compute x.h5 -o out.h5 --force --dtype f64", 0);
-    assert!(!done.stderr.contains("infinite"), "{done}");
-    assert!(distances::<f64>(work.path("out.h5")).iter().all(|distance| distance.is_finite()));
 }
 
 #[test]
@@ -717,7 +731,7 @@ fn allowed_nan_and_infinity_come_out_as_the_definition_says() {
         samples[(5, 0)] = value;
         let got = distances::<f64>(work.path("out.h5"));
         let expected = definition(Metric::Euclidean, &samples, &samples);
-        let way = (Metric::Euclidean, Method::fastest(Metric::Euclidean, 4), 4);
+        let way = (Metric::Euclidean, Method::fastest(Metric::Euclidean, 4), 4, 0);
         assert_within_tolerance("allowed", way, &got, &expected);
         assert_eq!(
             got.iter().filter(|value| !value.is_finite()).count(),

@@ -290,12 +290,32 @@ fn edit(work: &Work, file: &str, change: impl FnOnce(&mut Vec<u8>)) {
     fs::write(path, bytes).expect("the changed file");
 }
 
+fn edit_plan(work: &Work, change: impl FnOnce(&mut serde_json::Value)) {
+    edit(work, "plan.json", |bytes| {
+        let mut plan = serde_json::from_slice(bytes).expect("a plan");
+        change(&mut plan);
+        *bytes = plan.to_string().into_bytes();
+    });
+}
+
 const REFUSALS: &[Refusal] = &[
     ("another metric", nothing, "--metric cityblock", &["metric was euclidean and is cityblock"]),
     ("another kernel", nothing, "--kernel gemm", &["kernel was direct and is gemm"]),
     ("another type", nothing, "--dtype f32", &["dtype was f64 and is f32"]),
     ("another tile", nothing, "--tile 6", &["tile was 5 and is 6"]),
     ("two inputs", nothing, "--against x.h5", &["the number of inputs was 1 and is 2"]),
+    (
+        "another arithmetic",
+        |work| edit_plan(work, |plan| plan["arithmetic"] = 77.into()),
+        "",
+        &["the version of the arithmetic was 77 and is "],
+    ),
+    (
+        "a plan that does not say its arithmetic",
+        |work| edit_plan(work, |plan| drop(plan.as_object_mut().expect("an object").remove("arithmetic"))),
+        "",
+        &["the version of the arithmetic was 1 and is "],
+    ),
     (
         "more samples",
         |work| write(work.path("x.h5"), &random::<f64>(61, 3, 1)),

@@ -16,6 +16,7 @@ use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
+use super::runplan::first_arithmetic;
 use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks};
 use crate::comm::Comm;
 use crate::element::Dtype;
@@ -58,6 +59,10 @@ pub struct Header {
     pub metric: Metric,
     /// How it was computed.
     pub method: Method,
+    /// Exponent k of the factor 2^k that the samples were scaled by; the distances are those of the samples as they were.
+    pub scaling_exponent: i32,
+    /// Version of the arithmetic.
+    pub arithmetic: u32,
     /// One input: the matrix is symmetric.
     pub symmetric: bool,
     /// The inputs: X, and Y if there were two.
@@ -141,6 +146,8 @@ fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
     scalar(file, "complete", &0_u8)?;
     scalar(file, "format_version", &FORMAT_VERSION)?;
     scalar(file, "symmetric", &header.symmetric)?;
+    scalar(file, "scaling_exponent", &header.scaling_exponent)?;
+    scalar(file, "arithmetic", &header.arithmetic)?;
     number("tile", header.grid.edge as u64)?;
     number("ranks", header.ranks as u64)?;
     number("threads", header.threads as u64)?;
@@ -324,6 +331,17 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         let value = read.map_err(|error| missing(name, error))?;
         usize::try_from(value).map_err(|error| format!("attribute \"{name}\": {error}"))
     };
+    // results did not always have it, and were not scaled then
+    let scaling_exponent = match file.attr("scaling_exponent") {
+        Ok(attribute) => {
+            attribute.read_scalar::<i32>().map_err(|error| missing("scaling_exponent", error))?
+        }
+        Err(_) => 0,
+    };
+    let arithmetic = match file.attr("arithmetic") {
+        Ok(attribute) => attribute.read_scalar::<u32>().map_err(|error| missing("arithmetic", error))?,
+        Err(_) => first_arithmetic(),
+    };
     let symmetric = file.attr("symmetric").and_then(|attribute| attribute.read_scalar::<bool>());
     let &[n, m] = distances.shape().as_slice() else {
         return Err("its distances are no matrix".into());
@@ -343,6 +361,8 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
+        scaling_exponent,
+        arithmetic,
         symmetric: symmetric.map_err(|error| missing("symmetric", error))?,
         inputs,
         created: text("created")?,

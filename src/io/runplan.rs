@@ -7,6 +7,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::matrix::{FORMAT_VERSION, InputId};
 use crate::error::{Error, Result};
+use crate::kernel::ARITHMETIC;
 use crate::problem::Problem;
 
 /// Everything that decides the bytes of a result, and where it came from.
@@ -14,8 +15,11 @@ use crate::problem::Problem;
 pub struct RunPlan {
     /// Version of the files' layout.
     pub format_version: u32,
-    /// Version of the program.
+    /// Version of the program: where the result is from, nothing more.
     pub pairdist_version: String,
+    /// Version of the arithmetic, which decides the bits of a distance. Plans did not always have it.
+    #[serde(default = "first_arithmetic")]
+    pub arithmetic: u32,
     /// What is computed.
     pub problem: Problem,
     /// One input.
@@ -28,6 +32,11 @@ pub struct RunPlan {
     pub created: String,
     /// How the program was called.
     pub command_line: String,
+}
+
+/// The version of the arithmetic in plans and results that do not say it.
+pub(super) const fn first_arithmetic() -> u32 {
+    1
 }
 
 impl RunPlan {
@@ -44,6 +53,7 @@ impl RunPlan {
         Self {
             format_version: FORMAT_VERSION,
             pairdist_version,
+            arithmetic: ARITHMETIC,
             problem,
             symmetric,
             replaces,
@@ -92,7 +102,7 @@ impl RunPlan {
         });
         [
             differ("format_version", &self.format_version, &now.format_version),
-            differ("pairdist_version", &self.pairdist_version, &now.pairdist_version),
+            differ("the version of the arithmetic", &self.arithmetic, &now.arithmetic),
             differ("the number of inputs", &self.inputs.len(), &now.inputs.len()),
             differ("the number of samples of X", &a.n, &b.n),
             differ("the number of samples of Y", &a.m, &b.m),
@@ -143,6 +153,26 @@ mod tests {
         assert_eq!(plan().difference(&other).unwrap(), "the digest of /moved.h5 was 00ff and is 0000");
         other.problem.metric = Metric::Cityblock;
         assert_eq!(plan().difference(&other).unwrap(), "metric was euclidean and is cityblock");
+    }
+
+    #[test]
+    fn the_version_of_the_arithmetic_counts_and_that_of_the_program_does_not() {
+        let mut other = plan();
+        other.pairdist_version = "99.0.0".into();
+        assert_eq!(plan().difference(&other), None);
+        other.arithmetic += 1;
+        let difference = plan().difference(&other).unwrap();
+        assert_eq!(
+            difference,
+            format!("the version of the arithmetic was {ARITHMETIC} and is {}", ARITHMETIC + 1)
+        );
+    }
+
+    #[test]
+    fn a_plan_that_does_not_say_its_arithmetic_has_the_first() {
+        let mut fields: serde_json::Value = serde_json::from_str(&plan().to_json().unwrap()).unwrap();
+        fields.as_object_mut().unwrap().remove("arithmetic").unwrap();
+        assert_eq!(RunPlan::from_json(&fields.to_string()).unwrap().arithmetic, 1);
     }
 
     #[test]

@@ -127,3 +127,39 @@ pub(super) fn total<S: Simd, T: SimdElement, const MR: usize>(
     }
     total
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Cityblock, direct_relative_error};
+
+    /// Block sums whose compensated sum loses most: the first is 1; of each later one nothing reaches the sum, so that all of
+    /// it is an error of the addition, and almost half a unit in the last place of the errors' own sum gets lost.
+    fn worst_block(errors: f32) -> f32 {
+        const LARGEST: f32 = f32::EPSILON / 2.0;
+        let unit = errors.max(LARGEST).next_up() - errors.max(LARGEST);
+        ((LARGEST / unit).floor() - 1.0) * unit + unit / 2.0 * (1.0 - 2.0 * f32::EPSILON)
+    }
+
+    #[test]
+    fn a_compensated_sum_of_many_blocks_stays_within_its_bound() {
+        let lanes = Lanes::<_, f32>::new(pulp::Scalar128b);
+        let splat = |value: f32| [[f32::splat(lanes.simd, value); NV]; 1];
+        let blocks = 66_000_000_usize.div_ceil(BLOCK);
+        let mut partial = Partial { value: splat(1.0), error: splat(0.0) };
+        // multiples of 2^-49 below 2: exact in f64
+        let mut exact = 1.0;
+        for _ in 1..blocks {
+            let errors: &[f32] = bytemuck::cast_slice(&partial.error[0]);
+            let block = worst_block(errors[0]);
+            exact += f64::from(block);
+            add_compensated(lanes, &mut partial, &splat(block));
+        }
+        let total = total(lanes, &partial);
+        let got: &[f32] = bytemuck::cast_slice(&total[0]);
+        let error = (f64::from(got[0]) - exact).abs() / exact;
+        assert!(error > 5e-5, "the blocks are not as bad as they were meant to be: {error:e}");
+        let bound = direct_relative_error::<Cityblock, f32>(blocks * BLOCK);
+        assert!(error <= bound, "{error:e}, bound {bound:e}");
+    }
+}

@@ -27,9 +27,14 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::element::Dtype;
-use crate::metric::{Formula, Metric, Visitor};
+use crate::metric::{Formula, Metric, PowerOfTwo, Visitor};
 use crate::partition::lcm;
 use block::{Entry, TileInput};
+
+/// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
+/// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
+/// would overflow or vanish.
+pub const ARITHMETIC: u32 = 2;
 
 /// How squared Euclidean distances are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -76,7 +81,7 @@ const STRIP_BYTES: usize = 128 << 10;
 
 /// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
 ///
-/// Its error is at most 2γ(L + 3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
+/// Its error is at most 2σ(3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
 /// recomputes more. Uniform samples have D²/(|x|² + |y|²) = 1/4, normal ones 1.
 pub const fn guard_tau(dtype: Dtype) -> f64 {
     match dtype {
@@ -106,6 +111,8 @@ pub struct Kernel<T> {
     level: Level,
     features: usize,
     entry: Entry<T>,
+    /// What distances are multiplied by, if samples were scaled.
+    undo: Option<PowerOfTwo<T>>,
 }
 
 impl<T: SimdElement> Kernel<T> {
@@ -118,7 +125,14 @@ impl<T: SimdElement> Kernel<T> {
         assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
         assert!(level.is_available(), "this machine has no {}", level.name());
         let entry = metric.visit(Select { method, level, element: PhantomData });
-        Self { metric, method, level, features, entry }
+        Self { metric, method, level, features, entry, undo: None }
+    }
+
+    /// The same kernel for samples that were scaled by 2^`exponent`: its distances are those of the samples as they were.
+    #[must_use]
+    pub fn of_scaled(self, exponent: i32) -> Self {
+        let undo = (exponent != 0).then(|| PowerOfTwo::new(-self.metric.degree() * exponent));
+        Self { undo, ..self }
     }
 
     /// The metric it computes.
@@ -200,7 +214,13 @@ impl<T: SimdElement> Kernel<T> {
     ) -> u64 {
         assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
         let input = TileInput { rows, m, cols, n, features: self.features };
-        (self.entry.tile)(input, out, scratch)
+        let recomputed = (self.entry.tile)(input, out, scratch);
+        if let Some(undo) = self.undo {
+            for distance in out {
+                *distance = undo.times(*distance);
+            }
+        }
+        recomputed
     }
 }
 

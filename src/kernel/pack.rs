@@ -5,7 +5,7 @@
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
 use super::{Level, SimdElement, transpose};
-use crate::metric::squared_norm;
+use crate::metric::{BLOCK, CompensatedSum, PowerOfTwo, squared_norm, squared_norm_of_block};
 
 /// Shape of the panels of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +50,37 @@ impl PanelShape {
         }
     }
 
+    /// Multiplies the samples of a packed panel, of which there are `rows`, by a power of two: the panel is then the same as
+    /// if the multiplied samples had been packed.
+    ///
+    /// # Panics
+    /// If the panel is not [`Self::len`] long, or has room for fewer samples.
+    pub fn scale<T: SimdElement>(&self, panel: &mut [T], rows: usize, factor: PowerOfTwo<T>) {
+        assert!(
+            panel.len() == self.len() && rows <= self.width,
+            "{rows} samples in a panel of {}",
+            self.width
+        );
+        let (values, norms) = panel.split_at_mut(self.width * self.features);
+        for value in &mut *values {
+            *value = factor.times(*value);
+        }
+        if !self.norms {
+            return;
+        }
+        // in the blocks, and so with the roundings, of the norms of unpacked samples
+        let mut sums = vec![CompensatedSum::default(); rows];
+        let mut block: Vec<T> = Vec::with_capacity(BLOCK.min(self.features));
+        for part in values.chunks(BLOCK * self.width) {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                block.clear();
+                block.extend(part[i..].iter().step_by(self.width));
+                *sum = sum.plus(squared_norm_of_block(&block));
+            }
+        }
+        norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm = T::from_f64(sum.total()));
+    }
+
     fn pack_panel<T: SimdElement>(&self, strip: &[T], negate: bool, panel: &mut [T]) {
         if strip.len() < self.width * self.features {
             panel.fill(T::default());
@@ -82,5 +113,48 @@ mod tests {
         shape.pack(&samples, true, &mut panels);
         assert_eq!(panels[..8], [-1.0, -4.0, -2.0, -5.0, -3.0, -6.0, 14.0, 77.0]);
         assert_eq!(panels[8..], [-7.0, 0.0, -8.0, 0.0, -9.0, 0.0, 194.0, 1.0]);
+    }
+    /// Bits of the panels of samples that were scaled, and of those scaled after packing.
+    fn both_ways<T: SimdElement>(
+        shape: PanelShape,
+        rows: usize,
+        negate: bool,
+        exponent: i32,
+    ) -> [Vec<u64>; 2] {
+        let factor = PowerOfTwo::<T>::new(exponent);
+        // of many magnitudes: some are subnormal once they are scaled down
+        let value = |at: usize| {
+            let magnitude = PowerOfTwo::<f64>::new(-exponent / 2 - i32::try_from(at % 151).unwrap());
+            T::from_f64(magnitude.times((at as f64 * 0.37).sin()))
+        };
+        let samples: Vec<T> = (0..rows * shape.features).map(value).collect();
+        let scaled: Vec<T> = samples.iter().map(|value| factor.times(*value)).collect();
+        let (count, len) = (shape.count(rows), shape.len());
+        let [mut before, mut after] = [vec![T::NAN; count * len], vec![T::NAN; count * len]];
+        shape.pack(&scaled, negate, &mut before);
+        shape.pack(&samples, negate, &mut after);
+        for (number, panel) in after.chunks_exact_mut(len).enumerate() {
+            shape.scale(panel, shape.width.min(rows - number * shape.width), factor);
+        }
+        [before, after].map(|panels| panels.iter().map(|value| value.to_f64().to_bits()).collect())
+    }
+
+    #[test]
+    fn a_panel_scaled_in_place_is_the_panel_of_scaled_samples() {
+        for width in [4, 5, 6, 8, 10, 16, 32] {
+            for features in [1, 7, 8, 255, 256, 257, 513, 1031] {
+                for (norms, negate) in [(false, false), (false, true), (true, false), (true, true)] {
+                    let shape = PanelShape { width, features, norms, level: Level::Portable };
+                    for exponent in [-98, -66, 110, 211] {
+                        let [before, after] = both_ways::<f32>(shape, 37, negate, exponent);
+                        assert!(before == after, "{shape:?}, f32, 2^{exponent}");
+                    }
+                    for exponent in [-514, 600, 1584] {
+                        let [before, after] = both_ways::<f64>(shape, 37, negate, exponent);
+                        assert!(before == after, "{shape:?}, f64, 2^{exponent}");
+                    }
+                }
+            }
+        }
     }
 }

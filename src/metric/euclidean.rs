@@ -7,6 +7,7 @@ pub struct Euclidean;
 impl Formula for Euclidean {
     const REDUCTION: Reduction = Reduction::Sum;
     const GRAM: bool = true;
+    const SQUARES: bool = true;
     const ROOT: bool = true;
 
     #[inline(always)]

@@ -8,12 +8,14 @@ mod chebyshev;
 mod cityblock;
 mod euclidean;
 mod scalar;
+mod scaling;
 mod sqeuclidean;
 
 pub use chebyshev::Chebyshev;
 pub use cityblock::Cityblock;
 pub use euclidean::Euclidean;
-pub use scalar::squared_norm;
+pub use scalar::{CompensatedSum, squared_norm, squared_norm_of_block};
+pub use scaling::PowerOfTwo;
 pub use sqeuclidean::Sqeuclidean;
 
 use std::fmt;
@@ -73,6 +75,8 @@ pub trait Formula: Copy + Send + Sync + 'static {
     const SUMMATION_F64: Summation = Summation::Blocked;
     /// Whether the folded value is |x|² + |y|² − 2x·y, which a matrix product gives.
     const GRAM: bool = false;
+    /// Whether the terms are squares. They leave the range of numbers long before the samples do, which are scaled then.
+    const SQUARES: bool = false;
     /// Whether the finish takes a square root.
     const ROOT: bool = false;
 
@@ -181,7 +185,8 @@ impl Metric {
 
     /// The distance of two samples in f64, from the definition.
     ///
-    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`].
+    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`]. Squares that are too large or too small
+    /// for f64 are computed of the pair scaled by a power of two.
     ///
     /// # Panics
     /// If the samples differ in their number of features.
@@ -191,34 +196,45 @@ impl Metric {
     }
 
     /// Bound on |computed − definition|, see [`direct_relative_error`]; `gram_tau` is the guard's
-    /// threshold τ if the Gram trick may have given the value.
+    /// threshold τ if the Gram trick may have given the value, and k = `scaling` the exponent of the factor 2^k that the samples
+    /// were scaled by.
     ///
     /// With u and η of the element type and ρ the relative error of the folded value D, an entry
     /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
     /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
     /// computed in f64, adds its own bound. A definition that is not finite allows no error.
-    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, reference: f64) -> f64 {
+    ///
+    /// All that holds for scaled samples. Scaled down (k < 0), a feature may underflow, to within η/2, and a difference to within η:
+    /// that moves D′ = 2^k D by √d η at most, and D′² by 2√d ηD′ + dη² ≤ uD′² + dη²(1 + 1/u), of which the last part stays below dη.
+    /// The factor 2^-k is exact, but where the result is subnormal: η for the distance and its definition.
+    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, scaling: i32, reference: f64) -> f64 {
         if !reference.is_finite() {
             return 0.0;
         }
-        let (relative, root) = self.folded_error::<T>(d, gram_tau);
-        let underflow = 2.0 * d as f64 * T::SMALLEST;
-        if root {
-            // |√a − √b| ≤ |a − b| / √b, and ≤ √|a − b| where b vanishes
-            reference * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF) + underflow.sqrt()
-        } else {
-            reference * relative + underflow
+        let (mut relative, root) = self.folded_error::<T>(d, gram_tau);
+        let mut underflow = 2.0 * d as f64 * T::SMALLEST;
+        if scaling < 0 {
+            relative += 2.0 * T::UNIT_ROUNDOFF;
+            underflow *= 2.0;
         }
+        let undo = -self.degree() * scaling;
+        let scaled = PowerOfTwo::<f64>::new(-undo).times(reference);
+        let error = if root {
+            // |√a − √b| ≤ √|a − b|, and ≤ |a − b| / √b
+            scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF)
+                + underflow.sqrt().min(underflow / scaled)
+        } else {
+            scaled * relative + underflow
+        };
+        PowerOfTwo::<f64>::new(undo).times(error) + if scaling == 0 { 0.0 } else { T::SMALLEST }
     }
 
     /// |computed − definition|; 0 where they are the same to the element type, as it has one value only for all
-    /// that is too large, and for NaN. A folded value that overflows makes the distance infinite, also where the
-    /// root of it would not be: as in SciPy, the sum of squares is computed in the element type.
+    /// that is too large, and for NaN. Where a distance is too large for the type within its error, it may be infinite.
     pub fn error<T: Element>(self, d: usize, gram_tau: Option<f64>, computed: T, definition: f64) -> f64 {
         let (got, nearest) = (computed.to_f64(), T::from_f64(definition).to_f64());
-        let (relative, root) = self.folded_error::<T>(d, gram_tau);
-        let folded = if root { definition * definition } else { definition };
-        let overflows = got == f64::INFINITY && folded * (1.0 + relative) > T::LARGEST;
+        let (relative, _) = self.folded_error::<T>(d, gram_tau);
+        let overflows = got == f64::INFINITY && definition * (1.0 + relative) > T::LARGEST;
         let same = got.to_bits() == nearest.to_bits() || (got.is_nan() && definition.is_nan());
         if same || overflows { 0.0 } else { (got - definition).abs() }
     }
@@ -249,29 +265,69 @@ pub fn gamma(k: usize, unit_roundoff: f64) -> f64 {
     if ku < 1.0 { ku / (1.0 - ku) } else { f64::INFINITY }
 }
 
-/// Longest chain of roundings that a term of a sum over d features goes through, without the
-/// roundings of the term itself. In blocks: those of its block, the final one of the compensated sum, and
-/// one for its second-order terms, which stay below u while (d/BLOCK)²u < 1.
-pub fn summation_length<F: Formula, T: Element>(d: usize) -> usize {
+/// Largest error of a sum over d terms, relative to the sum of their magnitudes, where each term brings `roundings` of
+/// its own: γ(d + roundings) in order.
+///
+/// In B = ⌈d/256⌉ blocks, block sums err by γ(256 + roundings), and their compensated sum by u + γ(B − 1)² of them (T. Ogita,
+/// S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, proposition 4.5: the errors of
+/// the additions, each at most u of the sum, are themselves added with rounding). A maximum does not round.
+pub fn summation_error<F: Formula, T: Element>(d: usize, roundings: usize) -> f64 {
+    let u = T::UNIT_ROUNDOFF;
     match (F::REDUCTION, summation::<F, T>()) {
-        (Reduction::Max, _) => 0,
-        (Reduction::Sum, Summation::InOrder) => d,
-        (Reduction::Sum, Summation::Blocked) if d <= BLOCK => d,
-        (Reduction::Sum, Summation::Blocked) => BLOCK + 2,
+        (Reduction::Max, _) => gamma(roundings, u),
+        (Reduction::Sum, Summation::Blocked) if d > BLOCK => {
+            let (of_block, of_blocks) = (gamma(BLOCK + roundings, u), u + second_order_error::<T>(d));
+            of_block + of_blocks + of_block * of_blocks
+        }
+        (Reduction::Sum, _) => gamma(d + roundings, u),
     }
 }
 
-/// Relative error of the folded value of direct differences: γ(L + 2), with L the
-/// [`summation_length`]; a term (x − y)² counts the rounding of its difference twice. For a maximum: u.
-pub fn direct_relative_error<F: Formula, T: Element>(d: usize) -> f64 {
-    let term = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
-    gamma(summation_length::<F, T>(d) + term, T::UNIT_ROUNDOFF)
+/// γ(B − 1)² of B = ⌈d/256⌉ blocks: what the compensated sum of so many may err by beside its final rounding.
+pub fn second_order_error<T: Element>(d: usize) -> f64 {
+    gamma(d.div_ceil(BLOCK) - 1, T::UNIT_ROUNDOFF).powi(2)
 }
 
-/// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2γ(L + 3)/τ.
+/// Relative error of the folded value of direct differences, see [`summation_error`]; a term (x − y)² counts the
+/// rounding of its difference twice. For a maximum: u.
+pub fn direct_relative_error<F: Formula, T: Element>(d: usize) -> f64 {
+    let roundings = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
+    summation_error::<F, T>(d, roundings)
+}
+
+/// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2σ(3)/τ, with σ the [`summation_error`].
 ///
-/// Norms and product err by at most γ(L + 1)|x|², γ(L + 1)|y|² and γ(L + 1)|x|·|y|; with 2|x||y| ≤ |x|² + |y|² and
-/// the two last additions the sum errs by at most 2γ(L + 3)(|x|² + |y|²) < 2γ(L + 3)D²/τ.
+/// Norms and product err by at most σ(1)|x|², σ(1)|y|² and σ(1) Σ|xₗyₗ|; with 2 Σ|xₗyₗ| ≤ |x|² + |y|² and
+/// the two last additions the sum errs by at most 2σ(3)(|x|² + |y|²) < 2σ(3)D²/τ.
 pub fn gram_relative_error<F: Formula, T: Element>(d: usize, tau: f64) -> f64 {
-    2.0 * gamma(summation_length::<F, T>(d) + 3, T::UNIT_ROUNDOFF) / tau
+    2.0 * summation_error::<F, T>(d, 3) / tau
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_second_order_term_of_66_million_features_in_f32_is_2_4e_4() {
+        let d = 66_000_000;
+        assert!((second_order_error::<f32>(d) - 2.4e-4).abs() < 0.05e-4);
+        for error in
+            [direct_relative_error::<Sqeuclidean, f32>(d), direct_relative_error::<Cityblock, f32>(d)]
+        {
+            assert!((error - 2.4e-4 - gamma(BLOCK + 3, f32::UNIT_ROUNDOFF)).abs() < 0.05e-4, "{error:e}");
+        }
+        assert!(gram_relative_error::<Sqeuclidean, f32>(d, 0.0625) > 32.0 * 2.4e-4);
+        assert!(direct_relative_error::<Sqeuclidean, f64>(d) < gamma(BLOCK + 4, f64::UNIT_ROUNDOFF));
+        assert!(direct_relative_error::<Sqeuclidean, f32>((1 << 32) + 1).is_infinite());
+    }
+
+    #[test]
+    fn up_to_a_block_and_in_order_a_sum_errs_by_one_rounding_a_term() {
+        for d in [1, 255, 256] {
+            let u = f32::UNIT_ROUNDOFF;
+            assert_eq!(direct_relative_error::<Sqeuclidean, f32>(d).to_bits(), gamma(d + 2, u).to_bits());
+        }
+        let in_order = direct_relative_error::<Cityblock, f64>(5000);
+        assert_eq!(in_order.to_bits(), gamma(5002, f64::UNIT_ROUNDOFF).to_bits());
+    }
 }

@@ -7,6 +7,7 @@ pub struct Sqeuclidean;
 impl Formula for Sqeuclidean {
     const REDUCTION: Reduction = Reduction::Sum;
     const GRAM: bool = true;
+    const SQUARES: bool = true;
 
     #[inline(always)]
     fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {

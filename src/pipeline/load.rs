@@ -43,12 +43,14 @@ pub struct Target<'a, T> {
 }
 
 /// What loading has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct Loaded {
     /// Wrapping sum of a hash of each sample and its row: the ranks' sums add up to the input's digest.
     pub digest: u64,
     /// Bytes of the samples as they are in memory.
     pub bytes: u64,
+    /// Largest magnitude of the finite values, in the type computed in.
+    pub largest: f64,
 }
 
 /// Rows that are read at once: whole panels, whole chunks of the file where they fit, about half a MiB or,
@@ -97,6 +99,7 @@ pub fn load<T: Number>(
         }
         loaded.digest = loaded.digest.wrapping_add(found.digest);
         loaded.bytes += size_of_val(&slab.values[..]) as u64;
+        loaded.largest = loaded.largest.max(found.largest);
         current = next?;
     }
     Ok(loaded)
@@ -128,10 +131,24 @@ struct Slab<T> {
 }
 
 /// What the workers found in a slab.
+#[derive(Default)]
 struct Found {
     digest: u64,
     /// Place of the first value that is not finite.
     nonfinite: Option<usize>,
+    /// Largest magnitude of the finite values.
+    largest: f64,
+}
+
+impl Found {
+    /// This, and what was found after it.
+    fn and(self, after: &Self) -> Self {
+        Self {
+            digest: self.digest.wrapping_add(after.digest),
+            nonfinite: self.nonfinite.or(after.nonfinite),
+            largest: self.largest.max(after.largest),
+        }
+    }
 }
 
 impl<T: Number> Slab<T> {
@@ -140,17 +157,17 @@ impl<T: Number> Slab<T> {
         let (first, features) = (self.rows.start, self.features);
         let samples = self.values.par_chunks_mut(features).enumerate();
         let looked = samples.map(|(row, sample)| {
-            let place = normalize(sample).map(|column| row * features + column);
-            (xxh3_64_with_seed(bytemuck::cast_slice(sample), (first + row) as u64), place)
+            let (column, largest) = normalize(sample);
+            let digest = xxh3_64_with_seed(bytemuck::cast_slice(sample), (first + row) as u64);
+            Found { digest, nonfinite: column.map(|column| row * features + column), largest }
         });
-        let (digest, nonfinite) =
-            looked.reduce(|| (0, None), |one, other| (one.0.wrapping_add(other.0), one.1.or(other.1)));
+        let found = looked.reduce(Found::default, |one, other| one.and(&other));
         for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
             if let Some(block) = block {
                 self.pack(block, negate);
             }
         }
-        Found { digest, nonfinite }
+        found
     }
 
     fn pack(&self, block: &mut Block<T>, negate: bool) {
@@ -163,16 +180,36 @@ impl<T: Number> Slab<T> {
     }
 }
 
-/// Makes all NaN the same. Returns the place of the first value that is not finite.
-fn normalize<T: Number>(sample: &mut [T]) -> Option<usize> {
+/// Makes all NaN the same. Returns the place of the first value that is not finite, and the largest magnitude of those
+/// that are.
+fn normalize<T: Number>(sample: &mut [T]) -> (Option<usize>, f64) {
+    let largest = largest_magnitude(sample);
     // all of them, so that the compiler can use vectors
     if sample.iter().fold(true, |all, value| all & value.is_finite()) {
-        return None;
+        return (None, largest.to_f64());
     }
     for value in sample.iter_mut().filter(|value| value.is_nan()) {
         *value = T::NAN;
     }
-    sample.iter().position(|value| !value.is_finite())
+    let finite = sample.iter().filter(|value| value.is_finite());
+    let largest = finite.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
+    (sample.iter().position(|value| !value.is_finite()), largest)
+}
+
+/// Values whose magnitudes are compared side by side, for the compiler to use vectors.
+const LANES: usize = 16;
+
+/// The largest magnitude; NaN is passed over.
+fn largest_magnitude<T: Number>(sample: &[T]) -> T {
+    let larger = |a: T, b: T| if b > a { b } else { a };
+    let (groups, left) = sample.as_chunks::<LANES>();
+    let mut largest = [T::default(); LANES];
+    for group in groups {
+        for (largest, value) in largest.iter_mut().zip(group) {
+            *largest = larger(*largest, value.magnitude());
+        }
+    }
+    largest.into_iter().chain(left.iter().map(|value| value.magnitude())).fold(T::default(), larger)
 }
 
 fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> Result<Loaded> {
@@ -202,6 +239,28 @@ mod tests {
         assert_eq!(slab_rows(8_000_000, panels, 500, 1), 48);
         assert_eq!(slab_rows(4_000, panels, 500, 1) % 48, 0);
         assert_eq!(slab_rows(4_000, panels, 500, 2) % 500, 0);
+    }
+
+    fn check_normalize<T: Number>() {
+        for len in [1, 15, 16, 17, 40] {
+            for place in 0..len {
+                let mut sample = vec![T::from_f64(0.5); len];
+                sample[place] = T::from_f64(-3.0);
+                assert_eq!(normalize(&mut sample), (None, 3.0));
+                let next = (place + 1) % len;
+                for value in [f64::NAN, f64::NEG_INFINITY] {
+                    sample[next] = T::from_f64(value);
+                    let largest = if len == 1 { 0.0 } else { 3.0 };
+                    assert_eq!(normalize(&mut sample), (Some(next), largest));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_magnitude_is_that_of_the_finite_values() {
+        check_normalize::<f32>();
+        check_normalize::<f64>();
     }
 
     #[test]

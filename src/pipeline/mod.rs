@@ -4,16 +4,19 @@
 //! - `load` — reads samples, checks, digests and packs them
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and write, overlapped
+//! - `scale` — multiplies packed samples by a power of two
 
 mod checkpoint;
 mod load;
 mod rate;
 mod rounds;
+mod scale;
 
 pub use checkpoint::Checkpoints;
 pub use load::{Loaded, Target, digest_of, load, slab_rows};
 pub use rate::kernel_rate;
 pub use rounds::{Output, Totals, Work, buffers, rounds};
+pub use scale::scale;
 
 use rayon::prelude::*;
 

@@ -18,10 +18,11 @@ use crate::io::record;
 use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
-use crate::kernel::{Kernel, Level};
+use crate::kernel::{ARITHMETIC, Kernel, Level};
+use crate::metric::Metric;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::pipeline::{
-    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows,
+    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, scale, slab_rows,
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
@@ -131,6 +132,7 @@ fn compute_in<T: Number>(start: Start) -> Result<()> {
     let mut clock = Clock::start();
 
     let (rows, cols, read) = read_samples(&setup, &workers)?;
+    setup.kernel = setup.kernel.of_scaled(read.scaling);
     clock.lap(Phase::Read);
     comm.barrier();
     clock.lap(Phase::Wait);
@@ -263,6 +265,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let versions = Versions {
         pairdist: env!("CARGO_PKG_VERSION").into(),
         commit: crate::COMMIT.into(),
+        arithmetic: ARITHMETIC,
         mpi: Comm::library_version(),
         hdf5: crate::io::library_version(),
         simd: kernel.level().name().into(),
@@ -294,6 +297,8 @@ fn run_plan(problem: Problem, replaces: bool, inputs: Vec<InputId>, started: Str
 struct Read {
     ids: Vec<InputId>,
     bytes: u64,
+    /// Exponent of the power of two that the samples were scaled by.
+    scaling: i32,
 }
 
 /// Reads this rank's rows of X, and of Y if there is one, into a stationary and a moving block.
@@ -306,6 +311,7 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     let samples_of = |tiles: std::ops::Range<usize>, total: usize| {
         (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
     };
+    let (mine, others) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
     let load = |samples: &Samples, range, target| {
         let row_bytes = samples.features * size_of::<T>();
         let slab =
@@ -315,17 +321,35 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     let loaded = match &inputs.y {
         None => {
             let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
-            vec![load(&inputs.x, samples_of(row_tiles, n), target)?]
+            vec![load(&inputs.x, mine.clone(), target)?]
         }
         Some(y) => vec![
-            load(&inputs.x, samples_of(row_tiles, n), Target { rows: Some(&mut rows), cols: None })?,
-            load(y, samples_of(col_tiles, m), Target { rows: None, cols: Some(&mut cols) })?,
+            load(&inputs.x, mine.clone(), Target { rows: Some(&mut rows), cols: None })?,
+            load(y, others.clone(), Target { rows: None, cols: Some(&mut cols) })?,
         ],
     };
     let digests = comm.all_reduce(&loaded.iter().map(|read| read.digest).collect::<Vec<_>>(), Reduce::Sum);
-    let read =
-        Read { ids: inputs.ids(&digests), bytes: loaded.iter().map(|Loaded { bytes, .. }| bytes).sum() };
-    Ok((rows, cols, read))
+    let scaling = scaling(setup, &loaded);
+    if scaling != 0 {
+        scale(workers, &mut rows, mine, scaling);
+        scale(workers, &mut cols, others, scaling);
+    }
+    let bytes = loaded.iter().map(|Loaded { bytes, .. }| bytes).sum();
+    Ok((rows, cols, Read { ids: inputs.ids(&digests), bytes, scaling }))
+}
+
+/// Exponent of the power of two to scale the samples by, the same on all ranks. Collective.
+fn scaling<T: Number>(setup: &Setup<'_, T>, loaded: &[Loaded]) -> i32 {
+    let Problem { metric, d, .. } = setup.problem;
+    let largest = loaded.iter().map(|read| read.largest).fold(0.0, f64::max);
+    let largest = setup.comm.all_reduce(&[largest], Reduce::Max)[0];
+    let exponent = metric.scaling_exponent::<T>(d, largest);
+    if exponent != 0 {
+        log::info!(
+            "the samples are scaled by 2^{exponent} so that their squares neither overflow nor vanish: their largest magnitude is {largest:e}"
+        );
+    }
+    exponent
 }
 
 /// Opens the matrix on all ranks, after making it, or reading what is done of it; and this rank's journal.
@@ -397,6 +421,8 @@ fn header<T: Number>(setup: &Setup<'_, T>, read: &Read) -> Header {
         dtype: T::DTYPE,
         metric: setup.problem.metric,
         method: setup.problem.kernel,
+        scaling_exponent: read.scaling,
+        arithmetic: ARITHMETIC,
         symmetric: setup.schedule.symmetric,
         inputs: read.ids.clone(),
         created: setup.started.clone(),
@@ -459,6 +485,7 @@ fn report<T: Number>(
     let record = Record {
         problem: *problem,
         symmetric: setup.schedule.symmetric,
+        scaling_exponent: read.scaling,
         ranks: comm.size(),
         nodes: setup.nodes.count,
         threads_per_rank: setup.threads,
@@ -481,13 +508,7 @@ fn report<T: Number>(
         digest: format!("{:016x}", counts[4]),
     };
     comm.on_root(|| {
-        if record.max == f64::INFINITY && !args.allow_nonfinite {
-            let way_out = if problem.dtype == Dtype::F32 { "--dtype f64, or scale" } else { "scale" };
-            log::warn!(
-                "some distances are infinite: their sums are too large for {}; {way_out} the samples",
-                problem.dtype
-            );
-        }
+        warn_of_range::<T>(&record, args.allow_nonfinite);
         if record.recomputed_pairs > pairs / 2 {
             log::warn!(
                 "{} of {pairs} pairs lay too close for the Gram trick and were computed from differences; --kernel direct spares the attempt",
@@ -503,4 +524,27 @@ fn report<T: Number>(
         }
         Ok(())
     })
+}
+
+/// Says so if the type is too small for some distances, or for all.
+fn warn_of_range<T: Number>(record: &Record, allow_nonfinite: bool) {
+    let Problem { metric, dtype, .. } = record.problem;
+    let mut ways_out = Vec::new();
+    if metric == Metric::Sqeuclidean {
+        ways_out.push("use --metric euclidean");
+    }
+    if dtype == Dtype::F32 {
+        ways_out.push("use --dtype f64");
+    }
+    ways_out.push("scale the samples");
+    let ways_out = ways_out.join(", or ");
+    if record.max == f64::INFINITY && !allow_nonfinite {
+        log::warn!("some distances are infinite: they are too large for {dtype}; {ways_out}");
+    }
+    if record.scaling_exponent > 0 && metric.degree() > 1 && record.max < T::SMALLEST_NORMAL {
+        log::warn!(
+            "all distances have lost digits, or are 0: the largest, {:e}, is below the normal numbers of {dtype}; {ways_out}",
+            record.max
+        );
+    }
 }

@@ -66,6 +66,9 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         grid.edge,
         grid.edge
     );
+    if header.scaling_exponent != 0 {
+        let _ = writeln!(out, "scaled       the samples, by 2^{}, while computing", header.scaling_exponent);
+    }
     for input in &header.inputs {
         let (rows, features) = input.shape;
         let _ = writeln!(
@@ -76,8 +79,8 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     }
     let _ = writeln!(
         out,
-        "created      {} by pairdist {} (commit {})",
-        header.created, header.pairdist_version, header.pairdist_commit
+        "created      {} by pairdist {} (commit {}), arithmetic {}",
+        header.created, header.pairdist_version, header.pairdist_commit, header.arithmetic
     );
     let _ = writeln!(
         out,
@@ -118,7 +121,11 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     for input in &plan.inputs {
         let _ = writeln!(out, "input        {}:{}, digest {}", input.path, input.dataset, input.digest);
     }
-    let _ = writeln!(out, "created      {} by pairdist {}", plan.created, plan.pairdist_version);
+    let _ = writeln!(
+        out,
+        "created      {} by pairdist {}, arithmetic {}",
+        plan.created, plan.pairdist_version, plan.arithmetic
+    );
     let _ = writeln!(out, "go on with   {}", host::command_to_resume(&plan.command_line));
     print(&out)
 }

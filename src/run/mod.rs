@@ -14,6 +14,7 @@ use crate::comm::Comm;
 use crate::error::{Error, Result, tell};
 use crate::failpoint;
 use crate::io::workdir::Workdir;
+use crate::kernel::ARITHMETIC;
 use crate::report::start_log;
 use crate::stop::{self, Stop};
 
@@ -49,6 +50,7 @@ fn build() -> Vec<(String, String)> {
     [
         ("the version", env!("CARGO_PKG_VERSION").into()),
         ("the commit", crate::COMMIT.into()),
+        ("the version of the arithmetic", ARITHMETIC.to_string()),
         ("the HDF5 library", crate::io::library_version()),
     ]
     .map(|(name, value)| (name.to_owned(), value))

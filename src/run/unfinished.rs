@@ -168,7 +168,8 @@ fn plan_of(header: &Header) -> RunPlan {
     };
     let (inputs, created) = (header.inputs.clone(), header.created.clone());
     let plan = RunPlan::new(problem, header.symmetric, false, inputs, created, header.command_line.clone());
-    RunPlan { pairdist_version: header.pairdist_version.clone(), ..plan }
+    let pairdist_version = header.pairdist_version.clone();
+    RunPlan { pairdist_version, arithmetic: header.arithmetic, ..plan }
 }
 
 /// What the journals of a run say is done: the tiles, and this rank's share of what they add up to. Collective.

@@ -139,8 +139,9 @@ impl Case {
         let header = &self.reader.header;
         let definition = header.metric.distance(x, y);
         let tau = (header.method == Method::Gemm).then(|| guard_tau(header.dtype));
-        let tolerance = header.metric.tolerance::<T>(header.features, tau, definition);
-        let error = header.metric.error::<T>(header.features, tau, value, definition);
+        let (features, scaling) = (header.features, header.scaling_exponent);
+        let tolerance = header.metric.tolerance::<T>(features, tau, scaling, definition);
+        let error = header.metric.error::<T>(features, tau, value, definition);
         let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
         let is_wrong = error.is_nan() || error > tolerance;
         Worst {

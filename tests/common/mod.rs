@@ -2,11 +2,13 @@
 //!
 //! - `launch` — starts the program, alone or under the MPI launcher, and kills what outlives its time
 //! - `samples` — inputs to write, results to read, and the definition to compare them with
+//! - `tiles` — tiles computed by the kernels alone
 
 #![allow(dead_code, reason = "each test binary uses a part")]
 
 pub(crate) mod launch;
 pub(crate) mod samples;
+pub(crate) mod tiles;
 
 use std::fmt::Debug;
 use std::panic::{AssertUnwindSafe, catch_unwind};

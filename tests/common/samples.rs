@@ -25,6 +25,12 @@ pub(crate) fn create(path: impl AsRef<Path>, fill: impl FnOnce(&File) -> hdf5::R
     File::create(path).and_then(|file| fill(&file)).expect("a file can be written");
 }
 
+/// Changes a file. No program starts meanwhile.
+pub(crate) fn edit(path: impl AsRef<Path>, change: impl FnOnce(&File) -> hdf5::Result<()>) {
+    let _no_start = hold_starts();
+    File::open_rw(path).and_then(|file| change(&file)).expect("a file can be changed");
+}
+
 /// Writes samples as the only dataset of a new file.
 pub(crate) fn write<T: Stored>(path: impl AsRef<Path>, samples: &Array2<T>) {
     create(path, |file| file.new_dataset_builder().with_data(samples).create("samples").map(drop));
@@ -43,10 +49,17 @@ pub(crate) fn definition<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T
     Array2::from_shape_fn((x.len(), y.len()), |(i, j)| metric.distance(&x[i], &y[j]))
 }
 
+/// Exponent of the power of two that the program scales samples by.
+pub(crate) fn scaling<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T>) -> i32 {
+    let values = x.iter().chain(y).filter(|value| value.is_finite());
+    let largest = values.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
+    metric.scaling_exponent::<T>(x.ncols(), largest)
+}
+
 /// Demands that every entry lies within [`Metric::tolerance`] of the definition.
 pub(crate) fn assert_within_tolerance<T: Element>(
     what: &str,
-    (metric, method, features): (Metric, Method, usize),
+    (metric, method, features, scaling): (Metric, Method, usize, i32),
     got: &Array2<T>,
     expected: &Array2<f64>,
 ) {
@@ -54,7 +67,7 @@ pub(crate) fn assert_within_tolerance<T: Element>(
     let tau = (method == Method::Gemm).then(|| guard_tau(T::DTYPE));
     for ((place, got), &expected) in got.indexed_iter().zip(expected) {
         let error = metric.error::<T>(features, tau, *got, expected);
-        let allowed = metric.tolerance::<T>(features, tau, expected);
+        let allowed = metric.tolerance::<T>(features, tau, scaling, expected);
         assert!(
             error <= allowed,
             "{what}: {metric}, {method}, {}, {features} features, entry {place:?}: {got}, by definition {expected:e}, allowed {allowed:e}",

@@ -27,7 +27,7 @@ INPUTS = {
     "i8": ("<i8", "f8", 2**40, {}),
 }
 # attributes of a result that docs/FORMAT.md promises; the last ones begin so
-ATTRIBUTES = "format_version pairdist_version pairdist_commit metric kernel symmetric tile created command_line ranks threads complete".split()
+ATTRIBUTES = "format_version arithmetic scaling_exponent pairdist_version pairdist_commit metric kernel symmetric tile created command_line ranks threads complete".split()
 ATTRIBUTE_GROUPS = "input", "mpi", "hdf5"
 
 

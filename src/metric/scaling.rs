@@ -1,0 +1,197 @@
+//! Scaling by powers of two: samples whose squares would leave the range of numbers are multiplied by one.
+
+use super::{Formula, Metric, Visitor};
+use crate::element::{Dtype, Element};
+
+/// The factor 2^e for any exponent e: a product has one rounding, also where the factor or the product is no normal number.
+///
+/// Three factors stand for one that no normal number of the type is. Each of them is then so far from 1 that a product which
+/// loses digits before the last step, as it is subnormal there, ends as 0, and would also with a single rounding.
+#[derive(Clone, Copy, Debug)]
+pub struct PowerOfTwo<T> {
+    factors: [T; 3],
+}
+
+impl<T: Element> PowerOfTwo<T> {
+    /// The factor 2^`exponent`.
+    pub fn new(exponent: i32) -> Self {
+        let limit = match T::DTYPE {
+            Dtype::F32 => f32::MAX_EXP - 2,
+            Dtype::F64 => f64::MAX_EXP - 2,
+        };
+        // beyond three times the limit every number becomes 0 or infinite
+        let exponent = exponent.clamp(-3 * limit, 3 * limit);
+        let exponents = if exponent.abs() <= limit {
+            [exponent, 0, 0]
+        } else {
+            [exponent / 3, exponent / 3, exponent - 2 * (exponent / 3)]
+        };
+        Self { factors: exponents.map(|exponent| T::from_f64(normal_power(exponent))) }
+    }
+
+    /// The value times the factor, correctly rounded.
+    #[inline]
+    pub fn times(self, value: T) -> T {
+        self.factors.iter().fold(value, |value, factor| value * *factor)
+    }
+}
+
+/// 2^`exponent`, a normal number.
+fn normal_power(exponent: i32) -> f64 {
+    let biased = u64::try_from(exponent + f64::MAX_EXP - 1).expect("a normal number");
+    f64::from_bits(biased << (f64::MANTISSA_DIGITS - 1))
+}
+
+/// The whole number e with 2^e ≤ `value` < 2^(e + 1), of a positive number; 1024 of infinity.
+pub(super) fn exponent_of(value: f64) -> i32 {
+    let (value, shift) = if value < f64::MIN_POSITIVE { (value * normal_power(64), 64) } else { (value, 0) };
+    let biased = i32::try_from(value.to_bits() >> (f64::MANTISSA_DIGITS - 1)).expect("a positive number");
+    biased - (f64::MAX_EXP - 1) - shift
+}
+
+/// Below this, squares lose digits as they come near the smallest normal number.
+pub(super) fn smallest_safe_square<T: Element>() -> f64 {
+    T::SMALLEST_NORMAL / T::UNIT_ROUNDOFF
+}
+
+impl Metric {
+    /// The exponent k of the factor 2^k that samples of `d` features are scaled by before their distances are computed in
+    /// type `T`; `largest` is the largest magnitude M of all finite values of X and Y.
+    ///
+    /// It is 0 unless the metric sums squares, and d(2M)², which bounds every squared distance, could exceed the largest
+    /// number, or M² lies below the smallest normal number divided by u. Then 2^k M is as large as is safe, for rows
+    /// that are tiny beside others to keep as much as they can: d(2·2^k M)² is at most a quarter of the largest number, and more
+    /// than a sixteenth of it.
+    pub fn scaling_exponent<T: Element>(self, d: usize, largest: f64) -> i32 {
+        if !self.has_squares() || largest == 0.0 {
+            return 0;
+        }
+        let root = (d as f64).sqrt();
+        // half of the largest number: rounding may make a sum larger than it is
+        let too_large = 2.0 * root * largest > (T::LARGEST / 2.0).sqrt();
+        let too_small = largest < smallest_safe_square::<T>().sqrt();
+        if !too_large && !too_small {
+            return 0;
+        }
+        let exponent = exponent_of(largest);
+        let mantissa = PowerOfTwo::<f64>::new(-exponent).times(largest);
+        exponent_of((T::LARGEST / 4.0).sqrt() / (2.0 * root * mantissa)) - exponent
+    }
+
+    /// The power of a common factor of all samples that their distances grow by.
+    pub fn degree(self) -> i32 {
+        struct Degree;
+        impl Visitor for Degree {
+            type Output = i32;
+            fn visit<F: Formula>(self) -> i32 {
+                if F::SQUARES && !F::ROOT { 2 } else { 1 }
+            }
+        }
+        self.visit(Degree)
+    }
+
+    /// Whether it sums squares, which leave the range of numbers long before the samples do.
+    fn has_squares(self) -> bool {
+        struct Squares;
+        impl Visitor for Squares {
+            type Output = bool;
+            fn visit<F: Formula>(self) -> bool {
+                F::SQUARES
+            }
+        }
+        self.visit(Squares)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    #[test]
+    #[allow(clippy::cast_possible_truncation, reason = "the conversion rounds once, as the product must")]
+    fn a_product_with_a_power_of_two_rounds_once() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
+        for _ in 0..1_000_000 {
+            let value = f32::from_bits(rng.random());
+            let exponent = rng.random_range(-460..460);
+            // exact in f64, whose exponents reach further
+            let expected = PowerOfTwo::<f64>::new(exponent).times(f64::from(value)) as f32;
+            let got = PowerOfTwo::<f32>::new(exponent).times(value);
+            assert!(
+                got.to_bits() == expected.to_bits() || value.is_nan(),
+                "{value:e} by 2^{exponent}: {got:e}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_product_in_f64_rounds_once_where_it_is_subnormal() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(2);
+        for _ in 0..1_000_000 {
+            let value = f64::from_bits(rng.random::<u64>() >> 1);
+            if !value.is_finite() || value == 0.0 {
+                continue;
+            }
+            // to the place of every kind of subnormal result
+            let exponent = -1076 - exponent_of(value) + rng.random_range(0..60);
+            let got = PowerOfTwo::<f64>::new(exponent).times(value);
+            let mantissa = PowerOfTwo::<f64>::new(-exponent_of(value)).times(value);
+            // in units of the smallest number, rounded to a whole one with ties to even
+            let units = (mantissa * normal_power(exponent + exponent_of(value) + 1074)).round_ties_even();
+            let got = got * normal_power(1000) * normal_power(74);
+            assert_eq!(got.to_bits(), units.to_bits(), "{value:e} by 2^{exponent}");
+        }
+    }
+
+    #[test]
+    fn exponents_are_those_of_the_numbers() {
+        for exponent in -1074..=1023 {
+            let value = PowerOfTwo::<f64>::new(exponent).times(1.0);
+            assert_eq!(exponent_of(value), exponent);
+            if exponent >= -1022 {
+                assert_eq!(exponent_of(value * 1.99), exponent);
+            }
+        }
+        assert_eq!(exponent_of(f64::INFINITY), 1024);
+    }
+
+    fn check_scaling<T: Element>() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(3);
+        let (low, high) = (exponent_of(T::SMALLEST), exponent_of(T::LARGEST));
+        for _ in 0..100_000 {
+            let exponent = rng.random_range(low..=high);
+            let largest = PowerOfTwo::<f64>::new(exponent).times(1.0 + rng.random::<f64>());
+            let largest = T::from_f64(largest.min(T::LARGEST)).to_f64();
+            let d = 1 << rng.random_range(0..30) | rng.random_range(0..2);
+            for metric in [Metric::Cityblock, Metric::Chebyshev] {
+                assert_eq!(metric.scaling_exponent::<T>(d, largest), 0);
+            }
+            let k = Metric::Euclidean.scaling_exponent::<T>(d, largest);
+            assert_eq!(Metric::Sqeuclidean.scaling_exponent::<T>(d, largest), k);
+            // logarithms of d(2M)² and M², which have no limits
+            let square = 2.0 * largest.log2();
+            let (bound, close) = ((d as f64).log2() + 2.0 + square, 1e-9);
+            let limits = (T::LARGEST.log2() - 1.0, smallest_safe_square::<T>().log2());
+            if bound < limits.0 - close && square > limits.1 + close {
+                assert_eq!(k, 0, "{largest:e}, {d} features");
+            }
+            if bound > limits.0 + close || square < limits.1 - close {
+                let scaled = bound + 2.0 * f64::from(k) - T::LARGEST.log2();
+                assert!(-4.0 - close < scaled && scaled < -2.0 + close, "{largest:e}, {d} features: 2^{k}");
+            }
+        }
+    }
+
+    #[test]
+    fn samples_are_scaled_only_where_squares_leave_the_range_and_then_to_just_below_its_end() {
+        check_scaling::<f32>();
+        check_scaling::<f64>();
+        assert_eq!(Metric::Euclidean.scaling_exponent::<f32>(5, 0.0), 0);
+        assert_eq!(Metric::Euclidean.scaling_exponent::<f32>(5, 1.0), 0);
+        assert!(Metric::Euclidean.scaling_exponent::<f32>(5, 1e-29) > 0);
+        assert!(Metric::Euclidean.scaling_exponent::<f32>(5, 1e20) < 0);
+        assert!(Metric::Euclidean.scaling_exponent::<f64>(5, f64::MAX) < 0);
+    }
+}

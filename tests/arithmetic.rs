@@ -1,0 +1,116 @@
+//! The bits of distances, held against the version of the arithmetic.
+//!
+//! `tests/arithmetic/N.txt` is the table of version N: for each kind of reference data, metric, type, kernel and number of features, a
+//! digest of a tile.
+
+mod common;
+
+use std::fs;
+use std::path::Path;
+
+use common::tiles::{kernels, tile_with};
+use ndarray::Array2;
+use pairdist::element::Dtype;
+use pairdist::kernel::{ARITHMETIC, Scratch};
+use pairdist::metric::{Metric, PowerOfTwo};
+use pairdist::pipeline::Number;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Around the vectors and the blocks of a sum, and beyond the features that stay in cache.
+const FEATURES: [usize; 10] = [1, 7, 33, 255, 256, 257, 512, 513, 1031, 2600];
+
+/// A kind of reference data, and the power of two it is multiplied by in f32 and in f64. All but the ordinary are scaled, for most
+/// numbers of features, before squares are summed.
+const KINDS: [(&str, [i32; 2]); 5] = [
+    ("ordinary", [0, 0]),
+    ("small", [-60, -520]),
+    ("subnormal", [-130, -1060]),
+    ("large", [62, 510]),
+    ("largest", [127, 1023]),
+];
+
+/// Numbers between -1 and 1, by arithmetic that no library can change (SplitMix64).
+struct Numbers(u64);
+
+impl Numbers {
+    fn next(&mut self) -> f64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        ((z ^ (z >> 31)) >> 11) as f64 / (1_u64 << 52) as f64 - 1.0
+    }
+}
+
+/// 21 and 19 samples of a kind: some of the second are close to those of the first, one is equal, and some are small.
+fn reference<T: Number>(features: usize, exponent: i32) -> [Array2<T>; 2] {
+    let mut numbers = Numbers(features as u64);
+    let x = Array2::from_shape_simple_fn((21, features), || numbers.next());
+    let mut y = Array2::from_shape_simple_fn((19, features), || numbers.next());
+    for row in 0..5 {
+        y.row_mut(row).assign(&x.row(row).mapv(|value| value * (1.0 + row as f64 / 512.0)));
+        y.row_mut(row + 5).mapv_inplace(|value| value / 1024.0);
+    }
+    let scale = PowerOfTwo::<f64>::new(exponent);
+    [x, y].map(|samples| samples.mapv(|value| T::from_f64(scale.times(value))))
+}
+
+fn digest<T: Number>(tile: &Array2<T>) -> u64 {
+    let bytes: Vec<u8> = tile.iter().flat_map(|value| value.to_f64().to_bits().to_le_bytes()).collect();
+    xxh3_64(&bytes)
+}
+
+/// Lines of the table, for both inputs together and the first alone; the same on every level.
+fn lines<T: Number>(kind: &str, exponents: [i32; 2]) -> Vec<String> {
+    let exponent = if T::DTYPE == Dtype::F32 { exponents[0] } else { exponents[1] };
+    let mut lines: Vec<String> = Vec::new();
+    for features in FEATURES {
+        let [x, y] = reference::<T>(features, exponent);
+        for &metric in Metric::ALL {
+            for kernel in kernels().filter(|kernel| kernel.0.0 == metric) {
+                let digests =
+                    [&y, &x].map(|other| digest(&tile_with(&mut Scratch::new(), kernel, &x, other).0));
+                let what = format!("{kind} {metric} {} {} {features}", T::DTYPE, kernel.0.1);
+                let line = format!("{what} {:016x} {:016x}", digests[0], digests[1]);
+                match lines.iter().find(|line| line.starts_with(&format!("{what} "))) {
+                    Some(first) => assert_eq!(*first, line, "{} has other bits", kernel.1.name()),
+                    None => lines.push(line),
+                }
+            }
+        }
+    }
+    lines
+}
+
+fn table_of(version: u32) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/arithmetic/{version}.txt"));
+    fs::read_to_string(&path).unwrap_or_else(|error| format!("no table {}: {error}", path.display()))
+}
+
+#[test]
+fn distances_have_the_bits_of_their_version_of_the_arithmetic() {
+    let kinds = KINDS.into_iter();
+    let lines =
+        kinds.flat_map(|(kind, exponents)| [lines::<f32>(kind, exponents), lines::<f64>(kind, exponents)]);
+    let now = lines.flatten().map(|line| line + "\n").collect::<String>();
+    let recorded = table_of(ARITHMETIC);
+    if now != recorded {
+        let new = Path::new(env!("CARGO_TARGET_TMPDIR")).join("arithmetic.txt");
+        fs::write(&new, &now).expect("the table can be written");
+        let changed = now.lines().filter(|line| !recorded.lines().any(|other| other == *line)).count();
+        let next = ARITHMETIC + 1;
+        panic!(
+            "{changed} of {} digests are not those of version {ARITHMETIC} of the arithmetic. If distances are meant to change, raise kernel::ARITHMETIC to {next}, copy {} to tests/arithmetic/{next}.txt, and say in CHANGELOG.md what changes",
+            now.lines().count(),
+            new.display()
+        );
+    }
+}
+
+#[test]
+fn ordinary_distances_have_had_the_same_bits_since_the_first_version() {
+    let (first, now) = (table_of(1), table_of(ARITHMETIC));
+    assert!(first.lines().count() > 100, "{first}");
+    for line in first.lines() {
+        assert!(now.lines().any(|other| other == line), "{line}");
+    }
+}
