@@ -29,6 +29,14 @@ sandbox_packages=(
     munge     # vouches for users between the daemons
 )
 
+# To make runs fail in scripts/test-faults, as root, on top of that.
+faults_packages=(
+    xfsprogs    # mkfs.xfs
+    btrfs-progs # mkfs.btrfs
+    bindfs      # a FUSE file system
+    iproute2    # hosts of network namespaces
+)
+
 say() { printf '%s\n' "$*"; }
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
