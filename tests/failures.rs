@@ -194,6 +194,9 @@ fn runs_killed_at_random_end_with_the_same_bytes() {
         }
         assert!(bits(&work) == expected, "other bytes");
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
+        work.run(2, "compute x.h5 -o out.h5 --force --no-sync", 0);
+        work.run(ALONE, "verify out.h5 --all", 0);
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
     }
     println!("{killed} kills; the last checkpoint of rank 0, every 50 ms, was at most {longest:?} ago");
 }

@@ -81,17 +81,18 @@ fn a_signal_stops_the_run_and_resume_goes_on_with_other_ranks() {
 fn a_second_interrupt_ends_the_run_at_once() {
     let work = Work::new();
     // one tile, of a second and more
-    write(work.path("x.h5"), &random::<f64>(6000, 600, 1));
+    write(work.path("x.h5"), &random::<f64>(3000, 2400, 1));
     let mut job =
-        work.program(ALONE).start("compute x.h5 -o out.h5 --tile 6000 --threads 1 --metric cityblock");
+        work.program(ALONE).start("compute x.h5 -o out.h5 --tile 3000 --threads 1 --metric cityblock");
     while !work.path("out.h5.partial/journal.0").exists() {
         assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
         std::thread::sleep(Duration::from_millis(5));
     }
+    // it is through with its journal, and computes, which it does not begin when it has been told to stop
+    std::thread::sleep(Duration::from_millis(300));
     for _ in 0..2 {
-        // until the tile is begun, and until the signal has come
-        std::thread::sleep(Duration::from_millis(200));
         kill(job.leader(), Signal::SIGINT).expect("it is running");
+        std::thread::sleep(Duration::from_millis(100));
     }
     let done = job.wait();
     assert_eq!(done.code, 130, "{done}");

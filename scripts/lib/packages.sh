@@ -29,6 +29,14 @@ sandbox_packages=(
     munge     # vouches for users between the daemons
 )
 
+# To make runs fail in scripts/test-faults, as root, on top of that.
+faults_packages=(
+    xfsprogs    # mkfs.xfs
+    btrfs-progs # mkfs.btrfs
+    bindfs      # a FUSE file system
+    iproute2    # hosts of network namespaces
+)
+
 say() { printf '%s\n' "$*"; }
 die() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -50,12 +58,12 @@ read_arguments() {
     esac
 }
 
-# As read_arguments, with --mpi openmpi|mpich before or after: the MPI to build and launch with.
+# As read_arguments, with --mpi openmpi|romio|mpich before or after: the MPI to build and launch with.
 read_arguments_with_mpi() {
     local chosen=openmpi others=()
     while [ $# -gt 0 ]; do
         if [ "$1" = --mpi ]; then
-            [ $# -ge 2 ] || die "--mpi needs a name: openmpi or mpich"
+            [ $# -ge 2 ] || die "--mpi needs a name: openmpi, romio or mpich"
             chosen=$2
             shift
         else
@@ -107,12 +115,18 @@ need_other_system() {
     [ -n "${HDF5_DIR:-}" ] || die "set HDF5_DIR to the folder of an HDF5 built with your MPI (it holds include/ and lib/)"
 }
 
-# The MPI to build and launch with: openmpi, or mpich, whose builds go to a folder of their own.
+# The MPI to build and launch with: openmpi; romio, which is Open MPI with the MPI-IO of MPICH in place of its own; or mpich, whose
+# builds go to a folder of their own.
 mpi=openmpi
 use_mpi() {
     mpi=$1
     case $mpi in
         openmpi) ;;
+        romio)
+            mpi=openmpi
+            # ROMIO has another name in each version of Open MPI: whatever is not OMPIO
+            export OMPI_MCA_io=^ompio
+            ;;
         mpich)
             command -v dpkg-query >/dev/null ||
                 die "--mpi mpich is for Debian; elsewhere set HDF5_DIR, MPICC and MPIRUN to those of your MPI"
@@ -130,7 +144,7 @@ use_mpi() {
                 chmod +x "$CARGO_TARGET_DIR/bin/$program"
             done
             ;;
-        *) die "--mpi $mpi: it must be openmpi or mpich" ;;
+        *) die "--mpi $mpi: it must be openmpi, romio or mpich" ;;
     esac
 }
 

@@ -53,16 +53,17 @@ pub struct Loaded {
     pub largest: f64,
 }
 
-/// Rows that are read at once: whole panels, whole chunks of the file where they fit, about half a MiB or,
-/// of chunks, 16 MiB.
+/// Rows that are read at once, about half a MiB or, of chunks, 16 MiB: whole tiles, with whole chunks of the file where they fit, or
+/// a part of one tile that ends with a panel. One panel of both shapes at least, or a tile where that is smaller.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
     let fit = fitting_rows(row_bytes, chunk_rows);
     if fit >= edge {
         return whole_tiles(fit, edge, chunk_rows);
     }
-    // a slab that ends inside a tile ends with a panel of both shapes
+    // a slab that ends inside a tile ends with a panel of both shapes; one as large as a tile ends with the tile, since the next
+    // tile begins with a panel of its own
     let whole = lcm(panels[0].width, panels[1].width);
-    (fit / whole).max(1) * whole
+    ((fit / whole).max(1) * whole).min(edge)
 }
 
 /// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them. The main thread reads a slab while the
@@ -105,7 +106,7 @@ pub fn load<T: Number>(
     Ok(loaded)
 }
 
-/// `rows` in slabs of so many; one smaller than a tile does not reach into the next tile.
+/// `rows`, which begin with a tile, in slabs of so many: of whole tiles, or a part of one tile.
 fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = Range<usize>> {
     let end = move |start: usize| {
         let tile_end = if slab < edge { (start / edge + 1) * edge } else { usize::MAX };
@@ -261,6 +262,29 @@ mod tests {
     fn the_largest_magnitude_is_that_of_the_finite_values() {
         check_normalize::<f32>();
         check_normalize::<f64>();
+    }
+
+    #[test]
+    fn every_slab_begins_with_a_panel_of_both_shapes_for_every_tile_and_length_of_rows() {
+        let shape = |width| PanelShape { width, features: 1, norms: false, level: Level::Portable };
+        let widths = [1, 2, 3, 4, 5, 6, 8, 12, 14, 16, 24, 32, 48];
+        for panels in widths.into_iter().flat_map(|rows| widths.map(|cols| [rows, cols].map(shape))) {
+            for edge in (1..=150).chain([255, 256, 257, 511, 512, 513]) {
+                for (row_bytes, chunk_rows) in
+                    [(4, 1), (2_000, 100), (5_600, 1), (20_000, 7), (600_000, 1), (32 << 20, 1000)]
+                {
+                    let slab = slab_rows(row_bytes, panels, edge, chunk_rows);
+                    let rows = 2 * edge..7 * edge + edge / 2;
+                    let offsets = slabs(rows, edge, slab).map(|part| part.start % edge);
+                    let begins =
+                        |offset: usize| panels.iter().all(|panel| offset.is_multiple_of(panel.width));
+                    assert!(
+                        offsets.into_iter().all(begins),
+                        "slabs of {slab} rows of {row_bytes} bytes, {panels:?}, tiles of {edge}"
+                    );
+                }
+            }
+        }
     }
 
     #[test]

@@ -56,7 +56,8 @@ impl Memory {
         let scratch = threads.saturating_mul(kernel.scratch_len(edge.min(n), edge.min(m)));
         let features = rows.features;
         let slab = slab_rows(features.saturating_mul(size), [rows, cols], edge, chunk_rows).saturating_mul(2);
-        let slabs = slab.min(tile_rows * edge).min(n);
+        // each input is read in turn
+        let slabs = slab.min((tile_rows * edge).min(n).max((tile_cols * edge).min(m)));
         Self {
             rows: block(tile_rows, n, rows),
             cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
@@ -82,6 +83,21 @@ mod tests {
     use crate::kernel::{Level, Method, PanelShape};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
+
+    #[test]
+    fn the_plan_counts_the_slabs_of_both_inputs() {
+        let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
+        let slabs = |n, m, symmetric| {
+            let schedule = Schedule { grid: Grid { n, m, edge: 64 }, ranks: 1, symmetric };
+            Memory::of(&schedule, &kernel, 1, 1, true, 0).slabs
+        };
+        let row = 5000 * size_of::<f32>() as u64;
+        let read = 2 * slab_rows(5000 * size_of::<f32>(), [kernel.row_panels(), kernel.col_panels()], 64, 1);
+        assert_eq!(slabs(1000, 1000, true), read as u64 * row);
+        assert_eq!(slabs(1000, 1, false), read as u64 * row);
+        assert_eq!(slabs(1, 1000, false), read as u64 * row);
+        assert_eq!(slabs(1, 2, false), 2 * row);
+    }
 
     #[test]
     fn the_plan_holds_for_every_rank_up_to_10_000_ranks_and_10_million_samples() {
