@@ -34,14 +34,14 @@ srun_options=()
 #
 # -K1 ends a step when a rank ends with an exit code other than 0, since the others would wait for it. A rank that stopped in time (75)
 # must not end those that are still about to, so it counts as an orderly end: whether the result is complete, its name tells.
-# The shell in between outlives the signals that Slurm sends to all processes of a step. SIGUSR1 is ignored but by `compute`, which
+# Ranks get the environment of the job, whatever the site hands on by default (SLURM_EXPORT_ENV). The shell in between outlives the signals that Slurm sends to all processes of a step. SIGUSR1 is ignored but by `compute`, which
 # watches for it: generate and verify take the seconds they need.
 launch() {
     local nodes=$1
     shift
     # shellcheck disable=SC2016 # for the shell of the rank
     srun --nodes="$nodes" --ntasks=$((nodes * ranks_per_node)) --ntasks-per-node="$ranks_per_node" \
-        --cpus-per-task="$threads" -K1 "${srun_options[@]}" \
+        --cpus-per-task="$threads" --export=ALL -K1 "${srun_options[@]}" \
         bash -c 'trap "" USR1; trap : TERM; "$@" || [ $? = 75 ]' rank "$@"
 }
 

@@ -230,8 +230,9 @@ fn an_existing_result_is_refused_and_stays_as_it_is() {
 fn an_existing_result_is_replaced_by_force() {
     for_all(&[ALONE, 3], |&ranks| {
         let work = Work::new();
+        inputs::<f64>(&work, (10, None, 3, 4));
+        work.run(ranks, "compute x.h5 -o out.h5", 0);
         inputs::<f64>(&work, (20, None, 3, 4));
-        std::fs::write(work.path("out.h5"), "in the way").expect("a file");
         work.run(ranks, "compute x.h5 -o out.h5 --force", 0);
         assert_eq!(distances::<f64>(work.path("out.h5")).dim(), (20, 20));
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
@@ -243,7 +244,7 @@ fn an_unfinished_run_is_refused_and_started_over_by_force() {
     for_all(&[ALONE, 3], |&ranks| {
         let work = Work::new();
         inputs::<f64>(&work, (20, None, 3, 4));
-        std::fs::create_dir(work.path("out.h5.partial")).expect("a folder");
+        work.run(ranks, "compute x.h5 -o out.h5 --time-limit 00:00:00", 75);
         std::fs::write(work.path("out.h5.partial/matrix.h5"), "half").expect("a file");
         let done = work.run(ranks, "compute x.h5 -o out.h5", 1);
         assert!(done.stderr.contains("out.h5.partial") && done.stderr.contains("--force"), "{done}");

@@ -6,7 +6,7 @@ ranks_per_node=1
 threads=1
 shared_cores=$(getconf _NPROCESSORS_ONLN)
 runs=$PWD/runs
-take_up='bash job.sh 2>&1 | tee -ia job.log'
+take_up='bash job.sh 2>&1 | tee -iap job.log'
 
 # Open MPI refuses root, and more ranks than cores, unless told (the last name is that of Open MPI 5).
 load_modules() {

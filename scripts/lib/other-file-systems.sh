@@ -7,6 +7,7 @@
 #
 # PAIRDIST_KILLS says how many random kills on each. The tests make their folders there, and demand that a result leaves nothing beside it.
 set -euo pipefail
+unset CDPATH # which a shell may have, and cd heeds
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # the first process of a namespace of process numbers is deaf to signals that it has no trap for
 trap 'exit 130' INT TERM

@@ -6,6 +6,7 @@
 #
 # PAIRDIST_HOST_KILLS says how many hosts die [default: 10]. The program may be a build with fail points or without.
 set -euo pipefail
+unset CDPATH # which a shell may have, and cd heeds
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 # shellcheck source=scripts/lib/hosts.sh
 . scripts/lib/hosts.sh

@@ -21,6 +21,19 @@ def test_a_script_refuses_a_wrong_option(script):
     assert done.returncode not in (0, 127), done
 
 
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda script: script.name)
+def test_a_script_finds_its_own_folder_whatever_cdpath_says(script, tmp_path):
+    (tmp_path / "scripts").mkdir()
+    command = [f"scripts/{script.name}", "--help"]
+    env = os.environ | {"CDPATH": str(tmp_path)}
+    done = subprocess.run(command, cwd=REPOSITORY, env=env, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.lstrip().startswith(first_words(script)), done
+
+
+def first_words(script):
+    return script.read_text().splitlines()[1].removeprefix("# ")
+
+
 def run_from(folder, script, *arguments):
     argv = [REPOSITORY / "scripts" / script, *arguments]
     return subprocess.run(argv, cwd=folder, capture_output=True, text=True, timeout=60, check=False)

@@ -94,7 +94,9 @@ def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
 
 
 def test_what_the_header_says_counts_more_than_variables(sandbox, tmp_path):
-    variables = {"SBATCH_TIMELIMIT": "5", "SBATCH_JOB_NAME": "other", "SBATCH_REQUEUE": "1"}
+    # SBATCH_EXPORT and SLURM_EXPORT_ENV are set to NONE at some sites
+    variables = {"SBATCH_TIMELIMIT": "5", "SBATCH_JOB_NAME": "other", "SBATCH_REQUEUE": "1", "SBATCH_ARRAY_INX": "1-2"}
+    variables |= {"SBATCH_EXPORT": "NONE", "SLURM_EXPORT_ENV": "NONE", "CDPATH": str(tmp_path)}
     options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--samples", "300"]
     submitted = run(SUBMIT, "sandbox", "smoke", *options, env=sandbox.env | variables)
     job = sandbox.wait(re.search(r"Submitted batch job (\d+)", submitted.stdout)[1])

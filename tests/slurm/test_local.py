@@ -41,6 +41,14 @@ def test_a_job_has_the_mpirun_of_its_caller(tmp_path):
     assert "this mpirun starts nothing" in (tmp_path / "run/job.log").read_text()
 
 
+def test_the_log_is_whole_where_the_reader_of_the_output_goes_away(tmp_path):
+    submit = f"'{SUBMIT}' local smoke --folder run --pairdist '{BINARY}' --samples 300 | head -n 1"
+    done = subprocess.run(["bash", "-c", submit], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False)
+    assert done.stdout == f"run folder {tmp_path}/run\n", done
+    smoke = Run(tmp_path / "run")
+    until(lambda: "verified" in smoke.log, 30)
+
+
 def test_production_goes_on_until_it_is_done(tmp_path):
     x = generate(tmp_path / "x.h5", seconds=6, samples=16000, threads=1)
     options = ["--input", x, "--metric", "cityblock", "--stop-after", "00:00:04", "--checkpoint-interval", "0.1"]
@@ -59,7 +67,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
         until(lambda: production.at_work, 30)
         os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
         assert submit.wait(30) == 1
-    assert production.log.endswith(f"go on with 'bash job.sh 2>&1 | tee -ia job.log' in {production.folder}\n")
+    assert production.log.endswith(f"go on with 'bash job.sh 2>&1 | tee -iap job.log' in {production.folder}\n")
     assert len(production.starts) == 1
 
 

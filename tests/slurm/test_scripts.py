@@ -90,6 +90,12 @@ def test_every_script_answers_help(script):
     assert f"usage: jobs/submit SYSTEM {'JOB' if script == 'submit' else script}" in run(REPOSITORY / "jobs" / script, "--help").stdout
 
 
+@pytest.mark.parametrize("script", ["submit", *JOBS])
+def test_every_script_finds_its_own_folder_whatever_cdpath_says(script, tmp_path):
+    (tmp_path / "jobs").mkdir()
+    assert "usage: jobs/submit SYSTEM" in run(f"jobs/{script}", "--help", cwd=REPOSITORY, env={"CDPATH": str(tmp_path)}).stdout
+
+
 def test_no_script_is_left_out():
     scripts = {path.name for path in (REPOSITORY / "jobs").iterdir() if os.access(path, os.X_OK) and path.is_file()}
     assert scripts == {"submit", *JOBS}
