@@ -17,7 +17,8 @@ pub mod workdir;
 
 use std::path::Path;
 
-use hdf5::File;
+use hdf5::plist::dataset_create::Layout;
+use hdf5::{Dataset, File, LinkType};
 
 use crate::element::Element;
 use crate::error::Result;
@@ -44,6 +45,20 @@ fn see(path: &Path) -> Result<()> {
             )
         }
     }
+}
+
+/// Opens a dataset in the root group that is stored in this very file: HDF5 would follow a link to any other, and wait for ever
+/// if that is a FIFO.
+fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
+    let links = file.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
+    if !links.iter().any(|(link, info)| link == name && info.link_type == LinkType::Hard) {
+        return Err(format!("it has no dataset \"{name}\" of its own").into());
+    }
+    let dataset = file.dataset(name)?;
+    if dataset.layout() == Layout::Virtual {
+        return Err(format!("\"{name}\" is virtual, a view of other files").into());
+    }
+    Ok(dataset)
 }
 
 /// Opens an existing file to read, or says in a sentence why not.

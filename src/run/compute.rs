@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::placement;
+use super::reading::{self, Known};
 use super::setup::{self, Inputs, with_dtype};
 use super::unfinished::{Found, Run, read_journals};
 use crate::cli::{ComputeArgs, ProblemArgs};
@@ -18,9 +19,7 @@ use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
 use crate::partition::{Grid, Tile, TileSet};
-use crate::pipeline::{
-    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows,
-};
+use crate::pipeline::{Checkpoints, Number, Output, Target, Totals, Work, Workers, load, rounds, slab_rows};
 use crate::plan::Memory;
 use crate::problem::Problem;
 use crate::report::{Clock, Phase, Phases, Progress, Record, Versions, bytes, counted, print, write_json};
@@ -65,8 +64,13 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs) -> Result<()> {
     let stop = comm.agree(Stop::watch(setup::time_left(comm, args.time_limit)))?;
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
-    let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
+    let mut inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
+    comm.on_root(|| {
+        inputs.tell();
+        Ok(())
+    })?;
+    inputs.count_chunks(comm, args.allow_missing_chunks)?;
     let nodes = placement::nodes(comm);
     let threads = comm.agree(placement::threads(args.threads, &nodes))?;
     let all_threads =
@@ -97,20 +101,16 @@ fn already_there<T: Number>(
     workdir: &Workdir,
 ) -> Result<()> {
     let shown = workdir.output().display();
-    let check = |digests: &[u64]| match run.plan.difference(&run_plan(
-        problem,
-        false,
-        inputs.ids(digests),
-        String::new(),
-    )) {
+    let check = |ids| match run.plan.difference(&run_plan(problem, false, ids, String::new())) {
         Some(difference) => Err(Error::Failed(format!(
             "{shown} exists, and is another result: {difference}; choose another name, or use --force"
         ))),
         None => Ok(()),
     };
-    check(&[])?;
+    check(inputs.ids(&[], 0))?;
     let workers = comm.agree(Workers::start(1))?;
-    check(&setup::digests::<T>(comm, &workers, inputs.all())?)?;
+    let known = reading::survey::<T>(comm, &workers, inputs, problem.metric)?;
+    check(inputs.ids(&known.digests(), known.subtracted))?;
     comm.on_root(|| {
         log::info!("{shown} is complete already");
         if workdir.folder().exists() {
@@ -215,7 +215,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let memory = Memory::of(
         &schedule,
         &kernel,
-        inputs.shape().chunk_rows,
+        inputs.shape().source,
         threads,
         args.output.is_some(),
         Comm::resident_bytes(),
@@ -231,7 +231,9 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
         let paths = &paths[..paths.len() - 1];
         comm.on_root(|| workdir.check(paths))?;
         comm.on_root(|| match &unfinished {
-            Some(run) => run.check(&run_plan(problem, args.force, inputs.ids(&[]), String::new()), workdir),
+            Some(run) => {
+                run.check(&run_plan(problem, args.force, inputs.ids(&[], 0), String::new()), workdir)
+            }
             None => setup::check_space(problem.result_bytes(), workdir.parent()),
         })?;
     }
@@ -283,7 +285,8 @@ fn run_plan(problem: Problem, replaces: bool, inputs: Vec<InputId>, started: Str
 /// What reading has told.
 struct Read {
     ids: Vec<InputId>,
-    bytes: u64,
+    /// Of all ranks' samples of X, and of Y if there is one.
+    known: Known,
 }
 
 /// Reads this rank's rows of X, and of Y if there is one, into a stationary and a moving block.
@@ -296,26 +299,27 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     let samples_of = |tiles: std::ops::Range<usize>, total: usize| {
         (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
     };
-    let load = |samples: &Samples, range, target| {
-        let row_bytes = samples.features * size_of::<T>();
+    let load = |samples: &Samples, range: std::ops::Range<usize>, target: Target<'_, T>| {
+        let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
         let slab =
             slab_rows(row_bytes, [kernel.row_panels(), kernel.col_panels()], edge, samples.chunk_rows());
-        comm.agree(load(workers, samples, range, edge, slab, setup.args.allow_nonfinite, target))
+        comm.agree(load(workers, samples, range, edge, slab, target))
     };
-    let loaded = match &inputs.y {
-        None => {
+    let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
+    let known = reading::read(comm, inputs, setup.problem.metric, T::DTYPE, |subtracted| {
+        let x = inputs.x.less(subtracted);
+        let Some(y) = &inputs.y else {
             let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
-            vec![load(&inputs.x, samples_of(row_tiles, n), target)?]
-        }
-        Some(y) => vec![
-            load(&inputs.x, samples_of(row_tiles, n), Target { rows: Some(&mut rows), cols: None })?,
-            load(y, samples_of(col_tiles, m), Target { rows: None, cols: Some(&mut cols) })?,
-        ],
-    };
-    let digests = comm.all_reduce(&loaded.iter().map(|read| read.digest).collect::<Vec<_>>(), Reduce::Sum);
-    let read =
-        Read { ids: inputs.ids(&digests), bytes: loaded.iter().map(|Loaded { bytes, .. }| bytes).sum() };
-    Ok((rows, cols, read))
+            return Ok(vec![load(&x, row_samples.clone(), target)?]);
+        };
+        let target = Target { rows: Some(&mut rows), cols: None };
+        let x = load(&x, row_samples.clone(), target)?;
+        let target = Target { rows: None, cols: Some(&mut cols) };
+        Ok(vec![x, load(&y.less(subtracted), col_samples.clone(), target)?])
+    })?;
+    comm.on_root(|| reading::judge(inputs, &known, setup.args.allow_nonfinite, T::DTYPE))?;
+    let ids = inputs.ids(&known.digests(), known.subtracted);
+    Ok((rows, cols, Read { ids, known }))
 }
 
 /// Opens the matrix on all ranks, after making it, or reading what is done of it; and this rank's journal.
@@ -417,20 +421,14 @@ fn report<T: Number>(
 ) -> Result<()> {
     let Setup { comm, args, problem, .. } = setup;
     let summary = &totals.summary;
-    let counts = [
-        totals.recomputed,
-        read.bytes,
-        totals.bytes_written,
-        totals.bytes_sent,
-        totals.digest,
-        resumed_pairs,
-    ];
+    let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, resumed_pairs];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
     let pairs = problem.n as u64 * problem.m as u64;
     let record = Record {
         problem: *problem,
         symmetric: setup.schedule.symmetric,
+        inputs: read.known.record(setup.inputs),
         ranks: comm.size(),
         nodes: setup.nodes.count,
         threads_per_rank: setup.threads,
@@ -439,18 +437,18 @@ fn report<T: Number>(
         wall_s,
         phases: Phases::gather(clock, comm),
         pairs,
-        resumed_pairs: counts[5],
-        pair_features_per_s: (pairs - counts[5]) as f64 * problem.d as f64 / wall_s,
+        resumed_pairs: counts[4],
+        pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
         recomputed_pairs: counts[0],
-        bytes_read: counts[1],
-        bytes_written: counts[2],
-        bytes_exchanged: counts[3],
+        bytes_read: read.known.bytes(),
+        bytes_written: counts[1],
+        bytes_exchanged: counts[2],
         peak_rss_bytes: comm.all_reduce(&[host::peak_rss_bytes()], Reduce::Max)[0],
         planned_bytes: setup.memory.total(),
         sum: comm.all_reduce(&[summary.sum], Reduce::Sum)[0],
         min: comm.all_reduce(&[summary.min], Reduce::Min)[0],
         max: comm.all_reduce(&[summary.max], Reduce::Max)[0],
-        digest: format!("{:016x}", counts[4]),
+        digest: format!("{:016x}", counts[3]),
     };
     comm.on_root(|| {
         if record.max == f64::INFINITY && !args.allow_nonfinite {

@@ -14,7 +14,8 @@ use crate::io::matrix::{InputId, MAX_TILE_BYTES};
 use crate::io::samples::Samples;
 use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge, range_of};
-use crate::pipeline::{Number, Workers, digest_of};
+use crate::pipeline::{Number, Workers, survey_of};
+use crate::plan::Source;
 use crate::problem::Problem;
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
@@ -24,6 +25,8 @@ use crate::stop;
 pub(super) struct Inputs {
     pub(super) x: Samples,
     pub(super) y: Option<Samples>,
+    /// Storage chunks of each that were never written, and all chunks, once they are counted.
+    pub(super) chunks: Vec<(u64, u64)>,
 }
 
 impl Inputs {
@@ -41,7 +44,7 @@ impl Inputs {
                 y.features
             );
         }
-        Ok(Self { x, y })
+        Ok(Self { x, y, chunks: Vec::new() })
     }
 
     /// Makes sure that all ranks see the same inputs: a name may mean another file on another node.
@@ -57,8 +60,8 @@ impl Inputs {
         Ok(())
     }
 
-    /// What the result says of them; digests where they are known.
-    pub(super) fn ids(&self, digests: &[u64]) -> Vec<InputId> {
+    /// What the result says of them; digests where they are known, and the number that was taken off.
+    pub(super) fn ids(&self, digests: &[u64], subtracted: i128) -> Vec<InputId> {
         let id = |(at, samples): (usize, &Samples)| InputId {
             path: std::path::absolute(&samples.path)
                 .unwrap_or_else(|_| samples.path.clone())
@@ -67,6 +70,7 @@ impl Inputs {
             dataset: samples.name.clone(),
             shape: (samples.rows, samples.features),
             digest: digests.get(at).map(|digest| format!("{digest:016x}")).unwrap_or_default(),
+            subtracted: if subtracted == 0 { String::new() } else { subtracted.to_string() },
         };
         self.all().enumerate().map(id).collect()
     }
@@ -80,8 +84,8 @@ impl Inputs {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
         let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
-        let chunk_rows = self.all().map(Samples::chunk_rows).max().unwrap_or(1);
-        Shape { n: x.rows, m, d: x.features, dtype, chunk_rows }
+        let source = Source::of(self.all());
+        Shape { n: x.rows, m, d: x.features, dtype, source }
     }
 }
 
@@ -90,14 +94,14 @@ pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
     args.against.as_ref().map(|path| Samples::open(path, args.against_dataset.as_deref())).transpose()
 }
 
-/// Digests of inputs, each rank reading its share. Collective.
+/// Digests of samples, each rank reading its share. Collective.
 pub(super) fn digests<'a, T: Number>(
     comm: &Comm,
     workers: &Workers,
     inputs: impl Iterator<Item = &'a Samples>,
 ) -> Result<Vec<u64>> {
-    let mine = inputs
-        .map(|samples| digest_of::<T>(workers, samples, range_of(samples.rows, comm.size(), comm.rank())));
+    let share = |samples: &Samples| range_of(samples.rows, comm.size(), comm.rank());
+    let mine = inputs.map(|samples| Ok(survey_of::<T>(workers, samples, share(samples))?.digest));
     let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
     Ok(comm.all_reduce(&mine, Reduce::Sum))
 }
@@ -109,8 +113,8 @@ pub(super) struct Shape {
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) dtype: Dtype,
-    /// Rows of the samples' storage chunks at most, or 1.
-    pub(super) chunk_rows: usize,
+    /// How they are stored.
+    pub(super) source: Source,
 }
 
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.

@@ -25,6 +25,12 @@ pub(crate) fn create(path: impl AsRef<Path>, fill: impl FnOnce(&File) -> hdf5::R
     File::create(path).and_then(|file| fill(&file)).expect("a file can be written");
 }
 
+/// Changes a file, likewise.
+pub(crate) fn change(path: impl AsRef<Path>, edit: impl FnOnce(&File) -> hdf5::Result<()>) {
+    let _no_start = hold_starts();
+    File::open_rw(path).and_then(|file| edit(&file)).expect("a file can be changed");
+}
+
 /// Writes samples as the only dataset of a new file.
 pub(crate) fn write<T: Stored>(path: impl AsRef<Path>, samples: &Array2<T>) {
     create(path, |file| file.new_dataset_builder().with_data(samples).create("samples").map(drop));
