@@ -129,6 +129,9 @@ pub struct ComputeArgs {
     /// Compute with NaN and infinities among the samples instead of refusing them
     #[arg(long)]
     pub allow_nonfinite: bool,
+    /// Compute with samples some of whose storage chunks were never written: they are read as the fill value
+    #[arg(long)]
+    pub allow_missing_chunks: bool,
     /// Write the run record to this file
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,

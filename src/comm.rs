@@ -110,7 +110,7 @@ impl Comm {
     /// Memory of a rank that has started MPI and opened a file, in bytes: measured with Open MPI 4.1.4 and MPICH 4.0.2, each with
     /// HDF5 1.10.8 as Debian 12 has them.
     pub fn resident_bytes() -> u64 {
-        if Self::library_version().contains("MPICH") { 32 << 20 } else { 26 << 20 }
+        if Self::library_version().contains("MPICH") { 32 << 20 } else { 25 << 20 }
     }
 
     /// Waits until every rank is here.

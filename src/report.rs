@@ -189,6 +189,63 @@ pub struct Versions {
     pub simd: String,
 }
 
+/// What a run record says of an input.
+#[derive(Clone, Debug, Serialize)]
+pub struct InputRecord {
+    /// Path of the file, absolute.
+    pub path: String,
+    /// Name of the dataset.
+    pub dataset: String,
+    /// Samples and features.
+    pub shape: (usize, usize),
+    /// Digest of the samples, in the type that was computed in.
+    pub digest: String,
+    /// The whole number that was taken off every value before it was rounded.
+    pub subtracted: Option<String>,
+    /// Storage chunks that were never written and were read as the fill value.
+    pub missing_chunks: u64,
+    /// Smallest finite value that was computed with.
+    pub smallest: f64,
+    /// Largest finite value that was computed with.
+    pub largest: f64,
+    /// Values that are NaN.
+    pub nan: u64,
+    /// Values that are infinite, or were too large for the type that was computed in.
+    pub infinite: u64,
+    /// Values that the attribute `_FillValue` or `missing_value` calls missing.
+    pub marked_missing: u64,
+    /// Whole numbers with more digits than the type that was computed in holds.
+    pub rounded: u64,
+}
+
+impl InputRecord {
+    fn summary(&self) -> String {
+        let (rows, features) = self.shape;
+        let mut text = format!("{}:{}, {rows} x {features}", self.path, self.dataset);
+        for (count, what) in [
+            (self.nan, "NaN"),
+            (self.infinite, "infinite"),
+            (self.marked_missing, "marked as missing"),
+            (self.rounded, "rounded"),
+        ] {
+            if count > 0 {
+                let _ = write!(text, ", {} {what}", counted_values(count));
+            }
+        }
+        if self.missing_chunks > 0 {
+            let _ = write!(text, ", {} chunks missing", self.missing_chunks);
+        }
+        if let Some(subtracted) = &self.subtracted {
+            let _ = write!(text, ", less {subtracted}");
+        }
+        text
+    }
+}
+
+fn counted_values(count: u64) -> String {
+    format!("{count} value{}", if count == 1 { "" } else { "s" })
+}
+
 /// The run record: everything a scaling study needs, as `--json` writes it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Record {
@@ -198,6 +255,8 @@ pub struct Record {
     pub symmetric: bool,
     /// Exponent of the power of two that the samples were scaled by.
     pub scaling_exponent: i32,
+    /// X, and Y if there were two.
+    pub inputs: Vec<InputRecord>,
     /// MPI ranks.
     pub ranks: usize,
     /// Nodes they ran on.
@@ -260,6 +319,9 @@ impl Record {
                 self.versions.simd
             ),
         );
+        for input in &self.inputs {
+            line("input", input.summary());
+        }
         line("wall time", format!("{:.3} s", self.wall_s));
         line("phases", "min / mean / max over ranks, in s".into());
         for (name, spread) in PHASES.iter().zip(self.phases.all()) {

@@ -12,8 +12,10 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::unistd::Pid;
+
+use crate::error::{Context, Result};
 
 pub use memory::available_memory;
 
@@ -181,4 +183,24 @@ pub fn rename_new(from: &Path, to: &Path) -> std::io::Result<()> {
         },
         result => Ok(result?),
     }
+}
+
+/// Does `work` while the system lets this process open no file: every attempt fails at once, without a look at the file.
+///
+/// # Errors
+/// If the limit cannot be set; `work` is not done then.
+pub fn opening_no_file<R>(work: impl FnOnce() -> R) -> Result<R> {
+    struct Limit(u64, u64);
+    impl Drop for Limit {
+        fn drop(&mut self) {
+            // a limit may always be raised again to its upper bound
+            let _ = setrlimit(Resource::RLIMIT_NOFILE, self.0, self.1);
+        }
+    }
+    let failed = || "the number of open files cannot be limited".to_owned();
+    let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).context(failed)?;
+    let _limit = Limit(soft, hard);
+    // files that are open stay so: the limit is for the number that a new one would get
+    setrlimit(Resource::RLIMIT_NOFILE, 0, hard).context(failed)?;
+    Ok(work())
 }

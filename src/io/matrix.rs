@@ -17,7 +17,7 @@ use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
 
 use super::runplan::first_arithmetic;
-use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks};
+use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset};
 use crate::comm::Comm;
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
@@ -44,6 +44,9 @@ pub struct InputId {
     pub shape: (usize, usize),
     /// Digest of the samples, in the type that was computed in; independent of ranks.
     pub digest: String,
+    /// The whole number that was taken off every value before it was rounded; empty for none.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub subtracted: String,
 }
 
 /// Everything the result's attributes say.
@@ -269,8 +272,8 @@ impl MatrixReader {
         }
         let read = || -> Result<(Dataset, Dataset, Header, bool)> {
             let broken = |error: hdf5::Error| Error::Failed(format!("{shown} is damaged: {error}"));
-            let distances = file.dataset("distances").map_err(broken)?;
-            let checksums = file.dataset("tile_checksums").map_err(broken)?;
+            let distances = own_dataset(&file, "distances").map_err(broken)?;
+            let checksums = own_dataset(&file, "tile_checksums").map_err(broken)?;
             let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
             let header = read_header(&file, &distances)
                 .map_err(|text| Error::Failed(format!("{shown} is damaged: {text}")))?;

@@ -22,7 +22,8 @@ use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use hdf5::file::LibraryVersion;
-use hdf5::{Dataset, File};
+use hdf5::plist::dataset_create::Layout;
+use hdf5::{Dataset, File, LinkType};
 
 use crate::comm::Comm;
 use crate::element::Element;
@@ -96,6 +97,20 @@ fn close_on_all_ranks(file: File, path: &Path) -> Result<()> {
 fn go_to_folder_of(path: &Path) -> Result<Visit> {
     let folder = path.parent().unwrap_or(Path::new("."));
     Visit::to(folder).context(|| format!("{} cannot be entered on {}", folder.display(), crate::host::name()))
+}
+
+/// Opens a dataset in the root group that is stored in this very file: HDF5 would follow a link to any other, and wait for ever
+/// if that is a FIFO.
+fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
+    let links = file.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
+    if !links.iter().any(|(link, info)| link == name && info.link_type == LinkType::Hard) {
+        return Err(format!("it has no dataset \"{name}\" of its own").into());
+    }
+    let dataset = file.dataset(name)?;
+    if dataset.layout() == Layout::Virtual {
+        return Err(format!("\"{name}\" is virtual, a view of other files").into());
+    }
+    Ok(dataset)
 }
 
 /// Opens an existing file to read, or says in a sentence why not.

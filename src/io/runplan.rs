@@ -98,7 +98,13 @@ impl RunPlan {
         let (a, b) = (&self.problem, &now.problem);
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
             let known = !then.digest.is_empty() && !now.digest.is_empty();
-            known.then(|| differ(&format!("the digest of {}", now.path), &then.digest, &now.digest)).flatten()
+            let differs = || {
+                let subtracted =
+                    |id: &InputId| if id.subtracted.is_empty() { "0".into() } else { id.subtracted.clone() };
+                differ(&format!("what is taken off {}", now.path), &subtracted(then), &subtracted(now))
+                    .or_else(|| differ(&format!("the digest of {}", now.path), &then.digest, &now.digest))
+            };
+            known.then(differs).flatten()
         });
         [
             differ("format_version", &self.format_version, &now.format_version),
@@ -131,8 +137,13 @@ mod tests {
     fn plan() -> RunPlan {
         let (metric, kernel, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
         let problem = Problem { n: 10, m: 10, d: 3, metric, kernel, dtype, tile: 4 };
-        let id =
-            InputId { path: "/x.h5".into(), dataset: "/x".into(), shape: (10, 3), digest: "00ff".into() };
+        let id = InputId {
+            path: "/x.h5".into(),
+            dataset: "/x".into(),
+            shape: (10, 3),
+            digest: "00ff".into(),
+            subtracted: String::new(),
+        };
         RunPlan::new(problem, true, false, vec![id], "now".into(), "pairdist compute".into())
     }
 
@@ -151,6 +162,8 @@ mod tests {
         assert_eq!(plan().difference(&other), None);
         other.inputs[0].digest = "0000".into();
         assert_eq!(plan().difference(&other).unwrap(), "the digest of /moved.h5 was 00ff and is 0000");
+        other.inputs[0].subtracted = "150".into();
+        assert_eq!(plan().difference(&other).unwrap(), "what is taken off /moved.h5 was 0 and is 150");
         other.problem.metric = Metric::Cityblock;
         assert_eq!(plan().difference(&other).unwrap(), "metric was euclidean and is cityblock");
     }

@@ -9,15 +9,18 @@
 //! - `micro` — the fold over features, in registers
 //! - `block` — the loops around it, the Gram guard and the finish
 //! - `transpose` — the mirror image of a tile
+//! - `extremes` — the range of samples, and whether all are finite
 //! - `summary` — sum, extremes and checksum of a finished tile
 
 mod block;
+mod extremes;
 mod micro;
 mod pack;
 mod simd;
 mod summary;
 mod transpose;
 
+pub use extremes::extremes;
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};
 pub use summary::{Checksum, Summary};

@@ -5,11 +5,11 @@ use std::ops::Range;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::survey::{Source, Survey};
 use super::{Number, Workers};
 use crate::error::Result;
-use crate::fail;
 use crate::failpoint;
-use crate::io::samples::Samples;
+use crate::io::samples::{Mark, Samples, Slice};
 use crate::kernel::PanelShape;
 use crate::partition::lcm;
 use crate::tile::Block;
@@ -20,6 +20,10 @@ const SLAB_BYTES: usize = 512 << 10;
 
 /// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
 const CHUNKED_SLAB_BYTES: usize = 16 << 20;
+
+/// Bytes of samples that a worker looks at together: enough to forget what it takes to begin, and so little that they stay in its
+/// innermost cache.
+const GROUP_BYTES: usize = 16 << 10;
 
 /// Samples that are read at once, for any distribution: at least one.
 fn fitting_rows(row_bytes: usize, chunk_rows: usize) -> usize {
@@ -42,17 +46,6 @@ pub struct Target<'a, T> {
     pub cols: Option<&'a mut Block<T>>,
 }
 
-/// What loading has found.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct Loaded {
-    /// Wrapping sum of a hash of each sample and its row: the ranks' sums add up to the input's digest.
-    pub digest: u64,
-    /// Bytes of the samples as they are in memory.
-    pub bytes: u64,
-    /// Largest magnitude of the finite values, in the type computed in.
-    pub largest: f64,
-}
-
 /// Rows that are read at once, about half a MiB or, of chunks, 16 MiB: whole tiles, with whole chunks of the file where they fit, or
 /// a part of one tile that ends with a panel. One panel of both shapes at least, or a tile where that is smaller.
 pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
@@ -66,44 +59,35 @@ pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_r
     ((fit / whole).max(1) * whole).min(edge)
 }
 
-/// Reads the samples `rows`, which begin with a tile of `edge` rows, and packs them. The main thread reads a slab while the
-/// workers look at the one before.
+/// Reads the samples `rows`, which begin with a tile of `edge` rows, packs them and tells what they are like. The main
+/// thread reads a slab while the workers look at the one before.
 ///
 /// # Errors
-/// If they cannot be read, or one is not finite and `allow_nonfinite` is not given: the first is named.
+/// If they cannot be read.
 pub fn load<T: Number>(
     workers: &Workers,
     samples: &Samples,
     rows: Range<usize>,
     edge: usize,
     slab: usize,
-    allow_nonfinite: bool,
     mut target: Target<'_, T>,
-) -> Result<Loaded> {
-    let mut loaded = Loaded::default();
+) -> Result<Survey> {
+    let mut survey = Survey::default();
     let mut parts = slabs(rows, edge, slab);
     let mut read = || {
         let Some(rows) = parts.next() else { return Ok(None) };
         failpoint::hit("read")?;
-        let values = samples.read::<T>(rows.clone())?;
-        Ok(Some(Slab { rows, features: samples.features, values }))
+        let slice = samples.slice::<T>(rows.clone())?;
+        Ok(Some(Slab { rows, features: samples.features, slice }))
     };
     let mut current = read()?;
     while let Some(mut slab) = current {
-        let work = || slab.take(&mut target);
+        let work = || slab.take(&mut target, &samples.marks, samples.subtracted);
         let (found, next) = workers.meanwhile(work, &mut read);
-        if let Some(place) = found.nonfinite
-            && !allow_nonfinite
-        {
-            let (row, column) = (slab.rows.start + place / slab.features, place % slab.features);
-            return refuse(samples, row, column, slab.values[place]);
-        }
-        loaded.digest = loaded.digest.wrapping_add(found.digest);
-        loaded.bytes += size_of_val(&slab.values[..]) as u64;
-        loaded.largest = loaded.largest.max(found.largest);
+        survey.merge(&found);
         current = next?;
     }
-    Ok(loaded)
+    Ok(survey)
 }
 
 /// `rows`, which begin with a tile, in slabs of so many: of whole tiles, or a part of one tile.
@@ -116,61 +100,70 @@ fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = R
     std::iter::successors(first, move |part| (part.end < rows.end).then(|| part.end..end(part.end)))
 }
 
-/// What `rows` of the samples add to the input's digest.
-pub fn digest_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<u64> {
+/// What `rows` of the samples are like.
+pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
     let chunk_rows = samples.chunk_rows();
-    let slab = whole_tiles(fitting_rows(samples.features * size_of::<T>(), chunk_rows), 1, chunk_rows);
-    let target = Target::<T> { rows: None, cols: None };
-    Ok(load(workers, samples, rows, 1, slab, true, target)?.digest)
+    let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
+    let slab = whole_tiles(fitting_rows(row_bytes, chunk_rows), 1, chunk_rows);
+    load(workers, samples, rows, 1, slab, Target::<T> { rows: None, cols: None })
 }
 
 /// Samples that were read together.
 struct Slab<T> {
     rows: Range<usize>,
     features: usize,
-    values: Vec<T>,
-}
-
-/// What the workers found in a slab.
-#[derive(Default)]
-struct Found {
-    digest: u64,
-    /// Place of the first value that is not finite.
-    nonfinite: Option<usize>,
-    /// Largest magnitude of the finite values.
-    largest: f64,
-}
-
-impl Found {
-    /// This, and what was found after it.
-    fn and(self, after: &Self) -> Self {
-        Self {
-            digest: self.digest.wrapping_add(after.digest),
-            nonfinite: self.nonfinite.or(after.nonfinite),
-            largest: self.largest.max(after.largest),
-        }
-    }
+    slice: Slice<T>,
 }
 
 impl<T: Number> Slab<T> {
-    /// Digests and packs the samples. On the workers.
-    fn take(&mut self, target: &mut Target<'_, T>) -> Found {
+    /// Converts, digests and packs the samples. On the workers.
+    fn take(&mut self, target: &mut Target<'_, T>, marks: &[Mark], subtracted: i128) -> Survey {
         let (first, features) = (self.rows.start, self.features);
-        let samples = self.values.par_chunks_mut(features).enumerate();
-        let looked = samples.map(|(row, sample)| {
-            let (column, largest) = normalize(sample);
-            let digest = xxh3_64_with_seed(bytemuck::cast_slice(sample), (first + row) as u64);
-            Found { digest, nonfinite: column.map(|column| row * features + column), largest }
-        });
-        let found = looked.reduce(Found::default, |one, other| one.and(&other));
+        let mut converted = Vec::new();
+        let (values, source) = match &mut self.slice {
+            Slice::Ready(values) => (&mut values[..], None),
+            Slice::Stored(stored) => {
+                converted.resize(stored.len(), T::default());
+                (&mut converted[..], Some(Source { values: stored, subtracted }))
+            }
+        };
+        let together = (GROUP_BYTES / (features * size_of::<T>())).max(1);
+        let samples = values.par_chunks_mut(together * features).enumerate();
+        let look = |mut survey: Survey, (number, samples): (usize, &mut [T])| {
+            let at = number * together;
+            if let Some(Source { values, subtracted }) = source {
+                values.convert(at * features..at * features + samples.len(), subtracted, samples);
+            }
+            survey.add(first + at, at, features, samples, source, marks);
+            for (row, sample) in (first + at..).zip(samples.chunks_exact(features)) {
+                let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
+                survey.digest = survey.digest.wrapping_add(hash);
+            }
+            survey
+        };
+        let merge = |mut one: Survey, other: Survey| {
+            one.merge(&other);
+            one
+        };
+        let survey = samples.fold(Survey::default, look).reduce(Survey::default, merge);
+        let samples = Converted { rows: self.rows.clone(), features, values };
         for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
             if let Some(block) = block {
-                self.pack(block, negate);
+                samples.pack(block, negate);
             }
         }
-        found
+        survey
     }
+}
 
+/// Samples in the type that is computed in.
+struct Converted<'a, T> {
+    rows: Range<usize>,
+    features: usize,
+    values: &'a [T],
+}
+
+impl<T: Number> Converted<'_, T> {
     fn pack(&self, block: &mut Block<T>, negate: bool) {
         let shape = block.shape();
         let panels: Vec<_> = block.panels_mut(self.rows.clone()).collect();
@@ -179,51 +172,6 @@ impl<T: Number> Slab<T> {
             shape.pack(&self.values[place(rows.start)..place(rows.end)], negate, panel);
         });
     }
-}
-
-/// Makes all NaN the same. Returns the place of the first value that is not finite, and the largest magnitude of those
-/// that are.
-fn normalize<T: Number>(sample: &mut [T]) -> (Option<usize>, f64) {
-    let largest = largest_magnitude(sample);
-    // all of them, so that the compiler can use vectors
-    if sample.iter().fold(true, |all, value| all & value.is_finite()) {
-        return (None, largest.to_f64());
-    }
-    for value in sample.iter_mut().filter(|value| value.is_nan()) {
-        *value = T::NAN;
-    }
-    let finite = sample.iter().filter(|value| value.is_finite());
-    let largest = finite.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
-    (sample.iter().position(|value| !value.is_finite()), largest)
-}
-
-/// Values whose magnitudes are compared side by side, for the compiler to use vectors.
-const LANES: usize = 16;
-
-/// The largest magnitude; NaN is passed over.
-fn largest_magnitude<T: Number>(sample: &[T]) -> T {
-    let larger = |a: T, b: T| if b > a { b } else { a };
-    let (groups, left) = sample.as_chunks::<LANES>();
-    let mut largest = [T::default(); LANES];
-    for group in groups {
-        for (largest, value) in largest.iter_mut().zip(group) {
-            *largest = larger(*largest, value.magnitude());
-        }
-    }
-    largest.into_iter().chain(left.iter().map(|value| value.magnitude())).fold(T::default(), larger)
-}
-
-fn refuse<T: Number>(samples: &Samples, row: usize, column: usize, value: T) -> Result<Loaded> {
-    let stored = samples.value(row, column)?;
-    let what = samples.describe();
-    if stored.is_finite() {
-        fail!(
-            "{what}: the value {stored:e} in row {row}, column {column} (from 0) is too large for f32; use --dtype f64"
-        );
-    }
-    fail!(
-        "{what}: the value in row {row}, column {column} (from 0) is {value}; clean the samples, or compute with it by --allow-nonfinite"
-    )
 }
 
 #[cfg(test)]
@@ -240,28 +188,6 @@ mod tests {
         assert_eq!(slab_rows(8_000_000, panels, 500, 1), 48);
         assert_eq!(slab_rows(4_000, panels, 500, 1) % 48, 0);
         assert_eq!(slab_rows(4_000, panels, 500, 2) % 500, 0);
-    }
-
-    fn check_normalize<T: Number>() {
-        for len in [1, 15, 16, 17, 40] {
-            for place in 0..len {
-                let mut sample = vec![T::from_f64(0.5); len];
-                sample[place] = T::from_f64(-3.0);
-                assert_eq!(normalize(&mut sample), (None, 3.0));
-                let next = (place + 1) % len;
-                for value in [f64::NAN, f64::NEG_INFINITY] {
-                    sample[next] = T::from_f64(value);
-                    let largest = if len == 1 { 0.0 } else { 3.0 };
-                    assert_eq!(normalize(&mut sample), (Some(next), largest));
-                }
-            }
-        }
-    }
-
-    #[test]
-    fn the_largest_magnitude_is_that_of_the_finite_values() {
-        check_normalize::<f32>();
-        check_normalize::<f64>();
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::element::Dtype;
+use crate::io::samples::Samples;
 use crate::kernel::{Kernel, SimdElement};
 use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
@@ -17,22 +19,51 @@ pub struct Memory {
     pub cols: u64,
     /// Tile buffers, what workers keep between tiles, and the list of checksums.
     pub buffers: u64,
-    /// Two slabs of samples: one is read while the other is packed.
+    /// Slabs of samples: one is read while the one before is converted and packed.
     pub slabs: u64,
     /// The program, MPI and HDF5.
     pub base: u64,
+}
+
+/// How samples are stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Source {
+    /// Rows of a storage chunk at most; 1 if there are none.
+    chunk_rows: usize,
+    /// Bytes of a value that is converted after it is read, in a run in f32 and one in f64; 0 if none is.
+    converted: [usize; 2],
+}
+
+impl Source {
+    /// How the samples of a run are stored.
+    pub fn of<'a>(inputs: impl Iterator<Item = &'a Samples>) -> Self {
+        let mut source = Self { chunk_rows: 1, converted: [0, 0] };
+        for samples in inputs {
+            source.chunk_rows = source.chunk_rows.max(samples.chunk_rows());
+            for dtype in [Dtype::F32, Dtype::F64] {
+                let bytes = if samples.kind.is(dtype) { 0 } else { samples.kind.size() };
+                let converted = &mut source.converted[dtype as usize];
+                *converted = bytes.max(*converted);
+            }
+        }
+        source
+    }
+
+    fn converted(&self, dtype: Dtype) -> usize {
+        self.converted[dtype as usize]
+    }
 }
 
 /// Stack and caches of a thread that has computed a tile.
 const THREAD_BYTES: u64 = 256 << 10;
 
 impl Memory {
-    /// Memory of the rank with the most samples, which are stored in chunks of so many rows (1 for none), with tiles
+    /// Memory of the rank with the most samples, read from such a source, with tiles
     /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
     pub fn of<T: SimdElement>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        chunk_rows: usize,
+        source: Source,
         threads: usize,
         written: bool,
         base: u64,
@@ -55,16 +86,28 @@ impl Memory {
         let values = buffers(threads).min(tiles).saturating_mul(buffer);
         let scratch = threads.saturating_mul(kernel.scratch_len(edge.min(n), edge.min(m)));
         let features = rows.features;
-        let slab = slab_rows(features.saturating_mul(size), [rows, cols], edge, chunk_rows).saturating_mul(2);
+        let stored = source.converted(T::DTYPE);
+        let row_bytes = features.saturating_mul(size.max(stored));
+        let slab = slab_rows(row_bytes, [rows, cols], edge, source.chunk_rows);
         // each input is read in turn
-        let slabs = slab.min((tile_rows * edge).min(n).max((tile_cols * edge).min(m)));
+        let most = (tile_rows * edge).min(n).max((tile_cols * edge).min(m));
+        let slabs = |count: usize| {
+            let rows = slab.saturating_mul(count).min(most);
+            (rows as u64).saturating_mul(features as u64)
+        };
+        let slabs = if stored == 0 {
+            slabs(2).saturating_mul(size as u64)
+        } else {
+            // two as they are stored, and one that is converted
+            slabs(2).saturating_mul(stored as u64).saturating_add(slabs(1).saturating_mul(size as u64))
+        };
         Self {
             rows: block(tile_rows, n, rows),
             cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
             buffers: [bytes(values), bytes(scratch), product(&[threads as u64, THREAD_BYTES]), checksums]
                 .into_iter()
                 .fold(0, u64::saturating_add),
-            slabs: bytes(slabs.saturating_mul(features)),
+            slabs,
             base,
         }
     }
@@ -89,7 +132,8 @@ mod tests {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
         let slabs = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64 }, ranks: 1, symmetric };
-            Memory::of(&schedule, &kernel, 1, 1, true, 0).slabs
+            let source = Source { chunk_rows: 1, converted: [0, 0] };
+            Memory::of(&schedule, &kernel, source, 1, true, 0).slabs
         };
         let row = 5000 * size_of::<f32>() as u64;
         let read = 2 * slab_rows(5000 * size_of::<f32>(), [kernel.row_panels(), kernel.col_panels()], 64, 1);
@@ -107,7 +151,8 @@ mod tests {
             for n in [100_003, 1_000_000, 10_000_000] {
                 let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>()) };
                 let schedule = Schedule { grid, ranks, symmetric: true };
-                let plan = Memory::of(&schedule, &kernel, 1, 16, true, 0);
+                let plan =
+                    Memory::of(&schedule, &kernel, Source { chunk_rows: 1, converted: [0, 0] }, 16, true, 0);
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * size_of::<f32>()) as u64

@@ -9,5 +9,5 @@ mod memory;
 mod volume;
 
 pub use cost::{Cost, Machine};
-pub use memory::Memory;
+pub use memory::{Memory, Source};
 pub use volume::{Balance, Traffic, Volume};

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use super::placement;
+use super::reading::{self, Known};
 use super::setup::{self, Inputs, with_dtype};
 use super::unfinished::{Found, Run, read_journals};
 use crate::cli::{ComputeArgs, ProblemArgs};
@@ -22,7 +23,7 @@ use crate::kernel::{ARITHMETIC, Kernel, Level};
 use crate::metric::Metric;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::pipeline::{
-    Checkpoints, Loaded, Number, Output, Target, Totals, Work, Workers, load, rounds, scale, slab_rows,
+    Checkpoints, Number, Output, Target, Totals, Work, Workers, load, rounds, scale, slab_rows,
 };
 use crate::plan::Memory;
 use crate::problem::Problem;
@@ -68,8 +69,13 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
     let stop = stop.after(setup::time_left(comm, args.time_limit));
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
-    let inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
+    let mut inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
     inputs.agree(comm)?;
+    comm.on_root(|| {
+        inputs.tell();
+        Ok(())
+    })?;
+    inputs.count_chunks(comm, args.allow_missing_chunks)?;
     let nodes = placement::nodes(comm);
     let threads = comm.agree(placement::threads(args.threads, &nodes))?;
     let all_threads =
@@ -100,20 +106,16 @@ fn already_there<T: Number>(
     workdir: &mut Workdir,
 ) -> Result<()> {
     let shown = workdir.output().display().to_string();
-    let check = |digests: &[u64]| match run.plan.difference(&run_plan(
-        problem,
-        false,
-        inputs.ids(digests),
-        String::new(),
-    )) {
+    let check = |ids| match run.plan.difference(&run_plan(problem, false, ids, String::new())) {
         Some(difference) => Err(Error::Failed(format!(
             "{shown} exists, and is another result: {difference}; choose another name, or use --force"
         ))),
         None => Ok(()),
     };
-    check(&[])?;
+    check(inputs.ids(&[], 0))?;
     let workers = comm.agree(Workers::start(1))?;
-    check(&setup::digests::<T>(comm, &workers, inputs.all())?)?;
+    let known = reading::survey::<T>(comm, &workers, inputs, problem.metric)?;
+    check(inputs.ids(&known.digests(), known.subtracted))?;
     comm.on_root(|| {
         log::info!("{shown} is complete already");
         if workdir.folder().exists() {
@@ -227,7 +229,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let memory = Memory::of(
         &schedule,
         &kernel,
-        inputs.shape().chunk_rows,
+        inputs.shape().source,
         threads,
         args.output.is_some(),
         Comm::resident_bytes(),
@@ -243,7 +245,9 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
         let paths = &paths[..paths.len() - 1];
         comm.on_root(|| workdir.check(paths))?;
         comm.on_root(|| match &unfinished {
-            Some(run) => run.check(&run_plan(problem, args.force, inputs.ids(&[]), String::new()), workdir),
+            Some(run) => {
+                run.check(&run_plan(problem, args.force, inputs.ids(&[], 0), String::new()), workdir)
+            }
             None => setup::check_space(problem.result_bytes(), workdir.parent()),
         })?;
     }
@@ -296,7 +300,8 @@ fn run_plan(problem: Problem, replaces: bool, inputs: Vec<InputId>, started: Str
 /// What reading has told.
 struct Read {
     ids: Vec<InputId>,
-    bytes: u64,
+    /// Of all ranks' samples of X, and of Y if there is one.
+    known: Known,
     /// Exponent of the power of two that the samples were scaled by.
     scaling: i32,
 }
@@ -311,39 +316,37 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     let samples_of = |tiles: std::ops::Range<usize>, total: usize| {
         (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
     };
-    let (mine, others) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
-    let load = |samples: &Samples, range, target| {
-        let row_bytes = samples.features * size_of::<T>();
+    let load = |samples: &Samples, range: std::ops::Range<usize>, target: Target<'_, T>| {
+        let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
         let slab =
             slab_rows(row_bytes, [kernel.row_panels(), kernel.col_panels()], edge, samples.chunk_rows());
-        comm.agree(load(workers, samples, range, edge, slab, setup.args.allow_nonfinite, target))
+        comm.agree(load(workers, samples, range, edge, slab, target))
     };
-    let loaded = match &inputs.y {
-        None => {
+    let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
+    let known = reading::read(comm, inputs, setup.problem.metric, T::DTYPE, |subtracted| {
+        let x = inputs.x.less(subtracted);
+        let Some(y) = &inputs.y else {
             let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
-            vec![load(&inputs.x, mine.clone(), target)?]
-        }
-        Some(y) => vec![
-            load(&inputs.x, mine.clone(), Target { rows: Some(&mut rows), cols: None })?,
-            load(y, others.clone(), Target { rows: None, cols: Some(&mut cols) })?,
-        ],
-    };
-    let digests = comm.all_reduce(&loaded.iter().map(|read| read.digest).collect::<Vec<_>>(), Reduce::Sum);
-    let scaling = scaling(setup, &loaded);
+            return Ok(vec![load(&x, row_samples.clone(), target)?]);
+        };
+        let target = Target { rows: Some(&mut rows), cols: None };
+        let x = load(&x, row_samples.clone(), target)?;
+        let target = Target { rows: None, cols: Some(&mut cols) };
+        Ok(vec![x, load(&y.less(subtracted), col_samples.clone(), target)?])
+    })?;
+    comm.on_root(|| reading::judge(inputs, &known, setup.args.allow_nonfinite, T::DTYPE))?;
+    let scaling = scaling::<T>(&setup.problem, known.largest());
     if scaling != 0 {
-        scale(workers, &mut rows, mine, scaling);
-        scale(workers, &mut cols, others, scaling);
+        scale(workers, &mut rows, row_samples, scaling);
+        scale(workers, &mut cols, col_samples, scaling);
     }
-    let bytes = loaded.iter().map(|Loaded { bytes, .. }| bytes).sum();
-    Ok((rows, cols, Read { ids: inputs.ids(&digests), bytes, scaling }))
+    let ids = inputs.ids(&known.digests(), known.subtracted);
+    Ok((rows, cols, Read { ids, known, scaling }))
 }
 
-/// Exponent of the power of two to scale the samples by, the same on all ranks. Collective.
-fn scaling<T: Number>(setup: &Setup<'_, T>, loaded: &[Loaded]) -> i32 {
-    let Problem { metric, d, .. } = setup.problem;
-    let largest = loaded.iter().map(|read| read.largest).fold(0.0, f64::max);
-    let largest = setup.comm.all_reduce(&[largest], Reduce::Max)[0];
-    let exponent = metric.scaling_exponent::<T>(d, largest);
+/// Exponent of the power of two to scale samples of this largest magnitude by.
+fn scaling<T: Number>(problem: &Problem, largest: f64) -> i32 {
+    let exponent = problem.metric.scaling_exponent::<T>(problem.d, largest);
     if exponent != 0 {
         log::info!(
             "the samples are scaled by 2^{exponent} so that their squares neither overflow nor vanish: their largest magnitude is {largest:e}"
@@ -471,14 +474,7 @@ fn report<T: Number>(
 ) -> Result<()> {
     let Setup { comm, args, problem, .. } = setup;
     let summary = &totals.summary;
-    let counts = [
-        totals.recomputed,
-        read.bytes,
-        totals.bytes_written,
-        totals.bytes_sent,
-        totals.digest,
-        resumed_pairs,
-    ];
+    let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, resumed_pairs];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
     let pairs = problem.n as u64 * problem.m as u64;
@@ -486,6 +482,7 @@ fn report<T: Number>(
         problem: *problem,
         symmetric: setup.schedule.symmetric,
         scaling_exponent: read.scaling,
+        inputs: read.known.record(setup.inputs),
         ranks: comm.size(),
         nodes: setup.nodes.count,
         threads_per_rank: setup.threads,
@@ -494,18 +491,18 @@ fn report<T: Number>(
         wall_s,
         phases: Phases::gather(clock, comm),
         pairs,
-        resumed_pairs: counts[5],
-        pair_features_per_s: (pairs - counts[5]) as f64 * problem.d as f64 / wall_s,
+        resumed_pairs: counts[4],
+        pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
         recomputed_pairs: counts[0],
-        bytes_read: counts[1],
-        bytes_written: counts[2],
-        bytes_exchanged: counts[3],
+        bytes_read: read.known.bytes(),
+        bytes_written: counts[1],
+        bytes_exchanged: counts[2],
         peak_rss_bytes: comm.all_reduce(&[host::peak_rss_bytes()], Reduce::Max)[0],
         planned_bytes: setup.memory.total(),
         sum: comm.all_reduce(&[summary.sum], Reduce::Sum)[0],
         min: comm.all_reduce(&[summary.min], Reduce::Min)[0],
         max: comm.all_reduce(&[summary.max], Reduce::Max)[0],
-        digest: format!("{:016x}", counts[4]),
+        digest: format!("{:016x}", counts[3]),
     };
     comm.on_root(|| {
         warn_of_range::<T>(&record, args.allow_nonfinite);

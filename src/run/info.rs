@@ -39,6 +39,12 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
                 samples.rows,
                 samples.features
             );
+            for other in &samples.passed_over {
+                let _ = writeln!(out, "passed over  {}: {}", other.name, other.why);
+            }
+            for note in samples.notes() {
+                let _ = writeln!(out, "note         {note}");
+            }
             return print(&out);
         }
     };

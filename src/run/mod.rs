@@ -5,6 +5,7 @@ mod generate;
 mod info;
 mod placement;
 mod plan;
+mod reading;
 mod setup;
 mod unfinished;
 mod verify;

@@ -14,7 +14,7 @@ use crate::host;
 use crate::io::record;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::{Number, Workers, kernel_rate};
-use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
+use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
 use crate::schedule::Schedule;
@@ -74,6 +74,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     if let Some(path) = &args.input {
         let inputs = Inputs::open(path, &args.problem)?;
+        inputs.tell();
         return Ok((inputs.shape(), inputs.y.is_none()));
     }
     let (Some(n), Some(d)) = (args.samples, args.features) else {
@@ -85,8 +86,8 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
-    let (m, chunk_rows) = y.as_ref().map_or((n, 1), |y| (y.rows, y.chunk_rows()));
-    Ok((Shape { n, m, d, dtype: Dtype::F64, chunk_rows }, y.is_none()))
+    let (m, source) = (y.as_ref().map_or(n, |y| y.rows), Source::of(y.iter()));
+    Ok((Shape { n, m, d, dtype: Dtype::F64, source }, y.is_none()))
 }
 
 fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
@@ -105,7 +106,7 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
     let level = Level::detect().map_err(Error::Usage)?;
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let memory = |schedule: &Schedule| {
-        Memory::of(schedule, &kernel, shape.chunk_rows, threads, written, Comm::resident_bytes())
+        Memory::of(schedule, &kernel, shape.source, threads, written, Comm::resident_bytes())
     };
     let mut machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
 

@@ -15,7 +15,8 @@ use crate::io::matrix::{InputId, MAX_TILE_BYTES};
 use crate::io::samples::Samples;
 use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge, range_of};
-use crate::pipeline::{Number, Workers, digest_of};
+use crate::pipeline::{Number, Workers, survey_of};
+use crate::plan::Source;
 use crate::problem::Problem;
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
@@ -25,6 +26,8 @@ use crate::stop;
 pub(super) struct Inputs {
     pub(super) x: Samples,
     pub(super) y: Option<Samples>,
+    /// Storage chunks of each that were never written, and all chunks, once they are counted.
+    pub(super) chunks: Vec<(u64, u64)>,
 }
 
 impl Inputs {
@@ -42,7 +45,7 @@ impl Inputs {
                 y.features
             );
         }
-        Ok(Self { x, y })
+        Ok(Self { x, y, chunks: Vec::new() })
     }
 
     /// Makes sure that all ranks see the same inputs. Collective.
@@ -50,8 +53,8 @@ impl Inputs {
         self.all().try_for_each(|samples| agree_on_samples(comm, samples))
     }
 
-    /// What the result says of them; digests where they are known.
-    pub(super) fn ids(&self, digests: &[u64]) -> Vec<InputId> {
+    /// What the result says of them; digests where they are known, and the number that was taken off.
+    pub(super) fn ids(&self, digests: &[u64], subtracted: i128) -> Vec<InputId> {
         let id = |(at, samples): (usize, &Samples)| InputId {
             path: std::path::absolute(&samples.path)
                 .unwrap_or_else(|_| samples.path.clone())
@@ -60,6 +63,7 @@ impl Inputs {
             dataset: samples.name.clone(),
             shape: (samples.rows, samples.features),
             digest: digests.get(at).map(|digest| format!("{digest:016x}")).unwrap_or_default(),
+            subtracted: if subtracted == 0 { String::new() } else { subtracted.to_string() },
         };
         self.all().enumerate().map(id).collect()
     }
@@ -73,8 +77,8 @@ impl Inputs {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
         let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
-        let chunk_rows = self.all().map(Samples::chunk_rows).max().unwrap_or(1);
-        Shape { n: x.rows, m, d: x.features, dtype, chunk_rows }
+        let source = Source::of(self.all());
+        Shape { n: x.rows, m, d: x.features, dtype, source }
     }
 }
 
@@ -106,13 +110,13 @@ fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
     for number in 0..COMPARED_SAMPLES.min(*rows) {
         let row = number * (rows - 1) / (COMPARED_SAMPLES.min(*rows) - 1).max(1);
         // of a long sample as much as does not hold up the start
-        let values = if *features <= COMPARED_VALUES {
-            samples.read::<f64>(row..row + 1)?
+        if *features <= COMPARED_VALUES {
+            digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
         } else {
-            let column = |at: usize| at * (features / COMPARED_SAMPLES);
-            (0..COMPARED_SAMPLES).map(|at| samples.value(row, column(at))).collect::<Result<_>>()?
-        };
-        digest.update(bytemuck::cast_slice(&values));
+            for number in 0..COMPARED_SAMPLES {
+                digest.update(samples.show(row, number * (features / COMPARED_SAMPLES))?.as_bytes());
+            }
+        }
     }
     Ok(format!("{rows} x {features} {dtype} {:016x}", digest.digest()).into_bytes())
 }
@@ -122,14 +126,14 @@ pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
     args.against.as_ref().map(|path| Samples::open(path, args.against_dataset.as_deref())).transpose()
 }
 
-/// Digests of inputs, each rank reading its share. Collective.
+/// Digests of samples, each rank reading its share. Collective.
 pub(super) fn digests<'a, T: Number>(
     comm: &Comm,
     workers: &Workers,
     inputs: impl Iterator<Item = &'a Samples>,
 ) -> Result<Vec<u64>> {
-    let mine = inputs
-        .map(|samples| digest_of::<T>(workers, samples, range_of(samples.rows, comm.size(), comm.rank())));
+    let share = |samples: &Samples| range_of(samples.rows, comm.size(), comm.rank());
+    let mine = inputs.map(|samples| Ok(survey_of::<T>(workers, samples, share(samples))?.digest));
     let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
     Ok(comm.all_reduce(&mine, Reduce::Sum))
 }
@@ -141,8 +145,8 @@ pub(super) struct Shape {
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) dtype: Dtype,
-    /// Rows of the samples' storage chunks at most, or 1.
-    pub(super) chunk_rows: usize,
+    /// How they are stored.
+    pub(super) source: Source,
 }
 
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.

@@ -9,7 +9,7 @@ use super::placement;
 use super::setup::{self, with_dtype};
 use crate::cli::VerifyArgs;
 use crate::comm::{Comm, Reduce};
-use crate::error::{Error, Result};
+use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::matrix::{InputId, MatrixReader};
 use crate::io::samples::Samples;
@@ -23,6 +23,12 @@ struct Case {
     reader: MatrixReader,
     x: Samples,
     y: Option<Samples>,
+}
+
+/// The whole number that was taken off the samples.
+fn subtracted(id: &InputId, path: &Path) -> Result<i128> {
+    let text = if id.subtracted.is_empty() { "0" } else { &id.subtracted };
+    text.parse().context(|| format!("{} is damaged: what was taken off {}", path.display(), id.path))
 }
 
 /// The worst of the entries seen so far.
@@ -85,7 +91,8 @@ impl Case {
         let open = |id: &InputId| {
             let hint = |text| format!("{text} (the samples that {} was computed from)", path.display());
             let samples = Samples::open(Path::new(&id.path), Some(&id.dataset))
-                .map_err(|error: Error| error.map(hint))?;
+                .map_err(|error: Error| error.map(hint))?
+                .less(subtracted(id, path)?);
             if (samples.rows, samples.features) != id.shape {
                 fail!(
                     "{} has {} x {} values, but had {} x {} when {} was computed",

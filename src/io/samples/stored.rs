@@ -1,0 +1,293 @@
+//! Values as a file stores them, and their one rounding to the type that is computed in.
+//!
+//! HDF5 swaps bytes and widens small floats, which loses nothing. Everything that can round is done here: the soft float
+//! conversion of HDF5 1.10 halves some values that follow a subnormal one.
+
+use std::ops::Range;
+
+use hdf5::datatype::ByteOrder;
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
+use hdf5::{Datatype, H5Type};
+
+use crate::element::{Dtype, Element};
+
+/// A number that an attribute says stands for a missing value.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Mark {
+    /// From an attribute of integers.
+    Whole(i128),
+    /// From an attribute of floats.
+    Real(f64),
+}
+
+/// A type that samples can be stored in.
+pub(super) trait Value: H5Type + Copy + PartialOrd + Send + Sync {
+    /// The nearest value of another type, rounded once.
+    fn to<T: Element>(self) -> T;
+    /// As a whole number, where the type has no others.
+    fn whole(self) -> Option<i128>;
+    /// Neither an infinity nor NaN.
+    fn is_finite(self) -> bool;
+    /// The mark in this type, if it has such a value.
+    fn of(mark: Mark) -> Option<Self>;
+    /// For messages.
+    fn show(self) -> String;
+}
+
+macro_rules! whole_value {
+    ($($type:ident $from:ident),*) => {$(
+        impl Value for $type {
+            fn to<T: Element>(self) -> T {
+                T::$from(self.into())
+            }
+            fn whole(self) -> Option<i128> {
+                Some(self.into())
+            }
+            fn is_finite(self) -> bool {
+                true
+            }
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::float_cmp,
+                reason = "a value that does not come back as it was is dropped"
+            )]
+            fn of(mark: Mark) -> Option<Self> {
+                match mark {
+                    Mark::Whole(value) => value.try_into().ok(),
+                    Mark::Real(value) => {
+                        (value as i128 as f64 == value).then(|| (value as i128).try_into().ok()).flatten()
+                    }
+                }
+            }
+            fn show(self) -> String {
+                self.to_string()
+            }
+        }
+    )*};
+}
+whole_value!(i8 from_i64, i16 from_i64, i32 from_i64, i64 from_i64);
+whole_value!(u8 from_u64, u16 from_u64, u32 from_u64, u64 from_u64);
+
+macro_rules! real_value {
+    ($($type:ident),*) => {$(
+        impl Value for $type {
+            fn to<T: Element>(self) -> T {
+                T::from_f64(self.into())
+            }
+            fn whole(self) -> Option<i128> {
+                None
+            }
+            fn is_finite(self) -> bool {
+                $type::is_finite(self)
+            }
+            fn of(mark: Mark) -> Option<Self> {
+                Some(match mark {
+                    Mark::Whole(value) => <$type as Element>::from_i128(value),
+                    Mark::Real(value) => <$type as Element>::from_f64(value),
+                })
+            }
+            fn show(self) -> String {
+                if $type::is_finite(self) { format!("{self:e}") } else { self.to_string() }
+            }
+        }
+    )*};
+}
+real_value!(f32, f64);
+
+/// The type that samples are read in: the one they are stored in, except that floats of 16 bits are read as f32.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Kind {
+    I8,
+    I16,
+    I32,
+    I64,
+    U8,
+    U16,
+    U32,
+    U64,
+    F32,
+    F64,
+}
+
+impl Kind {
+    /// The kind of a type in a file.
+    ///
+    /// # Errors
+    /// What it is, if it is no type of real numbers.
+    pub(super) fn of(dtype: &Datatype) -> Result<Self, &'static str> {
+        match dtype.to_descriptor() {
+            Ok(TypeDescriptor::Float(FloatSize::U8)) => Ok(Self::F64),
+            // the other byte order is swapped; a float of 32 bits that is laid out in another way is widened
+            Ok(TypeDescriptor::Float(FloatSize::U4)) if !dtype.is::<f32>() && !is_swapped(dtype) => {
+                Ok(Self::F64)
+            }
+            Ok(TypeDescriptor::Float(_)) => Ok(Self::F32),
+            Ok(TypeDescriptor::Integer(size)) => Ok(match size {
+                IntSize::U1 => Self::I8,
+                IntSize::U2 => Self::I16,
+                IntSize::U4 => Self::I32,
+                IntSize::U8 => Self::I64,
+            }),
+            Ok(TypeDescriptor::Unsigned(size)) => Ok(match size {
+                IntSize::U1 => Self::U8,
+                IntSize::U2 => Self::U16,
+                IntSize::U4 => Self::U32,
+                IntSize::U8 => Self::U64,
+            }),
+            Ok(TypeDescriptor::Boolean | TypeDescriptor::Enum(_)) => Err("an enumeration (booleans are one)"),
+            Ok(TypeDescriptor::Compound(_)) => Err("a compound type (complex numbers are one)"),
+            Ok(
+                TypeDescriptor::FixedAscii(_)
+                | TypeDescriptor::FixedUnicode(_)
+                | TypeDescriptor::VarLenAscii
+                | TypeDescriptor::VarLenUnicode,
+            ) => Err("text"),
+            _ => Err("a type that is no real number of at most 64 bits"),
+        }
+    }
+
+    /// Type to compute in that loses nothing: f32 for floats up to 32 bits and integers up to 16, else f64.
+    pub fn dtype(self) -> Dtype {
+        match self {
+            Self::I8 | Self::I16 | Self::U8 | Self::U16 | Self::F32 => Dtype::F32,
+            Self::I32 | Self::U32 | Self::I64 | Self::U64 | Self::F64 => Dtype::F64,
+        }
+    }
+
+    /// Bytes of a value.
+    pub fn size(self) -> usize {
+        match self {
+            Self::I8 | Self::U8 => 1,
+            Self::I16 | Self::U16 => 2,
+            Self::I32 | Self::U32 | Self::F32 => 4,
+            Self::I64 | Self::U64 | Self::F64 => 8,
+        }
+    }
+
+    /// Whether values are in the type that is computed in as soon as they are read.
+    pub fn is(self, dtype: Dtype) -> bool {
+        matches!((self, dtype), (Self::F32, Dtype::F32) | (Self::F64, Dtype::F64))
+    }
+}
+
+fn is_swapped(dtype: &Datatype) -> bool {
+    let other = if cfg!(target_endian = "little") { ByteOrder::BigEndian } else { ByteOrder::LittleEndian };
+    dtype.byte_order() == other
+}
+
+/// Values as they are stored, row-major.
+#[derive(Debug)]
+#[allow(missing_docs, reason = "the names say it")]
+pub enum Values {
+    I8(Vec<i8>),
+    I16(Vec<i16>),
+    I32(Vec<i32>),
+    I64(Vec<i64>),
+    U8(Vec<u8>),
+    U16(Vec<u16>),
+    U32(Vec<u32>),
+    U64(Vec<u64>),
+    F32(Vec<f32>),
+    F64(Vec<f64>),
+}
+
+/// An expression that is the same for values of every kind.
+macro_rules! each {
+    ($values:expr, $name:ident => $body:expr) => {
+        match $values {
+            Values::I8($name) => $body,
+            Values::I16($name) => $body,
+            Values::I32($name) => $body,
+            Values::I64($name) => $body,
+            Values::U8($name) => $body,
+            Values::U16($name) => $body,
+            Values::U32($name) => $body,
+            Values::U64($name) => $body,
+            Values::F32($name) => $body,
+            Values::F64($name) => $body,
+        }
+    };
+}
+
+impl Values {
+    /// How many there are.
+    #[allow(clippy::len_without_is_empty, reason = "nobody reads no rows")]
+    pub fn len(&self) -> usize {
+        each!(self, values => values.len())
+    }
+
+    /// Some of them in another type, each rounded once; of whole numbers, after one has been subtracted.
+    pub fn convert<T: Element>(&self, range: Range<usize>, subtracted: i128, out: &mut [T]) {
+        fn all<S: Value, T: Element>(values: &[S], subtracted: i128, out: &mut [T]) {
+            for (to, &from) in out.iter_mut().zip(values) {
+                *to = if subtracted == 0 { from.to() } else { shifted(from, subtracted) };
+            }
+        }
+        each!(self, values => all(&values[range], subtracted, out));
+    }
+
+    /// The smallest and the largest of some whole numbers.
+    pub fn whole(&self, range: Range<usize>) -> Option<(i128, i128)> {
+        fn all<S: Value>(values: &[S]) -> Option<(i128, i128)> {
+            let first = *values.first()?;
+            first.whole()?;
+            let extremes = values.iter().fold((first, first), |(low, high), &value| {
+                (if value < low { value } else { low }, if value > high { value } else { high })
+            });
+            Some((extremes.0.whole()?, extremes.1.whole()?))
+        }
+        each!(self, values => all(&values[range]))
+    }
+
+    /// How many whole numbers another type does not hold, and the place of the first.
+    pub fn inexact<T: Element>(&self, range: Range<usize>, subtracted: i128) -> (u64, Option<usize>) {
+        #[allow(clippy::cast_possible_truncation, reason = "it is a whole number")]
+        fn is_inexact<S: Value, T: Element>(value: S, subtracted: i128) -> bool {
+            value.whole().is_some_and(|whole| {
+                let exact = whole - subtracted;
+                exact.unsigned_abs() > T::WHOLE.unsigned_abs()
+                    && T::from_i128(exact).to_f64() as i128 != exact
+            })
+        }
+        each!(self, values => count(&values[range], |&value| is_inexact::<_, T>(value, subtracted)))
+    }
+
+    /// How many values stand for missing ones, and the place of the first.
+    pub fn marked(&self, range: Range<usize>, marks: &[Mark]) -> (u64, Option<usize>) {
+        fn all<S: Value>(values: &[S], marks: &[Mark]) -> (u64, Option<usize>) {
+            let marks: Vec<S> = marks.iter().copied().filter_map(S::of).collect();
+            count(values, |value| marks.contains(value))
+        }
+        each!(self, values => all(&values[range], marks))
+    }
+
+    /// Whether a value is neither an infinity nor NaN.
+    pub fn is_finite(&self, at: usize) -> bool {
+        each!(self, values => values[at].is_finite())
+    }
+
+    /// A value, for messages.
+    pub fn show(&self, at: usize) -> String {
+        each!(self, values => values[at].show())
+    }
+}
+
+/// How many of the values stand for missing ones, and the place of the first.
+pub fn marked<T: Element>(values: &[T], marks: &[Mark]) -> (u64, Option<usize>) {
+    let marks = marks.iter().map(|mark| match *mark {
+        Mark::Whole(value) => T::from_i128(value),
+        Mark::Real(value) => T::from_f64(value),
+    });
+    let marks: Vec<T> = marks.collect();
+    count(values, |value| marks.contains(value))
+}
+
+fn count<V>(values: &[V], is_meant: impl Fn(&V) -> bool) -> (u64, Option<usize>) {
+    let places = values.iter().enumerate().filter(|(_, value)| is_meant(value));
+    places.fold((0, None), |(values, first), (at, _)| (values + 1, first.or(Some(at))))
+}
+
+fn shifted<S: Value, T: Element>(value: S, subtracted: i128) -> T {
+    value.whole().map_or_else(|| value.to(), |whole| T::from_i128(whole - subtracted))
+}

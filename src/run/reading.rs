@@ -1,0 +1,307 @@
+//! What the inputs are like: which datasets they are, what a pass over their samples finds, and whether to go on.
+
+use super::setup::Inputs;
+use crate::comm::Comm;
+use crate::element::{Dtype, Element};
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::io::matrix::InputId;
+use crate::io::samples::Samples;
+use crate::metric::Metric;
+use crate::partition::range_of;
+use crate::pipeline::{Found, Number, Sort, Survey, Workers, survey_of};
+use crate::report::InputRecord;
+
+/// What passes over all samples have told.
+pub(super) struct Known {
+    /// Of X, and Y if there is one.
+    pub(super) surveys: Vec<Survey>,
+    /// The whole number that was taken off every value.
+    pub(super) subtracted: i128,
+    /// How often all samples were read.
+    passes: u64,
+}
+
+impl Known {
+    pub(super) fn digests(&self) -> Vec<u64> {
+        self.surveys.iter().map(|survey| survey.digest).collect()
+    }
+
+    /// Largest magnitude of a finite value in the type that is computed in.
+    pub(super) fn largest(&self) -> f64 {
+        self.surveys.iter().map(Survey::largest).fold(0.0, f64::max)
+    }
+
+    /// Bytes that all ranks have read, in the type that is computed in.
+    pub(super) fn bytes(&self) -> u64 {
+        self.passes * self.surveys.iter().map(|survey| survey.bytes).sum::<u64>()
+    }
+
+    /// For the run record.
+    pub(super) fn record(&self, inputs: &Inputs) -> Vec<InputRecord> {
+        let ids = inputs.ids(&self.digests(), self.subtracted).into_iter().zip(&self.surveys);
+        let record = |(id, survey): (InputId, &Survey)| {
+            let count = |sort: Sort| survey.found(sort).values;
+            InputRecord {
+                path: id.path,
+                dataset: id.dataset,
+                shape: id.shape,
+                digest: id.digest,
+                subtracted: (self.subtracted != 0).then(|| self.subtracted.to_string()),
+                missing_chunks: survey.chunks.0,
+                smallest: survey.smallest,
+                largest: survey.greatest,
+                nan: count(Sort::Nan),
+                infinite: count(Sort::Infinite) + count(Sort::TooLarge),
+                marked_missing: count(Sort::Marked),
+                rounded: count(Sort::Inexact),
+            }
+        };
+        ids.map(record).collect()
+    }
+}
+
+/// Has `pass` read all samples, less a whole number, and again with another one if that keeps digits that 64-bit integers
+/// lose. Collective; `pass` gives what this rank's samples are like, and fails on all ranks or none.
+pub(super) fn read(
+    comm: &Comm,
+    inputs: &Inputs,
+    metric: Metric,
+    dtype: Dtype,
+    mut pass: impl FnMut(i128) -> Result<Vec<Survey>>,
+) -> Result<Known> {
+    let mut all = |subtracted| -> Result<Vec<Survey>> {
+        let mut surveys: Vec<_> = pass(subtracted)?.iter().map(|survey| survey.of_all(comm)).collect();
+        for (survey, chunks) in surveys.iter_mut().zip(&inputs.chunks) {
+            survey.chunks = *chunks;
+        }
+        Ok(surveys)
+    };
+    let surveys = all(0)?;
+    match centre(&surveys, metric, dtype) {
+        None => Ok(Known { surveys, subtracted: 0, passes: 1 }),
+        Some(subtracted) => Ok(Known { surveys: all(subtracted)?, subtracted, passes: 2 }),
+    }
+}
+
+/// Surveys the inputs, each rank reading its share. Collective.
+pub(super) fn survey<T: Number>(
+    comm: &Comm,
+    workers: &Workers,
+    inputs: &Inputs,
+    metric: Metric,
+) -> Result<Known> {
+    read(comm, inputs, metric, T::DTYPE, |subtracted| {
+        let share = |samples: &Samples| range_of(samples.rows, comm.size(), comm.rank());
+        let of = |samples: &Samples| survey_of::<T>(workers, &samples.less(subtracted), share(samples));
+        comm.agree(inputs.all().map(of).collect())
+    })
+}
+
+/// The whole number that makes all samples exact, if some are not and it can be taken off.
+fn centre(surveys: &[Survey], metric: Metric, dtype: Dtype) -> Option<i128> {
+    // distances of these do not change if all samples move together
+    match metric {
+        Metric::Euclidean | Metric::Sqeuclidean | Metric::Cityblock | Metric::Chebyshev => {}
+    }
+    if surveys.iter().all(|survey| survey.found(Sort::Inexact).values == 0) {
+        return None;
+    }
+    let whole: Vec<_> = surveys.iter().map(|survey| survey.whole).collect::<Option<_>>()?;
+    let low = whole.iter().map(|whole| whole.0).min()?;
+    let high = whole.iter().map(|whole| whole.1).max()?;
+    let centre = low + (high - low) / 2;
+    let most = match dtype {
+        Dtype::F32 => f32::WHOLE,
+        Dtype::F64 => f64::WHOLE,
+    };
+    (high - centre <= most && centre - low <= most).then_some(centre)
+}
+
+/// Says what was found, and refuses samples that have no distances. Reads the file for messages; on one rank.
+pub(super) fn judge(inputs: &Inputs, known: &Known, allow_nonfinite: bool, dtype: Dtype) -> Result<()> {
+    for (samples, survey) in inputs.all().zip(&known.surveys) {
+        warn_of_marks(samples, survey)?;
+        warn_of_inexact(samples, survey, dtype)?;
+        if !allow_nonfinite {
+            refuse(samples, survey)?;
+        }
+    }
+    if known.subtracted != 0 {
+        log::info!(
+            "{} is taken off every value before it is rounded to {dtype}, which does not hold all of these whole numbers; no distance changes by that",
+            known.subtracted
+        );
+    }
+    Ok(())
+}
+
+/// The first value of a sort, and where it is: `NaN in row 4, column 2`.
+fn first_of(samples: &Samples, found: &Found) -> Result<String> {
+    let Some((row, column)) = found.first(samples.features) else {
+        return Err(Error::Failed(format!("internal error: values of {} have no place", samples.describe())));
+    };
+    Ok(format!("{} in row {row}, column {column} (from 0)", samples.show(row, column)?))
+}
+
+/// `3 values in 2 of 100 samples`.
+fn how_many(found: &Found, survey: &Survey) -> String {
+    let s = if found.values == 1 { "" } else { "s" };
+    format!("{} value{s} in {} of {} samples", found.values, found.samples, survey.samples)
+}
+
+fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
+    let what = samples.describe();
+    let [nan, infinite, too_large] =
+        [Sort::Nan, Sort::Infinite, Sort::TooLarge].map(|sort| survey.found(sort));
+    if too_large.values > 0 && nan.values + infinite.values == 0 {
+        fail!(
+            "{what}: {} too large for f32, the first {}; use --dtype f64",
+            how_many(too_large, survey),
+            first_of(samples, too_large)?
+        );
+    }
+    let mut parts = Vec::new();
+    for (found, name) in [(nan, "NaN"), (infinite, "infinite")] {
+        if found.values > 0 {
+            parts.push(format!(
+                "{} {name}, the first {}",
+                how_many(found, survey),
+                first_of(samples, found)?
+            ));
+        }
+    }
+    if parts.is_empty() {
+        return Ok(());
+    }
+    fail!("{what}: {}; clean the samples, or compute with them by --allow-nonfinite", parts.join(", and "))
+}
+
+fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
+    let marked = survey.found(Sort::Marked);
+    if marked.values > 0 {
+        log::warn!(
+            "{}: its attribute _FillValue or missing_value calls {} missing, the first {}; they are computed with as they are: leave those samples or features out, or write other values in their place",
+            samples.describe(),
+            how_many(marked, survey),
+            first_of(samples, marked)?
+        );
+    }
+    Ok(())
+}
+
+fn warn_of_inexact(samples: &Samples, survey: &Survey, dtype: Dtype) -> Result<()> {
+    let inexact = survey.found(Sort::Inexact);
+    if inexact.values > 0 {
+        let way_out = match dtype {
+            Dtype::F32 => "use --dtype f64, or subtract a common number before writing the samples",
+            Dtype::F64 => "subtract a common number before writing the samples, or scale them down",
+        };
+        log::warn!(
+            "{}: {} have more digits than {dtype} holds and are rounded, the first {}; {way_out}",
+            samples.describe(),
+            how_many(inexact, survey),
+            first_of(samples, inexact)?
+        );
+    }
+    Ok(())
+}
+
+impl Inputs {
+    /// Says which datasets are used, which were passed over, and what their attributes say.
+    pub(super) fn tell(&self) {
+        for samples in self.all() {
+            log::info!("samples are {}, {} x {}", samples.describe(), samples.rows, samples.features);
+            if !samples.passed_over.is_empty() {
+                log::warn!("{}", passed_over(samples));
+            }
+            samples.notes().iter().for_each(|note| log::warn!("{note}"));
+        }
+    }
+
+    /// Counts the chunks that were never written: on rank 0, since it is the file's index that tells. Collective.
+    ///
+    /// # Errors
+    /// If there are some and they are not allowed.
+    pub(super) fn count_chunks(&mut self, comm: &Comm, is_allowed: bool) -> Result<()> {
+        let mut chunks = Vec::new();
+        comm.on_root(|| {
+            for samples in self.all() {
+                let counted = samples.missing_chunks();
+                check_chunks(samples, counted, is_allowed)?;
+                chunks.extend([counted.0, counted.1]);
+            }
+            Ok(())
+        })?;
+        chunks.resize(2 * self.all().count(), 0);
+        let chunks = comm.all_reduce(&chunks, crate::comm::Reduce::Sum);
+        self.chunks = chunks.chunks_exact(2).map(|counted| (counted[0], counted[1])).collect();
+        Ok(())
+    }
+}
+
+fn check_chunks(samples: &Samples, (missing, all): (u64, u64), is_allowed: bool) -> Result<()> {
+    if missing == 0 {
+        return Ok(());
+    }
+    let what = format!("{}: {missing} of its {all} chunks were never written", samples.describe());
+    let Some(fill) = samples.fill_value() else {
+        fail!("{what}, and it defines no value to read in their place; write them first");
+    };
+    if !is_allowed {
+        fail!(
+            "{what} and read as its fill value {fill}; if that is meant, use --allow-missing-chunks, else write them first"
+        );
+    }
+    log::warn!("{what} and are read as its fill value {fill} (--allow-missing-chunks)");
+    Ok(())
+}
+
+/// What else in the file looked like samples.
+fn passed_over(samples: &Samples) -> String {
+    const NAMED: usize = 10;
+    let others = &samples.passed_over;
+    let named: Vec<_> =
+        others.iter().take(NAMED).map(|other| format!("\"{}\": {}", other.name, other.why)).collect();
+    let more = others.len().saturating_sub(NAMED);
+    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    format!(
+        "{}: passed over {}{more}; choose a dataset with --dataset if another is meant",
+        samples.path.display(),
+        named.join("; ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survey(whole: Option<(i128, i128)>, inexact: bool) -> Survey {
+        let mut survey = Survey::default();
+        survey.whole = whole;
+        if inexact {
+            survey.note(Sort::Inexact, 1, Some(0));
+        }
+        survey
+    }
+
+    #[test]
+    fn a_number_is_taken_off_only_where_that_makes_all_samples_exact() {
+        let (big, metric) = (1_600_000_000_000_000_000, Metric::Cityblock);
+        let near = survey(Some((big, big + 300)), true);
+        assert_eq!(centre(std::slice::from_ref(&near), metric, Dtype::F64), Some(big + 150));
+        let other = survey(Some((big - 100, big)), false);
+        assert_eq!(centre(&[near.clone(), other], metric, Dtype::F64), Some(big + 100));
+        let widest = survey(Some((i64::MIN.into(), i128::from(i64::MIN) + (1 << 54))), true);
+        assert_eq!(centre(&[widest], metric, Dtype::F64), Some(i128::from(i64::MIN) + (1 << 53)));
+        for spread in [
+            vec![survey(Some((0, big)), true)],
+            vec![near.clone(), survey(Some((0, 1)), false)],
+            vec![near.clone(), survey(None, false)],
+            vec![survey(Some((big, big + 1)), false)],
+        ] {
+            assert_eq!(centre(&spread, metric, Dtype::F64), None, "{spread:?}");
+        }
+        assert_eq!(centre(&[survey(Some((big, big + (1 << 26))), true)], metric, Dtype::F32), None);
+    }
+}
