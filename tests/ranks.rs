@@ -157,10 +157,10 @@ fn another_subcommand_on_one_rank_is_refused() {
 fn another_build_on_one_rank_is_refused() {
     let work = two_nodes();
     let mut program = fs::read(BINARY).expect("the program");
-    let commit = pairdist::COMMIT.as_bytes();
+    let version = pairdist::VERSION.as_bytes();
     let places: Vec<_> =
-        (0..program.len() - commit.len()).filter(|at| program[*at..].starts_with(commit)).collect();
-    assert!(!places.is_empty(), "the program names its commit");
+        (0..program.len() - version.len()).filter(|at| program[*at..].starts_with(version)).collect();
+    assert!(!places.is_empty(), "the program names its version");
     for at in places {
         program[at] = b'?';
     }
@@ -170,7 +170,7 @@ fn another_build_on_one_rank_is_refused() {
     let script =
         "r=${OMPI_COMM_WORLD_RANK:-$PMI_RANK}; p=$1; shift; [ $r = 1 ] && p=./other-build; exec $p \"$@\"";
     let done = work.program(2).through(script).run("compute x.h5 -o out.h5");
-    refused(&done, 2, &["rank 1: the commit is ?", "start all ranks from one build"]);
+    refused(&done, 2, &["rank 1: the build is ?", "start all ranks from one build"]);
 }
 
 #[test]

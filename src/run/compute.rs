@@ -70,12 +70,13 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
     let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
     let mut inputs = comm.agree(Inputs::open(&args.input, &args.problem))?;
-    inputs.agree(comm)?;
     comm.on_root(|| {
         inputs.tell();
         Ok(())
     })?;
+    // first, since chunks that were never written need not read alike on all ranks
     inputs.count_chunks(comm, args.allow_missing_chunks)?;
+    inputs.agree(comm)?;
     let nodes = placement::nodes(comm);
     let threads = comm.agree(placement::threads(args.threads, &nodes))?;
     let all_threads =

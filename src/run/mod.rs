@@ -49,8 +49,7 @@ pub fn run(cli: Cli) -> u8 {
 /// What one rank's program must have in common with the others', so that they compute the same.
 fn build() -> Vec<(String, String)> {
     [
-        ("the version", env!("CARGO_PKG_VERSION").into()),
-        ("the commit", crate::COMMIT.into()),
+        ("the build", crate::VERSION.into()),
         ("the version of the arithmetic", ARITHMETIC.to_string()),
         ("the HDF5 library", crate::io::library_version()),
     ]
