@@ -172,12 +172,12 @@ impl Comm {
     /// Makes sure that every rank has the values that rank 0 has, which are listed under the same names on all ranks.
     ///
     /// # Errors
-    /// The first name under which some rank has another value, with both values.
-    pub fn same(&self, mine: &[(String, String)]) -> Result<()> {
+    /// The first name under which some rank has another value, with both values, and the way out.
+    pub fn same(&self, mine: &[(String, String)], way_out: &str) -> Result<()> {
         let text = |values| serde_json::to_vec(values).expect("pairs of texts can be written");
         let mut roots = text(mine);
         self.broadcast(0, &mut roots);
-        self.agree(if roots == text(mine) { Ok(()) } else { Err(difference(mine, &roots)) })
+        self.agree(if roots == text(mine) { Ok(()) } else { Err(difference(mine, &roots, way_out)) })
     }
 
     /// Does `work` on rank 0 while the others wait for its verdict.
@@ -291,7 +291,7 @@ impl Comm {
 }
 
 /// The first of this rank's values that rank 0 does not have.
-fn difference(mine: &[(String, String)], roots: &[u8]) -> Error {
+fn difference(mine: &[(String, String)], roots: &[u8], way_out: &str) -> Error {
     // ranks of different builds may not even list the same names
     let roots: Vec<(String, String)> = serde_json::from_slice(roots).unwrap_or_default();
     let shown = |value: &str| if value.is_empty() { "not given".into() } else { value.to_owned() };
@@ -300,10 +300,7 @@ fn difference(mine: &[(String, String)], roots: &[u8]) -> Error {
         (theirs != value).then(|| (name.as_str(), shown(value), shown(theirs)))
     });
     let (name, value, theirs) = other.unwrap_or(("the list of options", "another".into(), "longer".into()));
-    Error::Usage(format!(
-        "{name} is {value} on {}, and {theirs} on rank 0; start all ranks from one build, with the same options",
-        host::name()
-    ))
+    Error::Usage(format!("{name} is {value} on {}, and {theirs} on rank 0; {way_out}", host::name()))
 }
 
 fn count(rank: usize) -> mpi::Count {

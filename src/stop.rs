@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{SigSet, Signal};
+use signal_hook::flag::{register, register_conditional_shutdown};
 
 use crate::error::{Context, Result};
 
@@ -27,19 +28,26 @@ impl Stop {
     /// Watches for SIGINT, SIGTERM and SIGUSR1. A second SIGINT ends the process at once.
     ///
     /// The signals are blocked in this thread and in all that it starts from now on, and a thread of its own waits for them. So no
-    /// handler is called, whatever a library has installed: drivers of OpenCL that MPI loads may bring handlers that end the
-    /// process. Call it before MPI starts.
+    /// handler is called, whatever a library installs later: drivers of OpenCL that MPI loads may bring handlers that end the
+    /// process. Call it before MPI starts. Handlers that do the same are for threads that a library started before the program began.
     pub fn watch() -> Result<Self> {
         let signals: SigSet = SIGNALS.into_iter().collect();
         signals.thread_block().context(unwatched)?;
-        let signal = Arc::new(AtomicBool::new(false));
+        let [signal, interrupted] = [(); 2].map(|()| Arc::new(AtomicBool::new(false)));
+        let interrupt = Signal::SIGINT as i32;
+        // the condition first, so that it sees the SIGINT before
+        register_conditional_shutdown(interrupt, 128 + interrupt, Arc::clone(&interrupted))
+            .context(unwatched)?;
+        register(interrupt, Arc::clone(&interrupted)).context(unwatched)?;
+        for number in SIGNALS {
+            register(number as i32, Arc::clone(&signal)).context(unwatched)?;
+        }
         let came = Arc::clone(&signal);
         let wait = move || {
-            let mut is_interrupted = false;
             while let Ok(number) = signals.wait() {
                 came.store(true, Ordering::Relaxed);
-                if number == Signal::SIGINT && std::mem::replace(&mut is_interrupted, true) {
-                    signal_hook::low_level::exit(128 + number as i32);
+                if number == Signal::SIGINT && interrupted.swap(true, Ordering::Relaxed) {
+                    signal_hook::low_level::exit(128 + interrupt);
                 }
             }
         };
@@ -72,6 +80,8 @@ impl Stop {
 
 /// Makes a write beyond the limit of file sizes an error, like others, instead of the end of the process. Call it before MPI starts.
 pub fn block_file_size_signal() -> Result<()> {
+    let unused = Arc::new(AtomicBool::new(false));
+    register(Signal::SIGXFSZ as i32, unused).map(drop).context(unwatched)?;
     SigSet::from(Signal::SIGXFSZ).thread_block().context(unwatched)
 }
 

@@ -262,6 +262,8 @@ fn a_rank_that_finds_no_datasets_in_the_file_keeps_nobody_waiting() {
         assert_eq!(done.code, 1, "{done}");
         assert!(done.stderr.contains("told to fail at opened"), "{done}");
         assert!(!work.path("out.h5").exists());
+        // an unfinished run can be resumed, unfinished samples cannot
+        assert_eq!(work.path("out.h5.partial").exists(), arguments.starts_with("compute"), "{done}");
     });
 }
 

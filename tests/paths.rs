@@ -65,3 +65,14 @@ fn every_command_takes_any_path() {
         assert_eq!(entries(), std::slice::from_ref(name));
     });
 }
+
+#[test]
+fn the_program_starts_through_the_dynamic_linker_and_by_a_link() {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f64>(40, 3, 1));
+    let linker = "exec $(ldd \"$1\" | sed -n 's/^[[:space:]]*\\(\\/[^ ]*\\/ld[^ ]*\\) .*/\\1/p') \"$@\"";
+    for script in [linker, "ln -sf \"$1\" short; shift; exec ./short \"$@\""] {
+        let done = work.program(2).through(script).run("compute x.h5 -o out.h5 --force");
+        assert_eq!(done.code, 0, "{script}: {done}");
+    }
+}

@@ -123,6 +123,28 @@ fn samples_that_differ_between_nodes_are_refused() {
     });
 }
 
+#[test]
+fn results_that_differ_between_nodes_are_not_verified_as_one() {
+    let cases = ["--metric cityblock", "--against ../x.h5", "--dtype f32", "--tile 7"];
+    for_all(&cases, |options| {
+        let work = two_nodes();
+        for (node, options) in [("node0", ""), ("node1", options)] {
+            let on_node = format!("cd {node} && exec \"$@\"");
+            let done =
+                work.program(ALONE).through(&on_node).run(&format!("compute ../x.h5 -o d.h5 {options}"));
+            assert_eq!(done.code, 0, "{done}");
+        }
+        for how in ["--all", ""] {
+            let done = work.program(2).through(ON_NODES).run(&format!("verify d.h5 {how}"));
+            refused(
+                &done,
+                2,
+                &["rank 1: the header of d.h5 is ", "put the result on a file system that all nodes share"],
+            );
+        }
+    });
+}
+
 /// Options that rank 1 has on top of the others', and what is said.
 const OPTIONS: [(&str, &str); 6] = [
     ("--metric chebyshev", "--metric is chebyshev on "),

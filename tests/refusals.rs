@@ -651,6 +651,12 @@ const VALUES: &[Case] = &[
         ],
     ),
     (
+        "too small for f32",
+        |w| write(w.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-50)),
+        "compute x.h5 -o out.h5 --dtype f32",
+        &["x.h5", "all values are too small for f32 and would be 0", "--dtype f64"],
+    ),
+    (
         "X and Y differ",
         |w| {
             good(w);
@@ -799,6 +805,20 @@ const RESULTS: &[Case] = &[
         },
         "verify out.h5",
         &["out.h5 is damaged", "\"distances\" of its own"],
+    ),
+    (
+        "a result of more distances than 64 bits can count",
+        |w| {
+            good(w);
+            w.run(ALONE, COMPUTE, 0);
+            edit(w.path("out.h5"), |file| {
+                file.unlink("distances")?;
+                let builder = file.new_dataset::<f64>().chunk((6, 6)).shape((1 << 33, 1 << 33));
+                builder.create("distances").map(drop)
+            });
+        },
+        "verify out.h5",
+        &["out.h5 is damaged", "its sizes are impossible: 8589934592 x 8589934592"],
     ),
     (
         "verify with other samples",
@@ -969,7 +989,7 @@ fn force_overwrites_results_only() {
         let before = fs::read(work.path("out.h5")).expect("the file");
         for ranks in RANKS {
             let done = work.run(ranks, "compute x.h5 -o out.h5 --force", 1);
-            assert!(done.stderr.contains("out.h5 exists and is not a result of pairdist"), "{what}: {done}");
+            assert!(done.stderr.contains("which is all that --force overwrites"), "{what}: {done}");
             assert!(fs::read(work.path("out.h5")).expect("the file") == before, "{what}");
             assert_eq!(work.list(), ["out.h5", "x.h5"], "{what}");
         }
@@ -978,6 +998,41 @@ fn force_overwrites_results_only() {
         work.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
         work.run(ALONE, "compute x.h5 -o out.h5 --force --metric cityblock", 0);
     });
+}
+
+#[test]
+fn a_result_that_another_program_has_open_is_not_called_foreign() {
+    let work = Work::new();
+    good(&work);
+    work.run(ALONE, COMPUTE, 0);
+    let mut done = None;
+    // HDF5 locks it as long as it is open to be written
+    edit(work.path("out.h5"), |_| {
+        done = Some(
+            std::process::Command::new(common::launch::BINARY)
+                .args(["compute", "x.h5", "-o", "out.h5", "--force"])
+                .current_dir(work.path("."))
+                .output()
+                .expect("the program"),
+        );
+        Ok(())
+    });
+    let done = done.expect("it has run");
+    let told = String::from_utf8_lossy(&done.stderr);
+    assert_eq!(done.status.code(), Some(1), "{told}");
+    assert!(told.contains("does not show that it is a result of pairdist"), "{told}");
+    work.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
+}
+
+#[test]
+fn digits_that_samples_lose_in_f32_are_told() {
+    let work = Work::new();
+    write(work.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-41));
+    let done = work.run(2, "compute x.h5 -o out.h5 --dtype f32", 0);
+    assert!(done.stderr.contains("all values lose digits in f32"), "{done}");
+    write(work.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-30));
+    let done = work.run(2, "compute x.h5 -o out.h5 --dtype f32 --force", 0);
+    assert!(!done.stderr.contains("lose digits"), "{done}");
 }
 
 #[test]

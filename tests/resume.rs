@@ -113,17 +113,33 @@ __attribute__((constructor)) static void install(void) {
 fn preloaded(work: &Work, code: &str) {
     fs::write(work.path("preloaded.c"), code).expect("a file");
     let mut compiler = std::process::Command::new("cc");
-    compiler.args(["-shared", "-fPIC", "-o", "preloaded.so", "preloaded.c"]).current_dir(work.path("."));
+    compiler
+        .args(["-shared", "-fPIC", "-pthread", "-o", "preloaded.so", "preloaded.c"])
+        .current_dir(work.path("."));
     assert!(compiler.status().expect("a C compiler").success());
 }
 
 const PRELOAD: &str = "LD_PRELOAD=./preloaded.so exec \"$@\"";
 
+/// A library with a thread of its own, which is there before the program begins.
+const THREAD: &str = r"
+#include <pthread.h>
+#include <unistd.h>
+static void *sleep_on(void *unused) { for (;;) pause(); return unused; }
+__attribute__((constructor)) static void start(void) {
+    pthread_t thread;
+    pthread_create(&thread, 0, sleep_on, 0);
+}
+";
+
 #[test]
 fn signals_stop_the_run_whatever_a_library_has_installed() {
-    for_all(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1], |&signal| {
+    let signals = [Signal::SIGTERM, Signal::SIGINT, Signal::SIGUSR1];
+    let cases: Vec<_> =
+        signals.into_iter().flat_map(|signal| [(signal, HANDLERS), (signal, THREAD)]).collect();
+    for_all(&cases, |&(signal, code)| {
         let work = work_with(700);
-        preloaded(&work, HANDLERS);
+        preloaded(&work, code);
         let program = work.program(2).through(PRELOAD);
         let job = wait_for_journal(&work, program.start(LONG));
         job.ranks().into_iter().for_each(|rank| kill(rank, signal).expect("the rank is running"));

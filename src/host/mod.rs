@@ -27,7 +27,7 @@ const DEVICE_PLUGINS: [&str; 6] = ["opencl", "cuda", "nvml", "rsmi", "levelzero"
 
 /// Starts this program anew, in the same process, with hwloc told to load no drivers of GPUs: MPI asks hwloc for the cores, and its
 /// plugins would load every driver there is, which takes memory and time, and brings threads and handlers of signals. Returns where
-/// hwloc has been told.
+/// hwloc has been told, and where the dynamic linker was called to start the program, which would have to be called again.
 ///
 /// # Errors
 /// If the program cannot be started anew.
@@ -46,8 +46,12 @@ pub fn keep_device_plugins_out() -> std::io::Result<()> {
         }
         components.push(format!("-{plugin}"));
     }
+    let program = std::env::current_exe()?;
+    if program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ld")) {
+        return Ok(());
+    }
     let mut arguments = std::env::args_os();
-    let mut anew = Command::new(std::env::current_exe()?);
+    let mut anew = Command::new(program);
     anew.arg0(arguments.next().unwrap_or_default()).args(arguments).env(HWLOC_COMPONENTS, components);
     Err(anew.exec())
 }

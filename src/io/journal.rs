@@ -164,13 +164,14 @@ impl Journal {
 
     /// Refuses to go on where the journal has lost its name, and so the run its folder: what it computes could never be published.
     pub fn check_name(&self) -> Result<()> {
-        if let Err(error) = std::fs::metadata(&self.path) {
-            fail!(
-                "{} was removed while the run wrote to it ({error}), such as by a clean-up of the file system; start again, elsewhere",
+        match std::fs::metadata(&self.path) {
+            Err(error) if error.kind() == ErrorKind::NotFound => fail!(
+                "{} was removed while the run wrote to it, such as by a clean-up of the file system; start again, elsewhere",
                 self.path.display()
-            );
+            ),
+            // any other may pass, as a network file system's may
+            _ => Ok(()),
         }
-        Ok(())
     }
 
     /// Appends entries, and forces them to the disk if `sync`.

@@ -95,19 +95,30 @@ impl Header {
     }
 }
 
-/// Whether the file may be replaced without harm: there is none, it is empty, or it is a result of this program.
-pub fn may_be_replaced(path: &Path) -> bool {
+/// Makes sure that a file may be replaced without harm: there is none, it is empty, or it is a result of this program, of any
+/// version.
+pub fn check_replaceable(path: &Path) -> Result<()> {
+    let shown = path.display();
+    let way_out = "remove it, or choose another name";
     match std::fs::symlink_metadata(path) {
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-        Ok(meta) if !meta.is_file() => false,
-        Ok(meta) => meta.len() == 0 || is_result(path),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Ok(meta) if meta.is_file() && meta.len() == 0 => return Ok(()),
+        _ => {}
     }
-}
-
-/// Whether a file is a result of this program, of any version.
-fn is_result(path: &Path) -> bool {
-    let names = ["format_version", "pairdist_version"];
-    open(path).is_ok_and(|file| names.iter().all(|name| file.attr(name).is_ok()))
+    let file = match open(path) {
+        Ok(file) => file,
+        Err(error) => {
+            fail!(
+                "{shown} exists, and does not show that it is a result of pairdist, which is all that --force overwrites ({error}); {way_out}"
+            )
+        }
+    };
+    if ["format_version", "pairdist_version"].iter().any(|name| file.attr(name).is_err()) {
+        fail!(
+            "{shown} exists and is not a result of pairdist, which is all that --force overwrites; {way_out}"
+        );
+    }
+    Ok(())
 }
 
 /// Creates the file with its datasets and attributes, `complete = 0`, closes it, and reserves the space it will take.
@@ -352,6 +363,12 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     let edge = number("tile")?;
     if edge == 0 {
         return Err("attribute \"tile\" is 0".into());
+    }
+    let tile_bytes = edge.min(n).saturating_mul(edge.min(m)).saturating_mul(size_of::<f32>());
+    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(size_of::<f64>())).is_none()
+        || tile_bytes > MAX_TILE_BYTES
+    {
+        return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
     }
     let inputs: Vec<InputId> =
         serde_json::from_str(&text("input")?).map_err(|error| format!("attribute \"input\": {error}"))?;

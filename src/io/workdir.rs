@@ -12,6 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::matrix;
+use super::runplan::RunPlan;
 use crate::comm::Comm;
 use crate::error::{Context, Error, Result};
 use crate::fail;
@@ -30,8 +31,11 @@ const TOKEN: &str = "token";
 /// No plan is longer, in bytes.
 const PLAN_LEN: u64 = 1 << 20;
 
-/// How long a rank waits until it sees what rank 0 has just written: network file systems may take seconds.
+/// How long a rank waits until it sees what rank 0 has just written. Network file systems look a file up anew when it is opened.
 const PATIENCE: Duration = Duration::from_secs(5);
+
+/// How long it waits where it sees no file at all: that there is none, NFS remembers for half a minute (acdirmin of nfs(5)).
+const PATIENCE_WITHOUT: Duration = Duration::from_secs(35);
 
 /// What a run does where it finds the result's name, or its working folder, taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,12 +121,8 @@ impl Workdir {
                 Existing::Refuse => {
                     fail!("{shown} exists; remove it, choose another name, or overwrite it with --force")
                 }
-                Existing::Replace if !matrix::may_be_replaced(&self.output) => {
-                    fail!(
-                        "{shown} exists and is not a result of pairdist, which is all that --force overwrites; remove it, or choose another name"
-                    )
-                }
-                _ => {}
+                Existing::Replace => matrix::check_replaceable(&self.output)?,
+                Existing::Resume => {}
             }
         }
         let folder = self.folder.display();
@@ -168,8 +168,11 @@ impl Workdir {
             fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
         }
         let others = names.iter().find(|name| *name != LOCK);
+        let has_plan =
+            || self.plan().is_ok_and(|text| text.is_some_and(|text| RunPlan::from_json(&text).is_ok()));
         if let Some(other) = others
             && !host::is_process(&self.holder())
+            && !has_plan()
         {
             fail!(
                 "{shown} holds {} and no lock that names a run of this program; move the folder away, or remove it",
@@ -276,21 +279,25 @@ impl Workdir {
 
     fn find_token(&self) -> Result<()> {
         let (path, start) = (self.folder.join(TOKEN), Instant::now());
+        let mut is_told = false;
         loop {
-            let found = fs::read(&path);
-            if found.as_ref().is_ok_and(|found| *found == self.token) {
-                return Ok(());
-            }
-            if start.elapsed() > PATIENCE {
-                let seen = match found {
-                    Ok(_) => "is another folder than that of rank 0".to_owned(),
-                    Err(error) => format!("is not the folder that rank 0 has made: {error}"),
-                };
+            let (seen, patience) = match fs::read(&path) {
+                Ok(found) if found == self.token => return Ok(()),
+                Ok(_) => ("is another folder than that of rank 0".to_owned(), PATIENCE),
+                Err(error) => {
+                    let seen = format!("is not the folder that rank 0 has made: {error}");
+                    (seen, if error.kind() == ErrorKind::NotFound { PATIENCE_WITHOUT } else { PATIENCE })
+                }
+            };
+            let (shown, host) = (self.folder.display(), host::name());
+            if start.elapsed() > patience {
                 return Err(Error::Failed(format!(
-                    "{} on {} {seen}; write the result to a file system that all nodes share",
-                    self.folder.display(),
-                    host::name()
+                    "{shown} on {host} {seen}; write the result to a file system that all nodes share"
                 )));
+            }
+            if start.elapsed() > PATIENCE && !is_told {
+                log::warn!("{shown} on {host} {seen}; waiting for {} s more", patience.as_secs());
+                is_told = true;
             }
             std::thread::sleep(Duration::from_millis(50));
         }
@@ -304,6 +311,9 @@ impl Workdir {
         let write = || -> std::io::Result<()> {
             fs::write(&draft, text)?;
             if sync {
+                if let Some((lock, _)) = &self.lock {
+                    lock.sync_all()?;
+                }
                 File::open(self.matrix())?.sync_all()?;
                 File::open(&draft)?.sync_all()?;
             }
@@ -339,7 +349,10 @@ impl Workdir {
         names.retain(|name| is_ours(name) && name != LOCK);
         names.sort_by_key(|name| is_later(name));
         for name in names {
-            fs::remove_file(self.folder.join(name)).context(|| format!("{shown} cannot be emptied"))?;
+            match fs::remove_file(self.folder.join(name)) {
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                result => result.context(|| format!("{shown} cannot be emptied"))?,
+            }
         }
         Ok(())
     }
@@ -354,8 +367,11 @@ impl Workdir {
         }
         failpoint::hit("rename")?;
         let replaces = self.existing == Existing::Replace || replace;
-        // what stands there now need not be what stood there when the run began
-        if replaces && matrix::may_be_replaced(&self.output) {
+        if replaces {
+            // what stands there now need not be what stood there when the run began
+            matrix::check_replaceable(&self.output).map_err(|error| {
+                error.map(|text| format!("{text}; the new result is complete, in {}", matrix.display()))
+            })?;
             fs::rename(&matrix, &self.output)
                 .context(|| format!("{} is complete, and cannot be renamed to {shown}", matrix.display()))?;
         } else {
@@ -383,13 +399,17 @@ impl Workdir {
         fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))
     }
 
-    /// Removes the folder: its result is published, or it has failed before anything was computed.
+    /// Removes the folder: its result is published, or it has failed before anything was computed. Leaves it alone where this run does
+    /// not hold its lock any more: it may be another's by now.
     pub fn discard(&mut self) {
-        // network file systems keep the name of a file that is open
-        self.lock = None;
+        if self.check_lock().is_err() {
+            return;
+        }
         // as long as there is a plan, it tells that the result is published
-        let emptied = self.empty(|name| name == PLAN);
-        let removed = emptied.map_err(|error| error.to_string()).and_then(|()| {
+        let emptied = self.empty(|name| name == PLAN).map_err(|error| error.to_string());
+        // the lock last, and closed: network file systems keep the name of a file that is open
+        self.lock = None;
+        let removed = emptied.and_then(|()| {
             let lock = fs::remove_file(self.folder.join(LOCK));
             lock.and_then(|()| fs::remove_dir(&self.folder)).map_err(|error| error.to_string())
         });
@@ -433,4 +453,42 @@ fn same_file(a: &Path, b: &Path) -> bool {
 fn new_token() -> String {
     // seeded by the operating system
     format!("{:016x} {}\n", RandomState::new().build_hasher().finish(), host::process())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn begun(output: &Path, existing: Existing) -> Workdir {
+        let mut workdir = Workdir::of(output, existing);
+        workdir.create().unwrap();
+        fs::write(workdir.matrix(), "distances").unwrap();
+        workdir
+    }
+
+    #[test]
+    fn a_run_that_has_lost_its_lock_leaves_the_folder_to_the_run_that_has_it() {
+        let place = tempfile::tempdir().unwrap();
+        let output = place.path().join("out.h5");
+        let mut first = begun(&output, Existing::Refuse);
+        // as a run does that ends while this one begins
+        fs::remove_file(first.folder.join(LOCK)).unwrap();
+        fs::write(first.folder.join(LOCK), "process 1 on elsewhere since today").unwrap();
+        assert!(first.commit_plan("{}", false).unwrap_err().to_string().contains("start again"));
+        first.discard();
+        assert_eq!(fs::read(first.matrix()).unwrap(), b"distances");
+    }
+
+    #[test]
+    fn a_run_that_holds_its_lock_leaves_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let output = place.path().join("out.h5");
+        let mut run = begun(&output, Existing::Refuse);
+        run.discard();
+        assert!(!run.folder.exists());
+        // a second time, nothing of the next run is touched
+        let next = begun(&output, Existing::Refuse);
+        run.discard();
+        assert!(next.matrix().exists());
+    }
 }

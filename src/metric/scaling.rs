@@ -36,7 +36,7 @@ impl<T: Element> PowerOfTwo<T> {
     }
 }
 
-/// 2^`exponent`, a normal number.
+/// 2^`exponent`, a normal number. Of an exponent beyond those, the panic says so.
 fn normal_power(exponent: i32) -> f64 {
     let biased = u64::try_from(exponent + f64::MAX_EXP - 1).expect("a normal number");
     f64::from_bits(biased << (f64::MANTISSA_DIGITS - 1))

@@ -73,6 +73,8 @@ pub struct Survey {
     pub greatest: f64,
     /// Smallest and largest of whole numbers, as they are stored.
     pub whole: Option<(i128, i128)>,
+    /// Largest magnitude of a wider float, as it is stored; 0 where samples are not stored in a wider type than is computed in.
+    pub stored: f64,
     found: [Found; SORTS],
 }
 
@@ -86,6 +88,7 @@ impl Default for Survey {
             smallest: f64::INFINITY,
             greatest: f64::NEG_INFINITY,
             whole: None,
+            stored: 0.0,
             found: [Found::default(); SORTS],
         }
     }
@@ -120,6 +123,7 @@ impl Survey {
         self.smallest = self.smallest.min(other.smallest);
         self.greatest = self.greatest.max(other.greatest);
         self.whole = united(self.whole, other.whole);
+        self.stored = self.stored.max(other.stored);
         for (mine, other) in self.found.iter_mut().zip(&other.found) {
             mine.values += other.values;
             mine.samples += other.samples;
@@ -153,7 +157,7 @@ impl Survey {
             }
         }
         if let Some(Source { values, subtracted }) = source
-            && let Some((low, high)) = values.whole(places)
+            && let Some((low, high)) = values.whole(places.clone())
         {
             self.whole = united(self.whole, Some((low, high)));
             if low - subtracted < -T::WHOLE || high - subtracted > T::WHOLE {
@@ -162,6 +166,10 @@ impl Survey {
                     self.note(Sort::Inexact, values, place.map(|place| row * features + place));
                 }
             }
+        }
+        if let Some(Source { values: Values::F64(values), .. }) = source {
+            let (low, high, all_finite) = extremes(&values[places]);
+            self.stored = if all_finite { self.stored.max(-low).max(high) } else { self.stored };
         }
         let (low, high, all_finite) = extremes(samples);
         if all_finite {
@@ -226,8 +234,8 @@ impl Survey {
         for (at, found) in all.found.iter_mut().enumerate() {
             *found = Found { values: sums[5 + 2 * at], samples: sums[6 + 2 * at], first: firsts[at] };
         }
-        let extremes = comm.all_reduce(&[self.smallest, -self.greatest], Reduce::Min);
-        (all.smallest, all.greatest) = (extremes[0], -extremes[1]);
+        let extremes = comm.all_reduce(&[self.smallest, -self.greatest, -self.stored], Reduce::Min);
+        (all.smallest, all.greatest, all.stored) = (extremes[0], -extremes[1], -extremes[2]);
         all.whole = whole_of_all(self.whole, comm);
         all
     }

@@ -176,7 +176,15 @@ fn compute_in<T: Number>(start: Start) -> Result<()> {
         comm.or_abort(complete(comm, writer, std::mem::take(&mut totals.checksums), !args.no_sync));
         let replaces = setup.unfinished.as_ref().is_some_and(|run| run.plan.replaces);
         let workdir = &mut setup.workdir;
-        workdir.as_ref().map_or(Ok(()), |workdir| workdir.check_still_shared(comm))?;
+        workdir.as_ref().map_or(Ok(()), |workdir| {
+            let hint = |text| {
+                format!(
+                    "{text}; if {} is whole, the same command with --resume publishes it",
+                    workdir.matrix().display()
+                )
+            };
+            workdir.check_still_shared(comm).map_err(|error| error.map(hint))
+        })?;
         comm.on_root(|| {
             let Some(workdir) = workdir else { return Ok(()) };
             check_matrix(&workdir.matrix(), digest)?;

@@ -46,7 +46,8 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
     if let Err(error) = workdir.check_shared(comm) {
         return Err(give_up(comm, &mut workdir, error));
     }
-    let writer = SamplesWriter::open(&workdir.matrix(), comm)?;
+    let opened = SamplesWriter::open(&workdir.matrix(), comm);
+    let writer = opened.map_err(|error| give_up(comm, &mut workdir, error))?;
     let written = comm.agree(write_rows::<T>(comm, args, &writer));
     let closed = comm.agree(writer.finish());
     if let Err(error) = written.and(closed) {

@@ -14,6 +14,7 @@ use crate::cli::{Cli, Command};
 use crate::comm::Comm;
 use crate::error::{Error, Result, tell};
 use crate::failpoint;
+use crate::host;
 use crate::io::workdir::Workdir;
 use crate::kernel::ARITHMETIC;
 use crate::report::start_log;
@@ -30,19 +31,18 @@ fn end_job(comm: &Comm, workdir: &mut Workdir, error: &Error) -> Error {
 /// Does what the command line says. Returns the exit code: 0 done, 1 failed, 2 usage, 75 stopped early.
 pub fn run(cli: Cli) -> u8 {
     let Cli { command, options } = cli;
+    let nothing = || Ok(());
     match command {
         Command::Plan(args) => {
             start_log(0, 1);
             finish(plan::plan(&args), true)
         }
         Command::Compute(args) => {
-            // before MPI starts threads and loads libraries
-            let stop = Stop::watch();
-            with_mpi(&options, |comm| compute::compute(comm, &args, comm.agree(stop)?))
+            with_mpi(&options, Stop::watch, |comm, stop| compute::compute(comm, &args, stop))
         }
-        Command::Generate(args) => with_mpi(&options, |comm| generate::generate(comm, &args)),
-        Command::Verify(args) => with_mpi(&options, |comm| verify::verify(comm, &args)),
-        Command::Info(args) => with_mpi(&options, |comm| comm.on_root(|| info::info(&args))),
+        Command::Generate(args) => with_mpi(&options, nothing, |comm, ()| generate::generate(comm, &args)),
+        Command::Verify(args) => with_mpi(&options, nothing, |comm, ()| verify::verify(comm, &args)),
+        Command::Info(args) => with_mpi(&options, nothing, |comm, ()| comm.on_root(|| info::info(&args))),
     }
 }
 
@@ -57,20 +57,35 @@ fn build() -> Vec<(String, String)> {
     .to_vec()
 }
 
-/// Runs on all ranks; every error is one that all ranks have agreed on, so that rank 0 speaks for all.
-fn with_mpi(options: &[(String, String)], work: impl FnOnce(&Comm) -> Result<()>) -> u8 {
-    let blocked = stop::block_file_size_signal();
-    match Comm::start() {
-        Ok(comm) => {
-            start_log(comm.rank(), comm.size());
-            placement::warn_of_strangers(&comm);
-            failpoint::arm(comm.rank());
-            let ready = comm.agree(blocked);
-            let alike = ready.and_then(|()| comm.same(&[build(), options.to_vec()].concat()));
-            finish(alike.and_then(|()| work(&comm)), comm.is_root())
-        }
-        Err(error) => finish(Err(error), true),
+/// Runs on all ranks; every error is one that all ranks have agreed on, so that rank 0 speaks for all. What `prepare` does has to come
+/// before MPI starts threads and loads libraries.
+fn with_mpi<P>(
+    options: &[(String, String)],
+    prepare: impl FnOnce() -> Result<P>,
+    work: impl FnOnce(&Comm, P) -> Result<()>,
+) -> u8 {
+    // first: the environment of a process can be changed safely only by starting it anew
+    let kept_out = host::keep_device_plugins_out();
+    let prepared = stop::block_file_size_signal().and_then(|()| prepare());
+    let comm = match Comm::start() {
+        Ok(comm) => comm,
+        Err(error) => return finish(Err(error), true),
+    };
+    start_log(comm.rank(), comm.size());
+    if let Err(error) = kept_out
+        && comm.is_root()
+    {
+        log::warn!("hwloc may load drivers of GPUs: the program cannot be started anew: {error}");
     }
+    placement::warn_of_strangers(&comm);
+    failpoint::arm(comm.rank());
+    let work = || {
+        let prepared = comm.agree(prepared)?;
+        let way_out = "start all ranks from one build, with the same options";
+        comm.same(&[build(), options.to_vec()].concat(), way_out)?;
+        work(&comm, prepared)
+    };
+    finish(work(), comm.is_root())
 }
 
 fn finish(result: Result<()>, speaks: bool) -> u8 {

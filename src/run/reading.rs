@@ -123,6 +123,7 @@ pub(super) fn judge(inputs: &Inputs, known: &Known, allow_nonfinite: bool, dtype
     for (samples, survey) in inputs.all().zip(&known.surveys) {
         warn_of_marks(samples, survey)?;
         warn_of_inexact(samples, survey, dtype)?;
+        check_small(samples, survey)?;
         if !allow_nonfinite {
             refuse(samples, survey)?;
         }
@@ -175,6 +176,23 @@ fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
         return Ok(());
     }
     fail!("{what}: {}; clean the samples, or compute with them by --allow-nonfinite", parts.join(", and "))
+}
+
+/// Refuses samples that all become 0 in f32 though they are not, and warns of those of which few digits are left.
+fn check_small(samples: &Samples, survey: &Survey) -> Result<()> {
+    let what = samples.describe();
+    let stored = survey.stored;
+    if stored > 0.0 && survey.largest() == 0.0 {
+        fail!(
+            "{what}: all values are too small for f32 and would be 0, the largest of them {stored:e}; use --dtype f64"
+        );
+    }
+    if stored > 0.0 && stored < f32::SMALLEST_NORMAL {
+        log::warn!(
+            "{what}: all values lose digits in f32, the largest of them is {stored:e}; use --dtype f64"
+        );
+    }
+    Ok(())
 }
 
 fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {

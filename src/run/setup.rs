@@ -99,23 +99,27 @@ pub(super) fn agree_on_samples(comm: &Comm, samples: &Samples) -> Result<()> {
     })
 }
 
-/// Samples whose values the ranks compare, and values of each of them.
+/// Samples whose values the ranks compare at most; of one with more features than these, a value.
 const COMPARED_SAMPLES: usize = 16;
-const COMPARED_VALUES: usize = 8192;
+const COMPARED_FEATURES: usize = 8192;
+
+/// Bytes that are unpacked for it at most, if one sample does not take more: HDF5 unpacks a whole storage chunk for each value.
+const COMPARED_BYTES: usize = 32 << 20;
 
 /// What two ranks must have in common to see the same samples: shape, type, and the values of some, the first and the last among them.
 fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
     let Samples { rows, features, dtype, .. } = samples;
+    let is_long = *features > COMPARED_FEATURES;
+    let fit = COMPARED_BYTES / samples.unpacked_bytes(if is_long { 1 } else { *features }).max(1);
+    let count = fit.clamp(1, COMPARED_SAMPLES.min(*rows));
+    let place = |number: usize, total: usize| number * (total - 1) / (count - 1).max(1);
     let mut digest = Xxh3Default::new();
-    for number in 0..COMPARED_SAMPLES.min(*rows) {
-        let row = number * (rows - 1) / (COMPARED_SAMPLES.min(*rows) - 1).max(1);
-        // of a long sample as much as does not hold up the start
-        if *features <= COMPARED_VALUES {
-            digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
+    for number in 0..count {
+        let row = place(number, *rows);
+        if is_long {
+            digest.update(samples.show(row, place(number, *features))?.as_bytes());
         } else {
-            for number in 0..COMPARED_SAMPLES {
-                digest.update(samples.show(row, number * (features / COMPARED_SAMPLES))?.as_bytes());
-            }
+            digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
         }
     }
     Ok(format!("{rows} x {features} {dtype} {:016x}", digest.digest()).into_bytes())

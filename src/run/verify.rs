@@ -58,6 +58,8 @@ impl Worst {
 
 pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     let case = comm.agree(Case::open(&args.result))?;
+    let seen = comm.agree(case.seen())?;
+    comm.same(&seen, "put the result on a file system that all nodes share")?;
     case.samples().try_for_each(|samples| setup::agree_on_samples(comm, samples))?;
     with_dtype!(case.reader.header.dtype, verify_in(comm, args, &case))
 }
@@ -130,6 +132,16 @@ impl Case {
             }
         }
         Ok(())
+    }
+
+    /// What ranks must have in common that see the same result.
+    fn seen(&self) -> Result<Vec<(String, String)>> {
+        let Self { reader, .. } = self;
+        let field = |name: &str, value: String| (format!("{name} of {}", reader.shown()), value);
+        Ok(vec![
+            field("the header", format!("{:?}", reader.header)),
+            field("the digest", format!("{:016x}", reader.digest()?)),
+        ])
     }
 
     /// X, and Y if there is one.

@@ -118,6 +118,13 @@ impl Samples {
         self.dataset.chunk().map_or(1, |chunk| chunk[0])
     }
 
+    /// Bytes that HDF5 reads and unpacks for so many neighbouring values of a sample.
+    pub fn unpacked_bytes(&self, values: usize) -> usize {
+        let chunk = self.dataset.chunk().map_or([1, 1], |chunk| [chunk[0], chunk[1]]);
+        let chunks = values.div_ceil(chunk[1].max(1));
+        chunks.saturating_mul(chunk[0]).saturating_mul(chunk[1]).saturating_mul(self.kind.size())
+    }
+
     /// Some of the samples, row-major.
     pub fn slice<T: Stored>(&self, rows: Range<usize>) -> Result<Slice<T>> {
         let failed = || format!("rows {} to {} of {} cannot be read", rows.start, rows.end, self.describe());
