@@ -1036,6 +1036,96 @@ fn digits_that_samples_lose_in_f32_are_told() {
 }
 
 #[test]
+fn a_record_is_no_named_pipe_and_not_in_the_working_folder() {
+    let work = Work::new();
+    good(&work);
+    fifo(&work.path("pipe"));
+    for (command, words) in [
+        ("compute x.h5 -o out.h5 --json pipe", "--json pipe: it is a named pipe"),
+        ("plan x.h5 --json pipe", "--json pipe: it is a named pipe"),
+        (
+            "compute x.h5 -o out.h5 --json out.h5.partial",
+            "--json out.h5.partial: it is an input or the result",
+        ),
+    ] {
+        let done = work.run(ALONE, command, 2);
+        assert!(done.stderr.contains(words), "{done}");
+        assert_eq!(work.list(), ["pipe", "x.h5"]);
+    }
+    // pipes of a shell have a reader
+    let done = work.program(ALONE).run("compute x.h5 -o out.h5 --json /dev/stdout");
+    assert!(done.code == 0 && done.stdout.contains("\"digest\""), "{done}");
+}
+
+#[test]
+fn a_plan_does_not_replace_the_record_of_a_run_nor_the_other_way_round() {
+    let work = Work::new();
+    good(&work);
+    work.run(ALONE, "compute x.h5 -o out.h5 --json run.json", 0);
+    work.run(ALONE, "plan x.h5 --json plan.json", 0);
+    let done = work.run(ALONE, "plan x.h5 --json run.json", 2);
+    assert!(done.stderr.contains("--json run.json: it exists and is no plan"), "{done}");
+    let done = work.run(ALONE, "compute x.h5 -o out.h5 --force --json plan.json", 2);
+    assert!(done.stderr.contains("--json plan.json: it exists and is no run record"), "{done}");
+    work.run(ALONE, "plan x.h5 --json plan.json", 0);
+}
+
+#[test]
+fn pipes_in_a_working_folder_are_not_opened() {
+    for_all(&["journal.0", "plan.json", "lock"], |name| {
+        let work = Work::new();
+        good(&work);
+        work.run(ALONE, "compute x.h5 -o out.h5 --time-limit 00:00:00", 75);
+        fs::remove_file(work.path("out.h5.partial").join(name)).expect("a file of the run");
+        fifo(&work.path("out.h5.partial").join(name));
+        for command in ["compute x.h5 -o out.h5 --resume", "compute x.h5 -o out.h5 --force", "info out.h5"] {
+            let done = work.run(ALONE, command, 1);
+            assert!(done.stderr.contains(&format!("out.h5.partial holds {name}")), "{done}");
+        }
+    });
+}
+
+#[test]
+fn every_way_out_of_a_name_that_is_taken_works() {
+    let work = Work::new();
+    good(&work);
+    // generate can neither replace nor resume
+    let done = work.run(ALONE, "generate x.h5 --samples 3 --features 2", 1);
+    assert!(done.stderr.contains("x.h5 exists; remove it, or choose another name"), "{done}");
+    // what is somebody else's, nobody is told to remove
+    fs::create_dir(work.path("out.h5.partial")).expect("a folder");
+    fs::write(work.path("out.h5.partial/thesis.txt"), "mine").expect("a file");
+    let done = work.run(ALONE, COMPUTE, 1);
+    assert!(
+        done.stderr.contains("out.h5.partial holds thesis.txt") && done.stderr.contains("move it away"),
+        "{done}"
+    );
+    fs::write(work.path("other.h5.partial"), "mine").expect("a file");
+    let done = work.run(ALONE, "compute x.h5 -o other.h5 --force", 1);
+    assert!(done.stderr.contains("other.h5.partial is in the way"), "{done}");
+    for name in ["new/", ".", "/"] {
+        let done = work.run(ALONE, &format!("compute x.h5 -o {name}"), 1);
+        assert!(
+            done.stderr.contains("names no file") || done.stderr.contains("not a regular file"),
+            "{done}"
+        );
+    }
+    let done = work.run(ALONE, &format!("compute x.h5 -o {}", "n".repeat(252)), 1);
+    assert!(done.stderr.contains("has 252 bytes; it may have 247"), "{done}");
+    work.run(ALONE, &format!("compute x.h5 -o {}", "n".repeat(247)), 0);
+}
+
+#[test]
+fn a_record_that_is_not_written_is_told() {
+    let work = Work::new();
+    good(&work);
+    work.run(2, COMPUTE, 0);
+    let done = work.run(2, "compute x.h5 -o out.h5 --resume --json run.json", 0);
+    assert!(done.stderr.contains("no run record is written"), "{done}");
+    assert_eq!(work.list(), ["out.h5", "x.h5"]);
+}
+
+#[test]
 fn an_empty_file_may_be_overwritten() {
     let work = Work::new();
     good(&work);
@@ -1047,7 +1137,6 @@ fn an_empty_file_may_be_overwritten() {
     // and a record by a later one
     work.run(3, "compute x.h5 -o out.h5 --force --json run.json", 0);
     assert_eq!(work.record()["ranks"], 3);
-    work.run(ALONE, "plan x.h5 --json run.json", 0);
     assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
 }
 

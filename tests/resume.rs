@@ -263,7 +263,7 @@ fn the_time_limit_and_the_end_of_a_slurm_job_stop_the_run() {
         // with a margin of a fifth of the seconds that are left; a million tiles take more
         let work = work_with(2000);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later than 1970");
-        let end = (now.as_secs() + 4).to_string();
+        let end = (now.as_secs() + 10).to_string();
         let done = work.program(ranks).env("SLURM_JOB_END_TIME", &end).run(LONG);
         assert_eq!(done.code, 75, "{done}");
         assert!(done.stderr.contains("at the time limit (SLURM_JOB_END_TIME)"), "{done}");

@@ -28,6 +28,9 @@ const PLAN_DRAFT: &str = "plan.json.new";
 const JOURNAL: &str = "journal.";
 const TOKEN: &str = "token";
 
+/// Longest name of a file on Linux, in bytes.
+const NAME_LEN: usize = 255;
+
 /// No plan is longer, in bytes.
 const PLAN_LEN: u64 = 1 << 20;
 
@@ -42,6 +45,8 @@ const PATIENCE_WITHOUT: Duration = Duration::from_secs(35);
 pub enum Existing {
     /// Stops.
     Refuse,
+    /// Stops, for a command that can neither replace nor resume.
+    Keep,
     /// Replaces the result, and empties the folder.
     Replace,
     /// Stops at a result; goes on with what is in the folder.
@@ -103,8 +108,14 @@ impl Workdir {
         if !parent.is_dir() {
             fail!("{} is not a folder; make it first, or write the result elsewhere", parent.display());
         }
-        if self.output.file_name().is_none() {
+        let Some(name) =
+            self.output.file_name().filter(|_| !self.output.as_os_str().as_encoded_bytes().ends_with(b"/"))
+        else {
             fail!("{shown} names no file; give the result a name");
+        };
+        if self.folder.file_name().is_some_and(|name| name.len() > NAME_LEN) {
+            let most = NAME_LEN - (self.folder.as_os_str().len() - self.output.as_os_str().len());
+            fail!("the name of the result has {} bytes; it may have {most}", name.len());
         }
         if let Ok(meta) = fs::symlink_metadata(&self.output) {
             if meta.is_symlink() {
@@ -121,16 +132,12 @@ impl Workdir {
                 Existing::Refuse => {
                     fail!("{shown} exists; remove it, choose another name, or overwrite it with --force")
                 }
+                Existing::Keep => fail!("{shown} exists; remove it, or choose another name"),
                 Existing::Replace => matrix::check_replaceable(&self.output)?,
                 Existing::Resume => {}
             }
         }
         let folder = self.folder.display();
-        if self.existing == Existing::Refuse && fs::symlink_metadata(&self.folder).is_ok() {
-            fail!(
-                "{folder} is there: another run is writing it, or has not finished; remove it, or let compute go on with --resume or start over with --force"
-            );
-        }
         let inside = |input: &&Path| {
             let folder = fs::canonicalize(&self.folder);
             fs::canonicalize(input).is_ok_and(|input| folder.is_ok_and(|folder| input.starts_with(folder)))
@@ -141,7 +148,29 @@ impl Workdir {
                 input.display()
             );
         }
+        if let Ok(meta) = fs::symlink_metadata(&self.folder) {
+            if !meta.is_dir() {
+                fail!(
+                    "{folder} is in the way of the working folder; move it away, or choose another name for the result"
+                );
+            }
+            // what is somebody else's, nobody is told to remove
+            self.check_ours()?;
+            let begun = "another run is writing it, or has not finished";
+            match self.existing {
+                Existing::Refuse => fail!(
+                    "{folder} is there: {begun}; continue that run with --resume, or start over with --force"
+                ),
+                Existing::Keep => fail!("{folder} is there: {begun}; if none is at work, remove it"),
+                Existing::Replace | Existing::Resume => {}
+            }
+        }
         Ok(())
+    }
+
+    /// Whether the folder of an earlier run may be taken.
+    fn may_take_over(&self) -> bool {
+        matches!(self.existing, Existing::Replace | Existing::Resume)
     }
 
     /// Whether a run may be taken up here.
@@ -164,7 +193,10 @@ impl Workdir {
     fn check_ours(&self) -> Result<()> {
         let names = self.names()?;
         let shown = self.folder.display();
-        if let Some(stranger) = names.iter().find(|name| !is_ours(name)) {
+        // opening a pipe would wait for ever
+        let is_file =
+            |name: &OsStr| fs::symlink_metadata(self.folder.join(name)).is_ok_and(|meta| meta.is_file());
+        if let Some(stranger) = names.iter().find(|name| !is_ours(name) || !is_file(name)) {
             fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
         }
         let others = names.iter().find(|name| *name != LOCK);
@@ -190,6 +222,15 @@ impl Workdir {
         String::from_utf8_lossy(&holder).trim().into()
     }
 
+    /// The plan of the unfinished run of a folder that is there, and is this program's.
+    pub fn plan_of_ours(&self) -> Result<Option<String>> {
+        if !self.folder.is_dir() {
+            return Ok(None);
+        }
+        self.check_ours()?;
+        self.plan()
+    }
+
     /// The plan of the unfinished run, if it got as far.
     pub fn plan(&self) -> Result<Option<String>> {
         let path = self.folder.join(PLAN);
@@ -209,7 +250,7 @@ impl Workdir {
     /// Makes the folder and locks it, or empties one that no run holds.
     pub fn create(&mut self) -> Result<()> {
         match fs::create_dir(&self.folder) {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.existing != Existing::Refuse => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.may_take_over() => {}
             result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
         }
         if self.lock.is_none() {

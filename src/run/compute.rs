@@ -87,7 +87,10 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
     let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), all_threads))?;
     match (found, workdir) {
         (Found::Published(run), Some(mut workdir)) => {
-            with_dtype!(problem.dtype, already_there(comm, &inputs, problem, &run, &mut workdir))
+            with_dtype!(
+                problem.dtype,
+                already_there(comm, &inputs, problem, &run, &mut workdir, args.json.is_some())
+            )
         }
         (found, workdir) => {
             let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
@@ -105,6 +108,7 @@ fn already_there<T: Number>(
     problem: Problem,
     run: &Run,
     workdir: &mut Workdir,
+    has_record: bool,
 ) -> Result<()> {
     let shown = workdir.output().display().to_string();
     let check = |ids| match run.plan.difference(&run_plan(problem, false, ids, String::new())) {
@@ -118,7 +122,8 @@ fn already_there<T: Number>(
     let known = reading::survey::<T>(comm, &workers, inputs, problem.metric)?;
     check(inputs.ids(&known.digests(), known.subtracted))?;
     comm.on_root(|| {
-        log::info!("{shown} is complete already");
+        let record = if has_record { "; nothing was computed, so no run record is written" } else { "" };
+        log::info!("{shown} is complete already{record}");
         if workdir.folder().exists() {
             workdir.discard();
         }
@@ -248,7 +253,9 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
     if let Some(record) = &args.json {
-        comm.on_root(|| record::check(record, &paths))?;
+        let folder = workdir.as_ref().map(Workdir::folder);
+        let others: Vec<&Path> = paths.iter().copied().chain(folder).collect();
+        comm.on_root(|| record::check(record, record::Kind::Run, &others))?;
     }
     if let Some(workdir) = &workdir {
         let paths = &paths[..paths.len() - 1];
@@ -522,7 +529,12 @@ fn report<T: Number>(
             );
         }
         if let Some(path) = &args.json {
-            record::write(path, &record)?;
+            // the result is there, whatever becomes of its record
+            let hint = |text| match &args.output {
+                Some(output) => format!("{text}; the result, {}, is complete", output.display()),
+                None => text,
+            };
+            record::write(path, record::Kind::Run, &record).map_err(|error| error.map(hint))?;
         }
         // the result is there, and what it took is in its record
         if let Err(error) = print(&record.summary(args.output.as_deref())) {

@@ -35,7 +35,7 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    let mut workdir = Workdir::of(&args.output, Existing::Refuse);
+    let mut workdir = Workdir::of(&args.output, Existing::Keep);
     comm.on_root(|| workdir.check(&[]))?;
     comm.on_root(|| setup::check_space(size as u64, workdir.parent()))?;
     comm.on_root(|| {

@@ -22,7 +22,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let file = if is_unfinished { args.file.with_extension("") } else { args.file.clone() };
     let workdir = Workdir::of(&file, Existing::Refuse);
     if (is_unfinished || !file.exists())
-        && let Some(text) = workdir.plan()?
+        && let Some(text) = workdir.plan_of_ours()?
     {
         return unfinished(&workdir, &text);
     }

@@ -64,7 +64,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     if let Some(record) = &args.json {
         let inputs = [&args.input, &args.problem.against, &args.machine];
         let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
-        record::check(record, &inputs)?;
+        record::check(record, record::Kind::Plan, &inputs)?;
     }
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
@@ -93,7 +93,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
 fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
     let record = predict::<T>(args, shape, problem, symmetric)?;
     if let Some(path) = &args.json {
-        record::write(path, &record)?;
+        record::write(path, record::Kind::Plan, &record)?;
     }
     print(&summary(&record, args.threads))?;
     check_cores(&record)?;

@@ -83,3 +83,41 @@ def test_a_matrix_of_matlab_is_told_to_be_stored_by_columns(work):
         file["samples"].attrs["MATLAB_class"] = np.bytes_("double")
     done = work.pairdist("compute", "x.mat", "--no-output")
     assert "MATLAB" in done.stderr and "its 4 rows here are the columns" in done.stderr
+
+
+def test_values_that_netcdf_never_wrote_are_told(work):
+    """netCDF gives each variable a fill value of its own, without an attribute, and masks what equals it."""
+    with h5py.File(work / "x.nc", "w") as file:
+        variable = file.create_dataset("v", (6, 4), "f8", fillvalue=9.969209968386869e36)
+        variable[:3] = ROWS[:3]
+    done = work.pairdist("compute", "x.nc", "--no-output")
+    assert "its fill value or attribute _FillValue or missing_value calls 12 values in 3 of 6 samples missing" in done.stderr
+
+
+def test_a_fill_value_of_zero_is_a_value_like_others(work):
+    with h5py.File(work / "x.h5", "w") as file:
+        file.create_dataset("v", (6, 4), "f8", fillvalue=0.0)[:3] = ROWS[:3]
+    assert "missing" not in work.pairdist("compute", "x.h5", "--no-output").stderr
+
+
+@pytest.mark.parametrize("text", ("true", np.bytes_(b"true")))
+def test_numbers_meant_without_a_sign_are_told(work, text):
+    with h5py.File(work / "x.nc", "w") as file:
+        file["v"] = np.array([[-1, 2], [3, 4], [5, -6]], "i1")
+        file["v"].attrs["_Unsigned"] = text
+    done = work.pairdist("compute", "x.nc", "--no-output")
+    assert "its attribute _Unsigned says are meant without one" in done.stderr
+
+
+def test_vectors_called_x_are_told_and_arrays_in_elements_are_not_passed_over(work):
+    with h5py.File(work / "vector.h5", "w") as file:
+        file["X"], file["other"] = np.ones(3), ROWS
+    done = work.pairdist("compute", "vector.h5", "--no-output")
+    assert 'samples are dataset "/other"' in done.stderr and 'passed over "X": it has no two dimensions' in done.stderr
+    # as PyTables writes it
+    with h5py.File(work / "pytables.h5", "w") as file:
+        kind = h5py.h5t.array_create(h5py.h5t.IEEE_F64LE, (4,))
+        h5py.h5d.create(file.id, b"X", kind, h5py.h5s.create_simple((6,)))
+        file["other"] = ROWS
+    refused = work.pairdist("compute", "pytables.h5", "--no-output", status=(1,))
+    assert '"X" seems to hold the samples, but its elements are arrays' in refused.stderr

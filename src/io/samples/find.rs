@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 use std::path::Path;
 
 use hdf5::plist::dataset_create::Layout;
-use hdf5::types::VarLenUnicode;
+use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Dataset, File, Group, LinkType, MinorErrorCode};
 
 use super::stored::Kind;
@@ -25,6 +25,8 @@ pub struct PassedOver {
     pub name: String,
     /// What is wrong with it.
     pub why: String,
+    /// It is no matrix at all: somebody who names no dataset need not mean it.
+    is_vector: bool,
 }
 
 /// What the groups of a file hold, links into other places not followed.
@@ -118,7 +120,8 @@ impl<'a> Finder<'a> {
         let shown = self.path.display();
         let Contents { matrices, passed_over, .. } = self.contents();
         if let [only] = matrices.as_slice() {
-            if let Some(meant) = passed_over.iter().find(|other| is_meant_before(&other.name, only)) {
+            let is_meant = |other: &&PassedOver| !other.is_vector && is_meant_before(&other.name, only);
+            if let Some(meant) = passed_over.iter().find(is_meant) {
                 fail!(
                     "{shown}: \"{}\" seems to hold the samples, but {}; convert it, or choose another dataset with --dataset: {only}",
                     meant.name,
@@ -163,7 +166,7 @@ impl<'a> Finder<'a> {
                     Ok(Ok(dataset)) => what_is_wrong(&dataset),
                     _ => Some("it is a link that leads nowhere in this file".into()),
                 };
-                contents.passed_over.extend(why.map(|why| PassedOver { name, why }));
+                contents.passed_over.extend(why.map(|why| PassedOver { name, why, is_vector: false }));
             }
             contents.matrices.sort();
             contents.passed_over.sort_by(|one, other| one.name.cmp(&other.name));
@@ -180,8 +183,10 @@ fn walk(file: &File) -> (Contents, Vec<(String, Group, String)>) {
     while let Some((prefix, group)) = groups.pop() {
         for (link, kind) in links(&group) {
             let name = format!("{prefix}{link}");
-            let mut pass =
-                |why: &str| contents.passed_over.push(PassedOver { name: name.clone(), why: why.into() });
+            let mut pass = |why: &str| {
+                let passed = PassedOver { name: name.clone(), why: why.into(), is_vector: false };
+                contents.passed_over.push(passed);
+            };
             match kind {
                 LinkType::External => {
                     if is_usual(&name) {
@@ -199,6 +204,10 @@ fn walk(file: &File) -> (Contents, Vec<(String, Group, String)>) {
                         match what_is_wrong(&dataset) {
                             Some(why) => pass(&why),
                             None if dataset.ndim() == 2 => contents.matrices.push(name),
+                            None if is_usual(&name) => {
+                                let why = "it has no two dimensions".into();
+                                contents.passed_over.push(PassedOver { name, why, is_vector: true });
+                            }
                             None => {}
                         }
                     } else if let Ok(child) = group.group(&link) {
@@ -228,6 +237,10 @@ fn what_is_wrong(dataset: &Dataset) -> Option<String> {
     // the shape of a virtual dataset may depend on other files, which HDF5 would open
     if dataset.layout() == Layout::Virtual {
         return Some("it is virtual, a view of other files".into());
+    }
+    let descriptor = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
+    if matches!(descriptor, Ok(TypeDescriptor::FixedArray(..))) {
+        return Some("its elements are arrays (an HDF5 array type, as PyTables writes)".into());
     }
     match dataset.ndim() {
         0 | 1 => None,

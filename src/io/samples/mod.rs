@@ -10,7 +10,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::{FillTime, FillValue, Layout};
-use hdf5::types::TypeDescriptor;
+use hdf5::types::{FixedAscii, IntSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
 
 use super::{Stored, open};
@@ -205,6 +205,11 @@ impl Samples {
                 offset.unwrap_or(0.0)
             ));
         }
+        if is_true(&self.dataset, "_Unsigned") {
+            notes.push(format!(
+                "{what} holds numbers with a sign, which its attribute _Unsigned says are meant without one; the distances are those of the values as they are stored; to have those of the real values, write a dataset of the unsigned type and compute from that"
+            ));
+        }
         if self.dataset.attr("MATLAB_class").is_ok() {
             notes.push(format!(
                 "{what} was written by MATLAB, which stores matrices by columns: its {} rows here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, write the transposed matrix and compute from that: Y = X.'; save('transposed.mat', 'Y', '-v7.3')",
@@ -239,7 +244,37 @@ fn marks(dataset: &Dataset) -> Vec<Mark> {
             });
         numbers.and_then(|marks| marks).unwrap_or_default()
     };
-    ["_FillValue", "missing_value"].into_iter().flat_map(of).collect()
+    let attributes = ["_FillValue", "missing_value"].into_iter().flat_map(of);
+    attributes.chain(own_fill_value(dataset)).collect()
+}
+
+/// The fill value that a dataset was given, as netCDF does for what is never written; 0 is what HDF5 itself takes, and bytes have no
+/// value to spare.
+fn own_fill_value(dataset: &Dataset) -> Option<Mark> {
+    let plist = dataset.dcpl().ok()?;
+    if plist.fill_value_defined() != FillValue::UserDefined {
+        return None;
+    }
+    let mark = match dataset.dtype().ok()?.to_descriptor().ok()? {
+        TypeDescriptor::Float(_) => Mark::Real(plist.get_fill_value_as::<f64>().ok()??),
+        TypeDescriptor::Integer(size) if size != IntSize::U1 => {
+            Mark::Whole(plist.get_fill_value_as::<i64>().ok()??.into())
+        }
+        TypeDescriptor::Unsigned(size) if size != IntSize::U1 => {
+            Mark::Whole(plist.get_fill_value_as::<u64>().ok()??.into())
+        }
+        _ => return None,
+    };
+    (!matches!(mark, Mark::Whole(0)) && !matches!(mark, Mark::Real(value) if value == 0.0)).then_some(mark)
+}
+
+/// Whether an attribute says "true", in any of the types that text is stored in.
+fn is_true(dataset: &Dataset, name: &str) -> bool {
+    let Ok(attribute) = dataset.attr(name) else { return false };
+    let unicode = attribute.read_scalar::<VarLenUnicode>().map(|text| text.as_str().to_owned());
+    let ascii = || attribute.read_scalar::<VarLenAscii>().map(|text| text.as_str().to_owned());
+    let fixed = || attribute.read_scalar::<FixedAscii<8>>().map(|text| text.as_str().to_owned());
+    unicode.or_else(|_| ascii()).or_else(|_| fixed()).is_ok_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 /// The first number of an attribute, if there is one.
