@@ -54,6 +54,8 @@ prepare() {
     list_modules >"$here/modules.txt" || true
     set -u # not before: the modules of some systems need unset variables
     export OMP_NUM_THREADS=$threads
+    # no drivers of GPUs for mpirun and the ranks
+    export HWLOC_COMPONENTS=${HWLOC_COMPONENTS:+$HWLOC_COMPONENTS,}-opencl,-cuda,-nvml,-rsmi,-levelzero,-gl
     record=$here/record.json
     (umask 077 && env | sort >"$here/environment.txt") # for the user's eyes: an environment may hold secrets
     # not in a container that hides the processors

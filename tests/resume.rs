@@ -152,9 +152,9 @@ fn signals_stop_the_run_whatever_a_library_has_installed() {
 #[test]
 fn hwloc_is_told_to_leave_the_drivers_of_devices_alone() {
     // beside what the user has told it
-    for_all(&[("", "-opencl"), ("-pci", "-pci,-opencl"), ("opencl", "opencl,-cuda")], |&(given, told)| {
+    for_all(&[("", "-opencl"), ("-pci", "-pci,-opencl"), ("-opencl", "-opencl,-cuda")], |&(given, told)| {
         let work = work_with(700);
-        let job = wait_for_journal(&work, work.program(1).env("HWLOC_COMPONENTS", given).start(LONG));
+        let job = wait_for_journal(&work, work.program(ALONE).env("HWLOC_COMPONENTS", given).start(LONG));
         let environment = fs::read(format!("/proc/{}/environ", job.ranks()[0])).expect("a running rank");
         let expected = format!("HWLOC_COMPONENTS={told}");
         let mut entries = environment.split(|byte| *byte == 0).map(String::from_utf8_lossy);

@@ -176,8 +176,10 @@ build_pairdist() {
     [ $dry_run = 1 ] || cargo build --release --locked
 }
 
-# Open MPI refuses root, and more ranks than cores, unless told (the second name is that of Open MPI 5).
+# Open MPI refuses root, and more ranks than cores, unless told (the second name is that of Open MPI 5). hwloc, which mpirun asks for the
+# cores, would load drivers of GPUs; one of them, PoCL, ends mpirun where it finds no memory of its own, as in a container without /sys.
 launch_environment() {
+    export HWLOC_COMPONENTS=${HWLOC_COMPONENTS:+$HWLOC_COMPONENTS,}-opencl,-cuda,-nvml,-rsmi,-levelzero,-gl
     [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
     export OMPI_MCA_rmaps_base_oversubscribe=1 PRTE_MCA_rmaps_default_mapping_policy=:oversubscribe
 }
