@@ -92,7 +92,8 @@ pub fn check(record: &Path, kind: Kind, others: &[&Path]) -> Result<()> {
 
 /// Whether a path is a way to what the shell has opened, such as /dev/stdout, whatever that is.
 fn is_stream(path: &Path) -> bool {
-    path.starts_with("/dev") || path.starts_with("/proc")
+    let is_there = path.metadata().is_ok_and(|meta| !meta.is_dir());
+    is_there && (path.starts_with("/dev") || path.starts_with("/proc"))
 }
 
 /// Whether a file is a record of this kind, or empty.
