@@ -154,7 +154,7 @@ fn wrong_machines_and_nodes_are_refused() {
         ("--json /proc/record.json", "{}", 2, "--json /proc/record.json: it cannot be written"),
         ("", r#"{"cores": 0}"#, 1, "cores is 0"),
         ("", "[]", 1, "does not describe a machine"),
-        ("--json samples.h5", "{}", 2, "no run record"),
+        ("--json samples.h5", "{}", 2, "it exists and is no plan"),
         ("--json machine.json", "{}", 2, "--json machine.json: it is an input"),
         ("--ranks 5 --nodes 2", "{}", 2, "2 nodes do not share them evenly"),
     ];
