@@ -98,7 +98,7 @@ fn job_end() -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(end))
 }
 
-/// Whether the Slurm job that the environment tells of is over: its variables stay in a shell that was started in it.
+/// Whether the Slurm job named in the environment has ended. A shell that was started in a job keeps its variables.
 pub fn job_has_ended() -> bool {
     job_end().is_some_and(|end| end <= SystemTime::now())
 }

@@ -98,7 +98,7 @@ fn a_second_interrupt_ends_the_run_at_once() {
     assert_eq!(done.code, 130, "{done}");
 }
 
-/// A library that handles signals as LLVM does, which drivers of OpenCL bring along: told to end, its handler ends the process.
+/// A library that installs signal handlers which end the process, as LLVM does; OpenCL drivers load LLVM.
 const HANDLERS: &str = r"
 #include <signal.h>
 #include <unistd.h>

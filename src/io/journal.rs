@@ -162,7 +162,7 @@ impl Journal {
         Ok(journal)
     }
 
-    /// Refuses to go on where the journal has lost its name, and so the run its folder: what it computes could never be published.
+    /// Fails if the journal was removed: the working folder is gone then, and the result could never be published.
     pub fn check_name(&self) -> Result<()> {
         match std::fs::metadata(&self.path) {
             Err(error) if error.kind() == ErrorKind::NotFound => fail!(

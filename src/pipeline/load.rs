@@ -59,7 +59,7 @@ pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_r
     ((fit / whole).max(1) * whole).min(edge)
 }
 
-/// Reads the samples `rows`, which begin with a tile of `edge` rows, packs them and tells what they are like. The main
+/// Reads the samples `rows`, which begin with a tile of `edge` rows, packs them and returns their survey. The main
 /// thread reads a slab while the workers look at the one before.
 ///
 /// # Errors

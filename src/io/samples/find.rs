@@ -135,7 +135,7 @@ impl<'a> Finder<'a> {
                 listed(passed_over.iter().map(|other| format!("\"{}\": {}", other.name, other.why)), "; ");
             let others = if others.is_empty() { others } else { format!(" ({others})") };
             fail!(
-                "{shown} has no two-dimensional numeric dataset{others}; write the samples as one, a sample per row (--dataset NAME tells what is wrong with one)"
+                "{shown} has no two-dimensional numeric dataset{others}; write the samples as one, a sample per row (to see why a dataset cannot be used, name it with --dataset)"
             );
         }
         fail!(
