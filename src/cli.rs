@@ -79,8 +79,8 @@ pub struct ProblemArgs {
     /// Dataset with the samples of Y [default: the only two-dimensional numeric one]
     #[arg(long, value_name = "NAME", requires = "against")]
     pub against_dataset: Option<String>,
-    /// Metric, by SciPy's name
-    #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = metric_parser())]
+    /// Metric, by SciPy's name, in upper or lower case
+    #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
     /// How (squared) Euclidean distances are computed
     #[arg(long, value_name = "NAME", default_value = "auto")]
@@ -180,6 +180,9 @@ pub struct InfoArgs {
     /// A result, or samples
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Dataset with the samples [default: the only two-dimensional numeric one]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
 }
 
 /// Options of plan.
@@ -296,12 +299,45 @@ fn time_limit(text: &str) -> Result<Duration, String> {
     parse().map(Duration::from_secs).ok_or_else(|| "it must be HH:MM:SS, or DAYS-HH:MM:SS".to_owned())
 }
 
-fn metric_parser() -> ValueParser {
-    let values = Metric::ALL.iter().map(|metric| {
-        PossibleValue::new(metric.name()).aliases(metric.aliases().iter().copied()).help(metric.formula())
-    });
-    let parser = clap::builder::PossibleValuesParser::new(values);
-    parser.try_map(|name| Metric::from_name(&name).ok_or("not a metric")).into()
+/// Knows metrics by their names and aliases in any case, and says of others how to do without them.
+#[derive(Clone)]
+struct MetricParser;
+
+impl TypedValueParser for MetricParser {
+    type Value = Metric;
+
+    fn parse_ref(
+        &self,
+        command: &clap::Command,
+        argument: Option<&clap::Arg>,
+        value: &OsStr,
+    ) -> Result<Metric, clap::Error> {
+        let parse = |text: &str| Metric::from_name(text).ok_or_else(|| no_metric(text));
+        parse.parse_ref(command, argument, value)
+    }
+
+    fn possible_values(&self) -> Option<Box<dyn Iterator<Item = PossibleValue> + '_>> {
+        let values = Metric::ALL.iter().map(|metric| {
+            PossibleValue::new(metric.name()).aliases(metric.aliases().iter().copied()).help(metric.formula())
+        });
+        Some(Box::new(values))
+    }
+}
+
+/// Metrics that people ask for, and what gives them meanwhile.
+const WITHOUT: [(&str, &str); 2] = [
+    ("cosine", "cosine distances are half the sqeuclidean ones of samples divided by their lengths"),
+    (
+        "jaccard",
+        "of samples of 0 and 1, Jaccard distances are 2c / (a + b + c), with a and b as many ones and cityblock c",
+    ),
+];
+
+fn no_metric(name: &str) -> String {
+    let known: Vec<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
+    let without = WITHOUT.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+    let without = without.map(|(_, how)| format!("; {how}")).unwrap_or_default();
+    format!("the metrics are {}{without}", known.join(", "))
 }
 
 fn positive() -> ValueParser {
@@ -359,9 +395,10 @@ mod tests {
     #[test]
     fn every_metric_and_alias_is_accepted() {
         for metric in Metric::ALL {
-            for name in metric.aliases().iter().chain([&metric.name()]) {
+            let names = [&[metric.name()], metric.aliases()].concat();
+            for name in names.into_iter().flat_map(|name| [name.to_owned(), name.to_uppercase()]) {
                 let cli =
-                    Cli::try_parse_from(["pairdist", "compute", "x.h5", "-o", "d.h5", "--metric", name]);
+                    Cli::try_parse_from(["pairdist", "compute", "x.h5", "-o", "d.h5", "--metric", &name]);
                 let Ok(Cli { command: Command::Compute(args), .. }) = cli else {
                     panic!("{name} is refused")
                 };

@@ -172,6 +172,29 @@ impl Phases {
         }
     }
 
+    /// What took most of the ranks' time, its share of it, and what helps.
+    fn bound(&self) -> (&'static str, f64, &'static str) {
+        let total: f64 = self.all().iter().map(|spread| spread.mean_s).sum();
+        let parts = [
+            ("computing", &[self.compute] as &[Spread], "more ranks or threads, on cores of their own"),
+            (
+                "writing",
+                &[self.write, self.sync],
+                "a faster or striped file system, more nodes, or --dtype f32 where its digits do",
+            ),
+            (
+                "reading",
+                &[self.read],
+                "samples that are not compressed, or in chunks of whole rows, or more ranks",
+            ),
+            ("the network", &[self.exchange], "fewer ranks with more threads each"),
+            ("waiting for slower ranks", &[self.wait], "nodes and ranks that are alike, or a smaller --tile"),
+        ]
+        .map(|(name, phases, help)| (name, phases.iter().map(|spread| spread.mean_s).sum::<f64>(), help));
+        let (name, most, help) = parts.into_iter().fold(("", -1.0, ""), |a, b| if b.1 > a.1 { b } else { a });
+        (name, most / total, help)
+    }
+
     fn all(&self) -> [Spread; PHASES.len()] {
         [self.read, self.exchange, self.compute, self.write, self.sync, self.wait]
     }
@@ -330,6 +353,8 @@ impl Record {
                 format!("{:8.3} {:8.3} {:8.3}", spread.min_s, spread.mean_s, spread.max_s),
             );
         }
+        let (what, share, help) = self.phases.bound();
+        line("bound by", format!("{what}, {:.0} % of the time; what helps: {help}", 100.0 * share));
         line(
             "rate",
             format!(
@@ -421,6 +446,25 @@ mod tests {
         assert_eq!(bytes(999), "999.00 B");
         assert_eq!([counted(1, "rank"), counted(0, "rank")], ["1 rank", "0 ranks"]);
         assert_eq!(bytes(1_152_000_000), "1.15 GB");
+    }
+
+    #[test]
+    fn what_took_most_of_the_time_bounds_the_run() {
+        let phases = |seconds: [f64; PHASES.len()]| {
+            let [read, exchange, compute, write, sync, wait] =
+                seconds.map(|mean_s| Spread { min_s: 0.0, mean_s, max_s: 9.0 });
+            Phases { read, exchange, compute, write, sync, wait }
+        };
+        for (seconds, what) in [
+            ([4.0, 1.0, 2.0, 1.0, 1.0, 1.0], "reading"),
+            ([1.0, 4.0, 2.0, 1.0, 1.0, 1.0], "the network"),
+            ([1.0, 2.0, 4.0, 1.0, 1.0, 1.0], "computing"),
+            ([1.0, 0.0, 3.0, 2.0, 2.0, 2.0], "writing"),
+            ([1.0, 1.0, 2.0, 1.0, 1.0, 4.0], "waiting for slower ranks"),
+        ] {
+            let (bound, share, _) = phases(seconds).bound();
+            assert_eq!((bound, share), (what, 0.4), "{seconds:?}");
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that no module but their home may name. A home is a file, or a folder.
-const HOMES: [(&str, &[&str]); 11] = [
+const HOMES: [(&str, &[&str]); 12] = [
     ("mpi", &["comm.rs"]),
     ("hdf5", &["io/"]),
     ("ndarray", &["io/"]),
@@ -16,6 +16,7 @@ const HOMES: [(&str, &[&str]); 11] = [
     ("memmap2", &["pages.rs"]),
     ("nix", &["host/", "stop.rs", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),
+    ("shell_words", &["host/"]),
 ];
 
 fn root() -> &'static Path {

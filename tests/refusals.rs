@@ -940,11 +940,16 @@ fn usage_that_does_not_fit_the_problem_is_refused_with_code_2() {
 }
 
 /// Arguments that the parser refuses, and words that its message must have.
-const PARSED: [(&str, &[&str]); 12] = [
+const PARSED: [(&str, &[&str]); 14] = [
     ("compute x.h5 -o out.h5 --tile 0", &["--tile", "at least 1"]),
     ("compute x.h5 -o out.h5 --tile -1", &["-1"]),
     ("compute x.h5 -o out.h5 --threads 0", &["--threads", "at least 1"]),
-    ("compute x.h5 -o out.h5 --metric cosine", &["--metric", "cosine", "cityblock"]),
+    (
+        "compute x.h5 -o out.h5 --metric hamming",
+        &["--metric", "hamming", "the metrics are sqeuclidean, euclidean, cityblock, chebyshev\n"],
+    ),
+    ("compute x.h5 -o out.h5 --metric Cosine", &["Cosine", "half the sqeuclidean ones"]),
+    ("compute x.h5 -o out.h5 --metric jaccard", &["jaccard", "2c / (a + b + c)"]),
     ("compute x.h5 -o out.h5 --dtype f16", &["--dtype", "f16", "f32"]),
     ("compute x.h5 -o out.h5 --kernel fast", &["--kernel", "fast", "gemm"]),
     ("compute x.h5", &["--output"]),

@@ -2,6 +2,7 @@
 
 mod memory;
 
+use std::ffi::OsString;
 use std::fs::File;
 use std::io::ErrorKind;
 use std::os::unix::process::CommandExt;
@@ -25,26 +26,25 @@ const HWLOC_COMPONENTS: &str = "HWLOC_COMPONENTS";
 /// Those that load the drivers of GPUs.
 const DEVICE_PLUGINS: [&str; 6] = ["opencl", "cuda", "nvml", "rsmi", "levelzero", "gl"];
 
-/// Starts this program anew, in the same process, with hwloc told to load no drivers of GPUs: MPI asks hwloc for the cores, and its
-/// plugins would load every driver there is, which takes memory and time, and brings threads and handlers of signals. Returns where
-/// hwloc has been told, and where the dynamic linker was called to start the program, which would have to be called again.
+/// Tells Open MPI how daemons on other nodes are started.
+const DAEMONS: &str = "OMPI_MCA_plm";
+
+/// Starts this program anew, in the same process, with two things in its environment that MPI reads, unless they are there:
+///
+/// - hwloc, which MPI asks for the cores, loads no drivers of GPUs. Its plugins would load every driver there is, which takes memory
+///   and time, and brings threads and handlers of signals.
+/// - Where no launcher has started the program, Open MPI starts a daemon beside it, which looks for the `ssh` that others would
+///   need on other nodes, and ends where there is none, as in a container. It is told that there are no others.
+///
+/// Returns where both are there, and where the dynamic linker was called to start the program, which would have to be called again.
 ///
 /// # Errors
 /// If the program cannot be started anew.
-pub fn keep_device_plugins_out() -> std::io::Result<()> {
-    let told = std::env::var_os(HWLOC_COMPONENTS).unwrap_or_default();
-    let words = told.to_string_lossy().into_owned();
-    let is_told = |plugin: &&str| words.split(',').any(|word| word.trim_start_matches('-') == *plugin);
-    let missing: Vec<_> = DEVICE_PLUGINS.iter().filter(|plugin| !is_told(plugin)).collect();
+pub fn prepare_environment() -> std::io::Result<()> {
+    let alone = std::env::var_os(DAEMONS).is_none().then(|| (DAEMONS, "isolated".into()));
+    let missing: Vec<_> = without_device_plugins().into_iter().chain(alone).collect();
     if missing.is_empty() {
         return Ok(());
-    }
-    let mut components = told;
-    for plugin in missing {
-        if !components.is_empty() {
-            components.push(",");
-        }
-        components.push(format!("-{plugin}"));
     }
     let program = std::env::current_exe()?;
     if program.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(b"ld")) {
@@ -52,8 +52,24 @@ pub fn keep_device_plugins_out() -> std::io::Result<()> {
     }
     let mut arguments = std::env::args_os();
     let mut anew = Command::new(program);
-    anew.arg0(arguments.next().unwrap_or_default()).args(arguments).env(HWLOC_COMPONENTS, components);
+    anew.arg0(arguments.next().unwrap_or_default()).args(arguments).envs(missing);
     Err(anew.exec())
+}
+
+/// The variable of hwloc and the value that it lacks, if it lacks one.
+fn without_device_plugins() -> Option<(&'static str, OsString)> {
+    let mut components = std::env::var_os(HWLOC_COMPONENTS).unwrap_or_default();
+    let words = components.to_string_lossy().into_owned();
+    let is_told = |plugin: &&str| words.split(',').any(|word| word.trim_start_matches('-') == *plugin);
+    let mut is_complete = true;
+    for plugin in DEVICE_PLUGINS.iter().filter(|plugin| !is_told(plugin)) {
+        is_complete = false;
+        if !components.is_empty() {
+            components.push(",");
+        }
+        components.push(format!("-{plugin}"));
+    }
+    (!is_complete).then_some((HWLOC_COMPONENTS, components))
 }
 
 /// The node's name.
@@ -63,19 +79,18 @@ pub fn name() -> String {
 
 /// How the program was called, as a shell takes it.
 pub fn command_line() -> String {
-    let is_plain = |c: char| c.is_alphanumeric() || "-_./:=,+@%".contains(c);
-    let quoted = |word: String| {
-        let is_plain = !word.is_empty() && word.chars().all(is_plain);
-        if is_plain { word } else { format!("'{}'", word.replace('\'', "'\\''")) }
-    };
-    let words = std::env::args_os().map(|word| quoted(word.to_string_lossy().into_owned()));
-    words.collect::<Vec<_>>().join(" ")
+    shell_words::join(std::env::args_os().map(|word| word.to_string_lossy().into_owned()))
 }
 
-/// A command line of `compute` with `--resume`.
+/// A command line of `compute` with `--resume`, and without what speaks against it.
 pub fn command_to_resume(command_line: &str) -> String {
-    let words = command_line.split(' ').filter(|word| !matches!(*word, "--resume" | "--force"));
-    words.chain(["--resume"]).collect::<Vec<_>>().join(" ")
+    let mut words = shell_words::split(command_line).unwrap_or_default();
+    // all that comes after "--" is a name
+    let options = words.iter().position(|word| word == "--").unwrap_or(words.len());
+    let names = words.split_off(options);
+    words.retain(|word| word != "--resume" && word != "--force");
+    words.push("--resume".into());
+    shell_words::join(words.iter().chain(&names))
 }
 
 /// Processor cores of the node, as the operating system counts them.
@@ -207,4 +222,22 @@ pub fn opening_no_file<R>(work: impl FnOnce() -> R) -> Result<R> {
     // files that are open stay so: the limit is for the number that a new one would get
     setrlimit(Resource::RLIMIT_NOFILE, 0, hard).context(failed)?;
     Ok(work())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_goes_on_with_resume_among_its_options() {
+        for (begun, resumed) in [
+            ("pairdist compute x.h5 -o d.h5", "pairdist compute x.h5 -o d.h5 --resume"),
+            ("pairdist compute x.h5 -o d.h5 --force", "pairdist compute x.h5 -o d.h5 --resume"),
+            ("pairdist compute -o d.h5 -- -x.h5", "pairdist compute -o d.h5 --resume -- -x.h5"),
+            ("p compute -o d.h5 --force -- --force", "p compute -o d.h5 --resume -- --force"),
+            ("p compute 'a --force b' -o 'it'\\''s'", "p compute 'a --force b' -o 'it'\\''s' --resume"),
+        ] {
+            assert_eq!(command_to_resume(begun), resumed, "{begun}");
+        }
+    }
 }

@@ -258,6 +258,14 @@ impl MatrixWriter {
     }
 }
 
+/// Whether an HDF5 file says that it is a result, whole or not.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn is_result(path: &Path) -> Result<bool> {
+    Ok(open(path)?.attr("format_version").is_ok())
+}
+
 /// A result, open to read.
 pub struct MatrixReader {
     distances: Dataset,

@@ -140,10 +140,10 @@ macro_rules! metrics {
 }
 
 metrics! {
-    Sqeuclidean = "sqeuclidean", aliases [], "sum over features of (x - y)^2";
-    Euclidean = "euclidean", aliases ["l2"], "square root of the sum over features of (x - y)^2";
-    Cityblock = "cityblock", aliases ["l1", "manhattan"], "sum over features of |x - y|";
-    Chebyshev = "chebyshev", aliases [], "largest |x - y| of all features";
+    Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], "sum over features of (x - y)^2";
+    Euclidean = "euclidean", aliases ["euclid", "eu", "e", "l2"], "square root of the sum over features of (x - y)^2";
+    Cityblock = "cityblock", aliases ["cblock", "cb", "c", "l1", "manhattan"], "sum over features of |x - y|";
+    Chebyshev = "chebyshev", aliases ["chebychev", "cheby", "cheb", "ch"], "largest |x - y| of all features";
 }
 
 impl fmt::Display for Metric {
@@ -166,9 +166,12 @@ impl<'de> serde::Deserialize<'de> for Metric {
 }
 
 impl Metric {
-    /// The metric with this name or alias.
+    /// The metric with this name or alias, in upper or lower case, as in SciPy.
     pub fn from_name(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|metric| metric.name() == name || metric.aliases().contains(&name))
+        let is_named = |metric: &Self| {
+            [metric.name()].iter().chain(metric.aliases()).any(|known| known.eq_ignore_ascii_case(name))
+        };
+        Self::ALL.iter().copied().find(is_named)
     }
 
     /// Whether the Gram trick serves this metric.

@@ -1,14 +1,15 @@
 //! `info`: what a file holds.
 
 use std::fmt::Write as _;
+use std::path::Path;
 use std::time::Duration;
 
 use super::unfinished::Run;
 use crate::cli::InfoArgs;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host;
 use crate::io::journal;
-use crate::io::matrix::MatrixReader;
+use crate::io::matrix::{MatrixReader, is_result};
 use crate::io::samples::Samples;
 use crate::io::workdir::{Existing, Workdir};
 use crate::partition::Grid;
@@ -26,28 +27,17 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     {
         return unfinished(&workdir, &text);
     }
+    if !is_result(&file)? {
+        return samples(&file, args.dataset.as_deref());
+    }
+    if args.dataset.is_some() {
+        return Err(Error::Usage(format!(
+            "--dataset: {} is a result, not a file of samples",
+            file.display()
+        )));
+    }
     let (path, mut out) = (&file, String::new());
-    let reader = match MatrixReader::open(path) {
-        Ok(reader) => reader,
-        Err(error) => {
-            // not a result: perhaps samples
-            let samples = Samples::open(path, None).map_err(|_| error)?;
-            let _ = writeln!(
-                out,
-                "{}: {} samples of {} features",
-                samples.describe(),
-                samples.rows,
-                samples.features
-            );
-            for other in &samples.passed_over {
-                let _ = writeln!(out, "passed over  {}: {}", other.name, other.why);
-            }
-            for note in samples.notes() {
-                let _ = writeln!(out, "note         {note}");
-            }
-            return print(&out);
-        }
-    };
+    let reader = MatrixReader::open(path)?;
     let header = &reader.header;
     let grid = header.grid;
     let _ = writeln!(out, "file         {}", path.display());
@@ -97,6 +87,21 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         header.hdf5_version
     );
     let _ = writeln!(out, "command      {}", header.command_line);
+    print(&out)
+}
+
+/// What compute would read.
+fn samples(path: &Path, dataset: Option<&str>) -> Result<()> {
+    let samples = Samples::open(path, dataset)?;
+    let mut out = String::new();
+    let _ =
+        writeln!(out, "{}: {} samples of {} features", samples.describe(), samples.rows, samples.features);
+    for other in &samples.passed_over {
+        let _ = writeln!(out, "passed over  {}: {}", other.name, other.why);
+    }
+    for note in samples.notes() {
+        let _ = writeln!(out, "note         {note}");
+    }
     print(&out)
 }
 

@@ -65,17 +65,17 @@ fn with_mpi<P>(
     work: impl FnOnce(&Comm, P) -> Result<()>,
 ) -> u8 {
     // first: the environment of a process can be changed safely only by starting it anew
-    let kept_out = host::keep_device_plugins_out();
+    let environment = host::prepare_environment();
     let prepared = stop::block_file_size_signal().and_then(|()| prepare());
     let comm = match Comm::start() {
         Ok(comm) => comm,
         Err(error) => return finish(Err(error), true),
     };
     start_log(comm.rank(), comm.size());
-    if let Err(error) = kept_out
+    if let Err(error) = environment
         && comm.is_root()
     {
-        log::warn!("hwloc may load drivers of GPUs: the program cannot be started anew: {error}");
+        log::warn!("MPI may load drivers of GPUs: the program cannot be started anew: {error}");
     }
     placement::warn_of_strangers(&comm);
     failpoint::arm(comm.rank());

@@ -138,7 +138,11 @@ impl Run {
     /// Refuses a matrix that is not the one of the plan.
     pub(super) fn check_matrix(&self, workdir: &Workdir) -> Result<()> {
         let path = workdir.matrix();
-        let header = MatrixReader::open(&path)?.header;
+        let open = MatrixReader::open(&path);
+        let why = |text| {
+            format!("{} is not the matrix of its plan ({text}); start over with --force", path.display())
+        };
+        let header = open.map_err(|error| error.map(why))?.header;
         if !self.is_of(&plan_of(&header)) {
             fail!("{} is not the matrix of its plan; start over with --force", path.display());
         }

@@ -55,6 +55,12 @@ def test_verify_finds_one_changed_entry(work, options, change):
     assert "tile (2, 0)" in found.stderr if options == ("--all",) else "(21, 3)" in found.stderr
 
 
+def test_the_summary_says_what_bounded_the_run(work):
+    x = work.write("x", np.random.default_rng(12).normal(size=(3000, 700)))
+    done = work.pairdist("compute", x, "--metric", "cityblock", "--no-output", ranks=2)
+    assert "bound by     computing, " in done.stdout and "what helps: more ranks or threads" in done.stdout
+
+
 @pytest.mark.parametrize("inputs", (1, 2))
 def test_the_run_record_describes_the_matrix_with_and_without_output(work, inputs):
     x, y = np.random.default_rng(12).normal(size=(2, 203, 7))

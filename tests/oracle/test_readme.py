@@ -1,9 +1,14 @@
-"""What README.md shows under "Use" works, line by line."""
+"""What README.md shows under "Use" works, line by line, for root too."""
 
 import re
+import shutil
+import subprocess
 import sys
 
-from conftest import BINARY, REPOSITORY, launch
+import pytest
+from conftest import BINARY, MPIRUN, REPOSITORY, launch
+
+BASH = shutil.which("bash")
 
 USE = re.search(r"^## Use\n(.*?)^\| Command", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
 
@@ -14,9 +19,26 @@ def test_the_first_commands_give_distances_that_python_reads(tmp_path):
     (tmp_path / "target").mkdir()
     (tmp_path / "target/release").symlink_to(BINARY.parent)
     assert commands.count("pairdist ") == 3
-    done = launch(["bash", "-euc", commands], cwd=tmp_path)
+    # of this machine, not of the commands
+    unset = "unset OMPI_ALLOW_RUN_AS_ROOT OMPI_ALLOW_RUN_AS_ROOT_CONFIRM\n"
+    done = launch(["bash", "-euc", unset + commands], cwd=tmp_path)
     assert done.returncode == 0, done
     assert "verified" in done.stdout
     printed = launch([sys.executable, "-c", program], cwd=tmp_path).stdout
     numbers = [float(word) for word in printed.strip("[]\n").split()]
     assert len(numbers) == 5 and numbers[0] == 0 and all(number > 0 for number in numbers[1:]), printed
+
+
+def test_what_mpirun_needs_where_there_is_no_ssh(tmp_path):
+    if "Open MPI" not in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("another MPI, which needs no ssh")
+    assert "or `OMPI_MCA_plm=isolated` in a container without one" in (REPOSITORY / "README.md").read_text()
+    (tmp_path / "bin").mkdir()
+    for name in ("mpirun", "orted"):
+        (tmp_path / "bin" / name).symlink_to(shutil.which(MPIRUN if name == "mpirun" else name))
+    (tmp_path / "bin/pairdist").symlink_to(BINARY)
+    launch([BINARY, "generate", "x.h5", "--samples", "9", "--features", "3"], cwd=tmp_path)
+    path = f"export PATH={tmp_path}/bin; mpirun -n 2 pairdist compute x.h5 --no-output"
+    assert "ssh" in launch([BASH, "-c", path], cwd=tmp_path).stderr
+    done = launch([BASH, "-c", f"export OMPI_MCA_plm=isolated; {path}"], cwd=tmp_path)
+    assert done.returncode == 0, done

@@ -4,6 +4,7 @@ import h5py
 import numpy as np
 import pytest
 from conftest import distances
+from scipy.spatial.distance import cdist
 from tolerance import DTYPES, GRAM, METRICS, assert_bits_of_scipy, assert_within_bound
 
 # name: n, m (None: one input), d, ranks
@@ -100,3 +101,33 @@ def test_equal_rows_of_two_inputs_are_at_zero(work, metric, kernel, dtype):
     result = distances(work.compute(x, x[::-1].copy(), "--metric", metric, "--kernel", kernel, ranks=2))
     assert not result[::-1].diagonal().any()
     assert_within_bound(result, x, x[::-1], metric, kernel)
+
+
+def test_metrics_that_are_not_there_come_from_others_as_the_message_says(work):
+    def told(metric):
+        return work.pairdist("compute", "x.h5", "--no-output", "--metric", metric, status=(2,)).stderr
+
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=(40, 9))
+    assert "cosine distances are half the sqeuclidean ones of samples divided by their lengths" in told("cosine")
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    half = distances(work.compute(unit, None, "--metric", "sqeuclidean", out="cosine.h5")) / 2
+    np.testing.assert_allclose(half, cdist(x, x, "cosine"), rtol=1e-12, atol=1e-14)
+    assert "of samples of 0 and 1, Jaccard distances are 2c / (a + b + c), with a and b as many ones and cityblock c" in told("jaccard")
+    bits = rng.random((40, 9)) < 0.3
+    bits[:, 0] = True  # SciPy has 0 for two rows without a one
+    c = distances(work.compute(bits.astype(float), None, "--metric", "cityblock", out="jaccard.h5"))
+    ones = bits.sum(axis=1)
+    np.testing.assert_allclose(2 * c / (ones[:, None] + ones[None, :] + c), cdist(bits, bits, "jaccard"), rtol=1e-15)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_every_name_of_scipy_is_understood_in_any_case(work, metric):
+    from scipy.spatial.distance import _METRICS  # SciPy lists its other names nowhere else
+
+    work.write("x", np.random.default_rng(6).normal(size=(5, 3)))
+    names = _METRICS[metric].aka
+    assert len(names) >= 3
+    for name in names | {name.upper() for name in names}:
+        done = work.pairdist("compute", "x.h5", "--no-output", "--metric", name)
+        assert f" {metric}," in done.stdout

@@ -71,6 +71,19 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
     assert len(production.starts) == 1
 
 
+def test_a_job_that_is_refused_says_to_submit_again(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        for name in ("a", "b"):
+            file[name] = np.random.default_rng(1).random((40, 3))
+    options = ["--pairdist", BINARY, "--input", tmp_path / "x.h5"]
+    run(SUBMIT, "local", "production", "--folder", tmp_path / "refused", *options, status=1)
+    log = Run(tmp_path / "refused").log
+    assert "choose one with --dataset: a, b" in log
+    assert "no run was begun, see above; submit again with what it asks for" in log
+    # the way out
+    local("production", tmp_path / "run", "--input", tmp_path / "x.h5", "--dataset", "a")
+
+
 def test_starts_at_the_same_time_have_folders_of_their_own(tmp_path):
     (tmp_path / "starts").mkdir()
     script = f'. {REPOSITORY}/jobs/lib.sh; run=$PWD; for i in {{1..9}}; do (make_start_folder; echo "$here") & done; wait'

@@ -1,0 +1,490 @@
+//! What messages tell people to do works: each way out is taken, and the command after it does what the first one would not.
+
+mod common;
+
+use std::fs;
+use std::process::Command;
+
+use hdf5::types::VarLenUnicode;
+use ndarray::{Array2, array};
+
+use common::launch::{ALONE, BINARY};
+use common::samples::{create, edit, random, write};
+use common::{Work, for_all};
+
+/// A message, what it says to do, and that this helps.
+struct WayOut {
+    make: fn(&Work),
+    /// A command, and its exit code: with 0 it warns.
+    first: (&'static str, i32),
+    /// What it says to do.
+    says: &'static str,
+    /// Some of it is done by other means than a command.
+    mend: fn(&Work),
+    /// A command that succeeds, and says none of it any more.
+    then: &'static str,
+}
+
+const COMPUTE: &str = "compute x.h5 -o out.h5";
+
+fn nothing(_: &Work) {}
+
+fn good(work: &Work) {
+    write(work.path("x.h5"), &random::<f64>(6, 4, 1));
+}
+
+fn value(work: &Work, value: f64) {
+    let mut samples = random::<f64>(6, 4, 1);
+    samples[(4, 2)] = value;
+    write(work.path("x.h5"), &samples);
+}
+
+fn several(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        for name in ["a", "b"] {
+            file.new_dataset_builder().with_data(&random::<f64>(6, 4, 1)).create(name)?;
+        }
+        Ok(())
+    });
+}
+
+fn done(work: &Work) {
+    good(work);
+    work.run(ALONE, COMPUTE, 0);
+}
+
+/// A run that has begun, and stopped.
+fn begun(work: &Work) {
+    good(work);
+    work.run(ALONE, &format!("{COMPUTE} --time-limit 00:00:00"), 75);
+}
+
+fn remove_result(work: &Work) {
+    fs::remove_file(work.path("out.h5")).expect("it is there");
+}
+
+fn put(work: &Work, name: &str, text: &str) {
+    fs::write(work.path(name), text).expect("a file");
+}
+
+fn not_complete(work: &Work) {
+    done(work);
+    edit(work.path("out.h5"), |file| file.attr("complete")?.write_scalar(&0_u8));
+}
+
+fn both(work: &Work) {
+    done(work);
+    fs::rename(work.path("out.h5"), work.path("kept.h5")).expect("it is there");
+    work.run(ALONE, &format!("{COMPUTE} --time-limit 00:00:00"), 75);
+    fs::rename(work.path("kept.h5"), work.path("out.h5")).expect("it is there");
+}
+
+fn one_chunk_of_two(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let samples = file.new_dataset::<f64>().chunk((3, 4)).shape((6, 4)).create("samples")?;
+        samples.write_slice(&random::<f64>(3, 4, 1), (0..3, ..))
+    });
+}
+
+fn beside_umap(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        let words: Vec<VarLenUnicode> =
+            ["a", "b"].iter().map(|word| word.parse().expect("it is text")).collect();
+        let words = Array2::from_shape_fn((2, 2), |(_, column)| words[column].clone());
+        file.new_dataset_builder().with_data(&words).create("X")?;
+        file.new_dataset_builder().with_data(&random::<f64>(6, 2, 1)).create("umap").map(drop)
+    });
+}
+
+fn beside_a_video(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        file.new_dataset::<f64>().shape((2, 3, 4)).create("video")?;
+        file.new_dataset_builder().with_data(&random::<f64>(6, 2, 1)).create("positions").map(drop)
+    });
+}
+
+fn linked(work: &Work) {
+    write(work.path("y.h5"), &random::<f64>(6, 4, 1));
+    create(work.path("x.h5"), |file| file.link_external("y.h5", "/samples", "samples"));
+}
+
+fn far_and_close(work: &Work) {
+    let samples =
+        Array2::from_shape_fn((20, 3), |(row, _)| 1e6 + 1e-6 * f64::from(u8::try_from(row).expect("small")));
+    write(work.path("x.h5"), &samples);
+}
+
+const TAKEN: &str = "out.h5 exists; remove it, choose another name, or overwrite it with --force";
+const BEGUN: &str = "continue that run with --resume, or start over with --force";
+
+/// In the order of the table: what comes first, what it says, what is done, what comes then.
+const WAYS: &[WayOut] = &[
+    // names
+    WayOut { make: done, first: (COMPUTE, 1), says: TAKEN, mend: remove_result, then: COMPUTE },
+    WayOut { make: done, first: (COMPUTE, 1), says: TAKEN, mend: nothing, then: "compute x.h5 -o other.h5" },
+    WayOut {
+        make: done,
+        first: (COMPUTE, 1),
+        says: TAKEN,
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: good,
+        first: ("compute x.h5 -o no/out.h5", 1),
+        says: "no is not a folder; make it first, or write the result elsewhere",
+        mend: |w| fs::create_dir(w.path("no")).expect("a folder"),
+        then: "compute x.h5 -o no/out.h5",
+    },
+    WayOut {
+        make: |w| {
+            good(w);
+            std::os::unix::fs::symlink("other.h5", w.path("out.h5")).expect("a link");
+        },
+        first: (COMPUTE, 1),
+        says: "out.h5 is a symbolic link; name the file itself, or remove the link",
+        mend: nothing,
+        then: "compute x.h5 -o other.h5",
+    },
+    WayOut {
+        make: |w| {
+            good(w);
+            std::os::unix::fs::symlink("other.h5", w.path("out.h5")).expect("a link");
+        },
+        first: (COMPUTE, 1),
+        says: "out.h5 is a symbolic link; name the file itself, or remove the link",
+        mend: remove_result,
+        then: COMPUTE,
+    },
+    WayOut {
+        make: |w| {
+            good(w);
+            put(w, "out.h5", "mine");
+        },
+        first: ("compute x.h5 -o out.h5 --force", 1),
+        says: "which is all that --force overwrites",
+        mend: remove_result,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: |w| {
+            good(w);
+            put(w, "out.h5.partial", "mine");
+        },
+        first: (COMPUTE, 1),
+        says: "out.h5.partial is in the way of the working folder; move it away, or choose another name",
+        mend: |w| fs::rename(w.path("out.h5.partial"), w.path("moved")).expect("it is there"),
+        then: COMPUTE,
+    },
+    WayOut {
+        make: good,
+        first: ("generate x.h5 --samples 3 --features 2", 1),
+        says: "x.h5 exists; remove it, or choose another name",
+        mend: |w| fs::remove_file(w.path("x.h5")).expect("it is there"),
+        then: "generate x.h5 --samples 3 --features 2",
+    },
+    WayOut {
+        make: good,
+        first: ("compute x.h5 -o out.h5 --json x.h5", 2),
+        says: "--json x.h5: it is an input or the result of this run; choose another name",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --json run.json",
+    },
+    // runs that have begun
+    WayOut {
+        make: begun,
+        first: (COMPUTE, 1),
+        says: BEGUN,
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --resume",
+    },
+    WayOut {
+        make: begun,
+        first: (COMPUTE, 1),
+        says: BEGUN,
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: begun,
+        first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
+        says: "go on as it was begun, or start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --resume",
+    },
+    WayOut {
+        make: begun,
+        first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
+        says: "go on as it was begun, or start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force --metric cityblock",
+    },
+    WayOut {
+        make: done,
+        first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
+        says: "choose another name, or use --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force --metric cityblock",
+    },
+    WayOut {
+        make: not_complete,
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "out.h5 is not complete; remove it, or start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: not_complete,
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "out.h5 is not complete; remove it, or start over with --force",
+        mend: remove_result,
+        then: "compute x.h5 -o out.h5 --resume",
+    },
+    WayOut {
+        make: both,
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "has a run that has not finished; move one of them away",
+        mend: |w| fs::rename(w.path("out.h5"), w.path("moved.h5")).expect("it is there"),
+        then: "compute x.h5 -o out.h5 --resume",
+    },
+    WayOut {
+        make: |w| {
+            begun(w);
+            let plan = w.path("out.h5.partial/plan.json");
+            let text = fs::read_to_string(&plan).expect("a plan").replace("\"euclidean\"", "\"nonsense\"");
+            fs::write(plan, text).expect("a plan");
+        },
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: |w| {
+            begun(w);
+            put(w, "out.h5.partial/matrix.h5", "no matrix");
+        },
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: |w| {
+            begun(w);
+            put(w, "out.h5.partial/journal.0", &"another run ".repeat(20));
+        },
+        first: ("compute x.h5 -o out.h5 --resume", 1),
+        says: "does not belong to this run; start over with --force",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --force",
+    },
+    WayOut {
+        make: |w| {
+            done(w);
+            edit(w.path("out.h5"), |file| {
+                file.dataset("distances")?.write_slice(&array![[9.0]], (1..2, 2..3))
+            });
+        },
+        first: ("verify out.h5 --pairs 36", 1),
+        says: "compute it again",
+        mend: |w| {
+            w.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
+        },
+        then: "verify out.h5 --pairs 36",
+    },
+    // samples
+    WayOut {
+        make: several,
+        first: (COMPUTE, 1),
+        says: "choose one with --dataset: a, b",
+        mend: nothing,
+        then: "compute x.h5 --dataset a -o out.h5",
+    },
+    WayOut {
+        make: several,
+        first: ("plan x.h5", 1),
+        says: "choose one with --dataset: a, b",
+        mend: nothing,
+        then: "plan x.h5 --dataset b",
+    },
+    WayOut {
+        make: several,
+        first: ("info x.h5", 1),
+        says: "choose one with --dataset: a, b",
+        mend: nothing,
+        then: "info x.h5 --dataset b",
+    },
+    WayOut {
+        make: several,
+        first: ("compute x.h5 --dataset c -o out.h5", 1),
+        says: "its two-dimensional numeric datasets: a, b",
+        mend: nothing,
+        then: "compute x.h5 --dataset b -o out.h5",
+    },
+    WayOut {
+        make: beside_umap,
+        first: (COMPUTE, 1),
+        says: "\"X\" seems to hold the samples, but it holds text; convert it, or choose another dataset with --dataset: umap",
+        mend: nothing,
+        then: "compute x.h5 --dataset umap -o out.h5",
+    },
+    WayOut {
+        make: beside_a_video,
+        first: (COMPUTE, 0),
+        says: "choose a dataset with --dataset if another is meant",
+        mend: remove_result,
+        then: "compute x.h5 --dataset positions -o out.h5",
+    },
+    WayOut {
+        make: linked,
+        first: (COMPUTE, 1),
+        says: "(to see why a dataset cannot be used, name it with --dataset)",
+        mend: |w| {
+            let done = w.run(ALONE, "info x.h5 --dataset samples", 1);
+            assert!(
+                done.stderr.contains("is a link into another file; name that file and dataset instead"),
+                "{done}"
+            );
+        },
+        then: "compute y.h5 --dataset samples -o out.h5",
+    },
+    WayOut {
+        make: one_chunk_of_two,
+        first: (COMPUTE, 1),
+        says: "if that is meant, use --allow-missing-chunks",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --allow-missing-chunks",
+    },
+    // values
+    WayOut {
+        make: |w| value(w, f64::NAN),
+        first: (COMPUTE, 1),
+        says: "clean the samples, or compute with them by --allow-nonfinite",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --allow-nonfinite",
+    },
+    WayOut {
+        make: |w| value(w, f64::NAN),
+        first: (COMPUTE, 1),
+        says: "clean the samples, or compute with them by --allow-nonfinite",
+        mend: good,
+        then: COMPUTE,
+    },
+    WayOut {
+        make: |w| value(w, 1e300),
+        first: ("compute x.h5 -o out.h5 --dtype f32", 1),
+        says: "too large for f32",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --dtype f64",
+    },
+    WayOut {
+        make: |w| write(w.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-60)),
+        first: ("compute x.h5 -o out.h5 --dtype f32", 1),
+        says: "all values are too small for f32 and would be 0",
+        mend: nothing,
+        then: "compute x.h5 -o out.h5 --dtype f64",
+    },
+    WayOut {
+        make: |w| write(w.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-41)),
+        first: ("compute x.h5 -o out.h5 --dtype f32", 0),
+        says: "all values lose digits in f32",
+        mend: remove_result,
+        then: "compute x.h5 -o out.h5 --dtype f64",
+    },
+    WayOut {
+        make: |w| {
+            create(w.path("x.h5"), |file| {
+                let samples = array![[16_777_217_i64, 1], [2, 3], [40_000_001, -5]];
+                file.new_dataset_builder().with_data(&samples).create("samples").map(drop)
+            });
+        },
+        first: ("compute x.h5 -o out.h5 --dtype f32", 0),
+        says: "have more digits than f32 holds and are rounded",
+        mend: remove_result,
+        then: "compute x.h5 -o out.h5 --dtype f64",
+    },
+    // choices
+    WayOut {
+        make: good,
+        first: ("compute x.h5 -o out.h5 --metric cityblock --kernel gemm", 2),
+        says: "use auto or direct",
+        mend: |w| {
+            w.run(ALONE, "compute x.h5 -o out.h5 --metric cityblock --kernel auto", 0);
+        },
+        then: "compute x.h5 -o out.h5 --metric cityblock --kernel direct --force",
+    },
+    WayOut {
+        make: |w| write(w.path("x.h5"), &random::<f64>(11_600, 1, 1)),
+        first: ("compute x.h5 --no-output --tile 11600", 2),
+        says: "the limit is 1073741824; choose a smaller one",
+        mend: nothing,
+        then: "compute x.h5 --no-output --tile 500",
+    },
+    WayOut {
+        make: far_and_close,
+        first: ("compute x.h5 --no-output --kernel gemm", 0),
+        says: "--kernel direct spares the attempt",
+        mend: nothing,
+        then: "compute x.h5 --no-output --kernel direct",
+    },
+];
+
+#[test]
+fn every_way_out_that_a_message_names_works() {
+    let numbers: Vec<_> = (0..WAYS.len()).collect();
+    for_all(&numbers, |&number| {
+        let WayOut { make, first: (first, code), says, mend, then } = &WAYS[number];
+        let work = Work::new();
+        make(&work);
+        for ranks in if *code == 0 { &[ALONE] as &[usize] } else { &[ALONE, 3] } {
+            let told = work.run(*ranks, first, *code);
+            assert!(told.stderr.contains(says), "no \"{says}\": {told}");
+        }
+        mend(&work);
+        let then = work.run(ALONE, then, 0);
+        assert!(!then.stderr.contains(says), "{then}");
+    });
+}
+
+#[test]
+fn the_command_that_a_stopped_run_names_goes_on_with_it() {
+    for_all(&["x.h5", "-x.h5", "it's an x.h5"], |name| {
+        let work = Work::new();
+        write(work.path(name), &random::<f64>(60, 4, 1));
+        let arguments = ["compute", "-o", "out put.h5", "--tile", "4", "--force", "--", name];
+        let stopped =
+            work.program(ALONE).env("PAIRDIST_FAIL_AT", "write:0:30:kill").start_with(&arguments).wait();
+        assert_ne!(stopped.code, 0, "{stopped}");
+        let told = work.program(ALONE).start_with(&["info", "out put.h5"]).wait();
+        let command = told.stdout.lines().find_map(|line| line.strip_prefix("go on with   "));
+        let mut shell = Command::new("sh");
+        shell.args(["-c", command.expect("a command")]).current_dir(work.path("."));
+        let gone_on = shell.output().expect("a shell");
+        assert!(gone_on.status.success(), "{told}: {}", String::from_utf8_lossy(&gone_on.stderr));
+        assert!(work.path("out put.h5").exists(), "{told}");
+    });
+}
+
+#[test]
+fn a_run_that_is_stopped_names_the_command_too() {
+    let work = Work::new();
+    write(work.path("-x.h5"), &random::<f64>(60, 4, 1));
+    let done = work.run(ALONE, "compute -o out.h5 --time-limit 00:00:00 -- -x.h5", 75);
+    assert!(done.stderr.contains("compute -o out.h5 --time-limit 00:00:00 --resume -- -x.h5\n"), "{done}");
+}
+
+#[test]
+fn a_program_without_a_launcher_starts_where_there_is_no_ssh() {
+    let work = Work::new();
+    good(&work);
+    for command in [COMPUTE, "verify out.h5"] {
+        let started = Command::new(BINARY)
+            .args(command.split(' '))
+            .current_dir(work.path("."))
+            .env("PATH", "/no")
+            .output();
+        let done = started.expect("the program");
+        assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+    }
+}
