@@ -257,7 +257,7 @@ def test_a_site_is_asked_for_modules_stripes_and_cores(tmp_path, system, modules
     called = calls.read_text().splitlines()
     options = header((tmp_path / "run/job.sh").read_text())
     ranks, threads = int(options["ntasks-per-node"]), int(options["cpus-per-task"])
-    step = f"srun --nodes=3 --ntasks={3 * ranks} --ntasks-per-node={ranks} --cpus-per-task={threads} -K1 --hint=nomultithread bash"
+    step = f"srun --nodes=3 --ntasks={3 * ranks} --ntasks-per-node={ranks} --cpus-per-task={threads} --export=ALL -K1 --hint=nomultithread bash"
     assert [line for line in called if line.startswith(step)] == [line for line in called if line.startswith("srun")] != []
     assert [line for line in called if line.startswith("module") and line != "module list"] == [f"module {words}" for words in modules]
     assert f"lfs setstripe {stripes} result" in called
