@@ -451,6 +451,8 @@ fn a_tile_that_is_journalled_twice_counts_once() {
         edit(&work, "journal.0", |bytes| bytes.extend_from_within(BLOCK..2 * BLOCK));
         let journal = work.path("out.h5.partial/journal.1");
         fs::copy(journal, work.path("out.h5.partial/journal.7")).expect("a copy");
+        let told = work.run(ALONE, "info out.h5", 0);
+        assert!(told.stdout.contains("not finished: 100.0 % of the distances are there"), "{told}");
         work.run(ranks, &format!("{SHORT} --resume --json run.json"), 0);
         assert_eq!(work.record()["resumed_pairs"], 3600);
         assert!(bits(&work) == uninterrupted(60), "other bytes");

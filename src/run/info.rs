@@ -4,7 +4,8 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::unfinished::Run;
+use super::setup;
+use super::unfinished::{Run, count_new};
 use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
@@ -12,7 +13,7 @@ use crate::io::journal;
 use crate::io::matrix::{MatrixReader, is_result};
 use crate::io::samples::Samples;
 use crate::io::workdir::{Existing, Workdir};
-use crate::partition::Grid;
+use crate::partition::TileSet;
 use crate::pipeline::Totals;
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
@@ -109,13 +110,13 @@ fn samples(path: &Path, dataset: Option<&str>) -> Result<()> {
 fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let Run { plan, number } = Run::of(text, workdir)?;
     let Problem { n, m, d, metric, kernel, dtype, tile } = plan.problem;
-    let (grid, symmetric) = (Grid { n, m, edge: tile }, plan.symmetric);
+    let schedule = setup::schedule(&plan.problem, 1, plan.symmetric);
+    let mut done = TileSet::empty(&schedule.grid, schedule.symmetric);
     let (mut totals, mut latest, journals) = (Totals::default(), None, workdir.journals()?);
     for rank in &journals {
         let path = workdir.journal(*rank);
-        for entry in journal::read(&path, number, &grid)?.entries {
-            totals.count(&entry, &grid, symmetric && entry.tile.i != entry.tile.j);
-        }
+        let entries = journal::read(&path, number, &schedule.grid)?.entries;
+        count_new(&entries, &schedule, &mut done, &mut totals);
         latest = latest.max(std::fs::metadata(&path).and_then(|meta| meta.modified()).ok());
     }
     let percent = 100.0 * totals.pairs as f64 / (n as f64 * m as f64);

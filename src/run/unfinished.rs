@@ -3,7 +3,7 @@
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
-use crate::io::journal;
+use crate::io::journal::{self, Entry};
 use crate::io::matrix::{Header, MatrixReader};
 use crate::io::runplan::RunPlan;
 use crate::io::workdir::Workdir;
@@ -229,15 +229,20 @@ fn read_some(
                 contents.damaged
             );
         }
-        for entry in contents.entries {
-            if done.contains(entry.tile) {
-                continue;
-            }
-            let mirrored = schedule.is_mirrored(entry.tile);
-            done.insert(entry.tile);
-            totals.count(&entry, grid, mirrored);
-            totals.keep_checksum(&entry, mirrored);
-        }
+        count_new(&contents.entries, schedule, &mut done, &mut totals);
     }
     Ok((done, totals))
+}
+
+/// Counts the tiles of a journal that no other journal has told of, or this one before: a tile that was computed again has two entries.
+pub(super) fn count_new(entries: &[Entry], schedule: &Schedule, done: &mut TileSet, totals: &mut Totals) {
+    for entry in entries {
+        if done.contains(entry.tile) {
+            continue;
+        }
+        let mirrored = schedule.is_mirrored(entry.tile);
+        done.insert(entry.tile);
+        totals.count(entry, &schedule.grid, mirrored);
+        totals.keep_checksum(entry, mirrored);
+    }
 }
