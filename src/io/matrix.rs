@@ -5,6 +5,7 @@
 //! Chunk = tile, allocated early and never filled, in a file format that needs no chunk index.
 //! See `docs/FORMAT.md` for the layout.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
@@ -15,6 +16,7 @@ use hdf5::types::VarLenUnicode;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayView2;
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use super::runplan::first_arithmetic;
 use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset};
@@ -32,6 +34,9 @@ pub const FORMAT_VERSION: u32 = 1;
 
 /// Largest tile in bytes: HDF5 and MPI-IO transfer at most 2 GiB at once, some of them less.
 pub const MAX_TILE_BYTES: usize = 1 << 30;
+
+/// The attribute that tells whether others have changed.
+const HEADER_CHECKSUM: &str = "header_checksum";
 
 /// Where samples came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,33 +159,92 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
     })
 }
 
-fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
-    let inputs = serde_json::to_string(&header.inputs).map_err(|error| error.to_string())?;
-    let number = |name: &str, value: u64| scalar(file, name, &value);
-    scalar(file, "complete", &0_u8)?;
-    scalar(file, "format_version", &FORMAT_VERSION)?;
-    scalar(file, "symmetric", &header.symmetric)?;
-    scalar(file, "scaling_exponent", &header.scaling_exponent)?;
-    scalar(file, "arithmetic", &header.arithmetic)?;
-    number("tile", header.grid.edge as u64)?;
-    number("ranks", header.ranks as u64)?;
-    number("threads", header.threads as u64)?;
-    for (name, value) in [
-        ("pairdist_version", header.pairdist_version.as_str()),
-        ("pairdist_commit", header.pairdist_commit.as_str()),
-        ("metric", header.metric.name()),
-        ("kernel", header.method.name()),
-        ("input", inputs.as_str()),
-        ("created", header.created.as_str()),
-        ("command_line", header.command_line.as_str()),
-        ("mpi_version", header.mpi_version.as_str()),
-        ("hdf5_version", header.hdf5_version.as_str()),
-    ] {
-        let value: VarLenUnicode =
-            value.replace('\0', " ").parse().map_err(|error| format!("{name}: {error}"))?;
-        scalar(file, name, &value)?;
+/// The value of an attribute.
+#[derive(Serialize)]
+#[serde(untagged)]
+enum Value {
+    Byte(u8),
+    Signed(i32),
+    Version(u32),
+    Number(u64),
+    Text(String),
+}
+
+/// The attributes that say how a result was made, by name.
+type Attributes = BTreeMap<&'static str, Value>;
+
+impl Header {
+    fn attributes(&self) -> Attributes {
+        let inputs = serde_json::to_string(&self.inputs).expect("numbers and texts can be written");
+        // HDF5 ends a text with the first 0
+        let text = |text: &str| Value::Text(text.replace('\0', " "));
+        Attributes::from([
+            ("format_version", Value::Version(FORMAT_VERSION)),
+            // no bool, which is an enumeration in HDF5: netCDF passes over those
+            ("symmetric", Value::Byte(self.symmetric.into())),
+            ("scaling_exponent", Value::Signed(self.scaling_exponent)),
+            ("arithmetic", Value::Version(self.arithmetic)),
+            ("tile", Value::Number(self.grid.edge as u64)),
+            ("ranks", Value::Number(self.ranks as u64)),
+            ("threads", Value::Number(self.threads as u64)),
+            ("pairdist_version", text(&self.pairdist_version)),
+            ("pairdist_commit", text(&self.pairdist_commit)),
+            ("metric", text(self.metric.name())),
+            ("kernel", text(self.method.name())),
+            ("input", text(&inputs)),
+            ("created", text(&self.created)),
+            ("command_line", text(&self.command_line)),
+            ("mpi_version", text(&self.mpi_version)),
+            ("hdf5_version", text(&self.hdf5_version)),
+        ])
     }
-    Ok(())
+
+    /// What is stored beside the attributes, and tells if one of them was changed.
+    fn checksum(&self) -> u64 {
+        xxh3_64(&serde_json::to_vec(&self.attributes()).expect("numbers and texts can be written"))
+    }
+
+    /// What in it contradicts itself.
+    fn contradiction(&self) -> Option<String> {
+        let Grid { n, m, .. } = self.grid;
+        let (x, y) = match self.inputs.as_slice() {
+            [x] => (x, x),
+            [x, y] => (x, y),
+            inputs => return Some(format!("it has {} inputs", inputs.len())),
+        };
+        if self.symmetric != (self.inputs.len() == 1) {
+            let number = crate::report::counted(self.inputs.len(), "input");
+            return Some(format!(
+                "attribute \"symmetric\" is {}, and it has {number}",
+                u8::from(self.symmetric)
+            ));
+        }
+        if (n, m) != (x.shape.0, y.shape.0) || x.shape.1 != y.shape.1 {
+            return Some(format!(
+                "its distances are {n} x {m}, and its samples {} x {} and {} x {}",
+                x.shape.0, x.shape.1, y.shape.0, y.shape.1
+            ));
+        }
+        if self.method == Method::Gemm && !self.metric.has_gram() {
+            return Some(format!("{} has no kernel \"gemm\"", self.metric));
+        }
+        None
+    }
+}
+
+fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
+    scalar(file, "complete", &0_u8)?;
+    scalar(file, HEADER_CHECKSUM, &header.checksum())?;
+    header.attributes().into_iter().try_for_each(|(name, value)| match value {
+        Value::Byte(value) => scalar(file, name, &value),
+        Value::Signed(value) => scalar(file, name, &value),
+        Value::Version(value) => scalar(file, name, &value),
+        Value::Number(value) => scalar(file, name, &value),
+        Value::Text(text) => {
+            let text: VarLenUnicode = text.parse().map_err(|error| format!("{name}: {error}"))?;
+            scalar(file, name, &text)
+        }
+    })
 }
 
 fn scalar<V: H5Type>(file: &File, name: &str, value: &V) -> hdf5::Result<()> {
@@ -364,7 +428,10 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         Ok(attribute) => attribute.read_scalar::<u32>().map_err(|error| missing("arithmetic", error))?,
         Err(_) => first_arithmetic(),
     };
-    let symmetric = file.attr("symmetric").and_then(|attribute| attribute.read_scalar::<bool>());
+    // an enumeration in older results
+    let symmetric = file.attr("symmetric").and_then(|attribute| {
+        attribute.read_scalar::<u8>().map(|value| value == 1).or_else(|_| attribute.read_scalar::<bool>())
+    });
     let &[n, m] = distances.shape().as_slice() else {
         return Err("its distances are no matrix".into());
     };
@@ -383,7 +450,7 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     let metric = text("metric")?;
     let method = text("kernel")?;
     let dtype = distances.dtype().map_err(|error| error.to_string())?;
-    Ok(Header {
+    let header = Header {
         grid: Grid { n, m, edge },
         features: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
         dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
@@ -402,5 +469,19 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         pairdist_commit: text("pairdist_commit").unwrap_or_else(|_| "unknown".into()),
         mpi_version: text("mpi_version")?,
         hdf5_version: text("hdf5_version")?,
-    })
+    };
+    if let Some(contradiction) = header.contradiction() {
+        return Err(contradiction);
+    }
+    // results did not always have it
+    if let Ok(attribute) = file.attr(HEADER_CHECKSUM) {
+        let stored: u64 = attribute.read_scalar().map_err(|error| missing(HEADER_CHECKSUM, error))?;
+        let computed = header.checksum();
+        if computed != stored {
+            return Err(format!(
+                "its attributes have checksum {computed:016x}, but {stored:016x} was stored with them: one of them has changed since"
+            ));
+        }
+    }
+    Ok(header)
 }

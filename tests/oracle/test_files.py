@@ -2,8 +2,10 @@
 
 import importlib.util
 import json
+import shutil
 
 import h5py
+import netCDF4
 import numpy as np
 import pytest
 from conftest import REPOSITORY, distances
@@ -27,7 +29,7 @@ INPUTS = {
     "i8": ("<i8", "f8", 2**40, {}),
 }
 # attributes of a result that docs/FORMAT.md promises; the last ones begin so
-ATTRIBUTES = "format_version arithmetic scaling_exponent pairdist_version pairdist_commit metric kernel symmetric tile created command_line ranks threads complete".split()
+ATTRIBUTES = "format_version arithmetic scaling_exponent pairdist_version pairdist_commit metric kernel symmetric tile created command_line ranks threads header_checksum complete".split()
 ATTRIBUTE_GROUPS = "input", "mpi", "hdf5"
 
 
@@ -72,8 +74,72 @@ def test_a_result_has_the_promised_layout(work, inputs):
         assert [group for group in ATTRIBUTE_GROUPS if not any(name.startswith(group) for name in attributes)] == []
         assert attributes["complete"] == 1 and set(np.ravel(attributes["tile"])) == {64}
         assert np.asarray(attributes["metric"]).astype(str) == "chebyshev"
-        assert bool(attributes["symmetric"]) == (inputs == 1)
+        assert attributes["symmetric"] == (inputs == 1)
     assert [path.name for path in work.folder.glob("*.partial")] == []
+
+
+def test_netcdf_sees_every_attribute_with_its_value(work):
+    x = work / "x.h5"
+    work.pairdist("generate", x, "--samples", 40, "--features", 5)
+    for path in (x, work.compute(x, ranks=2)):
+        with h5py.File(path, "r") as file, netCDF4.Dataset(path) as seen:
+            assert {name: seen.getncattr(name) for name in seen.ncattrs()} == dict(file.attrs)
+            for name, dataset in file.items():
+                variable = seen.variables[name]
+                assert np.array_equal(variable[...], dataset[...])
+                assert {key: variable.getncattr(key) for key in variable.ncattrs()} == dict(dataset.attrs)
+
+
+def changed(value):
+    """Another value of the same type."""
+    return {"gemm": "direct", "direct": "gemm"}.get(value, value + "x") if isinstance(value, str) else value + value.dtype.type(1)
+
+
+def test_a_changed_attribute_is_found(work):
+    out = work.compute(np.random.default_rng(14).normal(size=(30, 40)), None, "--metric", "euclidean", "--tile", "8", ranks=2)
+    with h5py.File(out, "r") as file:
+        names = [name for name in file.attrs if name != "complete"]
+    assert {"metric", "kernel", "tile", "scaling_exponent", "header_checksum"} < set(names)
+    for name in names:
+        copy = shutil.copy(out, work / "copy.h5")
+        with h5py.File(copy, "r+") as file:
+            file.attrs.modify(name, changed(file.attrs[name]))
+        for command in ("verify", "info"):
+            told = work.pairdist(command, copy, status=(1,)).stderr
+            assert "copy.h5 is damaged: " in told or name == "format_version", f"{name}: {told}"
+
+
+# attributes of a result, and what the program says where they cannot all be true
+CONTRADICTIONS = {
+    "symmetric": ({"symmetric": np.uint8(0)}, 'attribute "symmetric" is 0, and it has 1 input'),
+    "kernel": ({"metric": "cityblock", "kernel": "gemm"}, 'cityblock has no kernel "gemm"'),
+}
+
+
+@pytest.mark.parametrize(("attributes", "words"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_header_that_contradicts_itself_is_damaged_even_without_its_checksum(work, attributes, words):
+    out = work.compute(np.random.default_rng(15).normal(size=(30, 4)))
+    with h5py.File(out, "r+") as file:
+        del file.attrs["header_checksum"]
+        for name, value in attributes.items():
+            file.attrs.modify(name, value)
+    for ranks in (0, 3):
+        for options in ((), ("--all",)):
+            told = work.pairdist("verify", out, *options, ranks=ranks, status=(1,)).stderr
+            assert "out.h5 is damaged: " in told and words in told
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+def test_a_result_of_an_older_version_is_read(work, inputs):
+    x, y = np.random.default_rng(16).normal(size=(2, 30, 4))
+    out = work.compute(x, None if inputs == 1 else y, ranks=2)
+    with h5py.File(out, "r+") as file:
+        for name in ("header_checksum", "symmetric", "scaling_exponent", "pairdist_commit"):
+            del file.attrs[name]
+        file.attrs["symmetric"] = np.bool_(inputs == 1)
+    for command in (("verify",), ("verify", "--all"), ("info",)):
+        work.pairdist(*command[:1], out, *command[1:])
+    assert ("yes (one input)" if inputs == 1 else "no (two inputs)") in work.pairdist("info", out).stdout
 
 
 def weights(count):
