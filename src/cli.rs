@@ -169,8 +169,11 @@ pub struct VerifyArgs {
     /// Number of random pairs to recompute
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
     pub pairs: usize,
-    /// Recompute every pair, check every checksum, and that the samples are those of then
-    #[arg(long, conflicts_with = "pairs")]
+    /// Seed of the random pairs: another seed gives other pairs
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    pub seed: u64,
+    /// Recompute every pair, check every checksum, and that the samples have not changed since
+    #[arg(long, conflicts_with_all = ["pairs", "seed"])]
     pub all: bool,
 }
 

@@ -940,7 +940,7 @@ fn usage_that_does_not_fit_the_problem_is_refused_with_code_2() {
 }
 
 /// Arguments that the parser refuses, and words that its message must have.
-const PARSED: [(&str, &[&str]); 14] = [
+const PARSED: [(&str, &[&str]); 15] = [
     ("compute x.h5 -o out.h5 --tile 0", &["--tile", "at least 1"]),
     ("compute x.h5 -o out.h5 --tile -1", &["-1"]),
     ("compute x.h5 -o out.h5 --threads 0", &["--threads", "at least 1"]),
@@ -957,6 +957,7 @@ const PARSED: [(&str, &[&str]); 14] = [
     ("compute x.h5 -o out.h5 --against-dataset y", &["--against"]),
     ("generate out.h5 --samples 0 --features 5", &["--samples", "at least 1"]),
     ("verify out.h5 --all --pairs 5", &["--all", "--pairs"]),
+    ("verify out.h5 --all --seed 5", &["--all", "--seed"]),
     ("calculate x.h5", &["calculate"]),
 ];
 

@@ -1,12 +1,17 @@
-//! `verify`: what tells that a header has changed.
+//! `verify`: which pairs it draws, how it reads them, and what tells that a header has changed.
 
 mod common;
 
-use common::launch::{ALONE, hold_starts};
-use common::samples::{random, write};
+use std::fs;
+
+use common::launch::{ALONE, Done, hold_starts};
+use common::samples::{create, edit, random, write};
 use common::Work;
 use hdf5::File;
 use hdf5::types::{IntSize, TypeDescriptor, VarLenUnicode};
+use ndarray::Array2;
+use pairdist::element::Element;
+use pairdist::io::samples::Samples;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Samples and a result of them, in tiles of 7.
@@ -15,6 +20,94 @@ fn computed(rows: usize) -> Work {
     write(work.path("x.h5"), &random::<f64>(rows, 4, 1));
     work.run(ALONE, "compute x.h5 -o out.h5 --tile 7", 0);
     work
+}
+
+fn message(done: &Done) -> &str {
+    done.stderr.lines().find(|line| line.starts_with("pairdist: ")).unwrap_or_else(|| panic!("{done}"))
+}
+
+#[test]
+fn a_seed_draws_its_own_pairs_and_any_number_of_ranks_the_same() {
+    let work = computed(40);
+    // where every distance is wrong, the message names the first pair that was drawn
+    edit(work.path("out.h5"), |file| file.dataset("distances")?.write(&Array2::from_elem((40, 40), 1e9)));
+    let told = |ranks, options: &str| {
+        let done = work.run(ranks, &format!("verify out.h5 --pairs 10 {options}"), 1);
+        message(&done).to_owned()
+    };
+    let drawn = ["", "--seed 1", "--seed 18446744073709551615"].map(|seed| {
+        let alone = told(ALONE, seed);
+        assert!(alone.contains("10 of 10 distances are beyond their bound"), "{alone}");
+        for ranks in [2, 3] {
+            assert_eq!(told(ranks, seed), alone);
+        }
+        alone
+    });
+    assert_eq!(told(ALONE, "--seed 0"), drawn[0]);
+    assert!(drawn[0] != drawn[1] && drawn[1] != drawn[2] && drawn[0] != drawn[2], "{drawn:?}");
+}
+
+#[test]
+fn the_summary_tells_the_seed() {
+    let work = computed(20);
+    for (options, words) in [("", "(random pairs, seed 0)"), ("--seed 5", "(random pairs, seed 5)")] {
+        let done = work.run(2, &format!("verify out.h5 {options}"), 0);
+        assert!(done.stdout.contains("400 distances") && done.stdout.contains(words), "{done}");
+    }
+}
+
+/// Writes samples in compressed chunks.
+fn compress(work: &Work, samples: &Array2<f64>, chunk: (usize, usize)) {
+    create(work.path("x.h5"), |file| {
+        let builder = file.new_dataset_builder().chunk(chunk).deflate(1);
+        builder.with_data(samples).create("samples").map(drop)
+    });
+}
+
+#[test]
+fn picked_samples_are_those_of_their_rows_in_every_layout() {
+    let samples = random::<f64>(50, 9, 1);
+    let check = |work: &Work| {
+        let _no_start = hold_starts();
+        let file = Samples::open(&work.path("x.h5"), None).expect("samples");
+        for rows in [vec![], vec![49], vec![7, 0, 8, 7, 31, 49, 30], (0..50).collect()] {
+            let picked = file.pick::<f32>(rows.iter().copied()).expect("they can be read");
+            for row in rows {
+                let expected: Vec<f32> = samples.row(row).iter().map(|&value| f32::from_f64(value)).collect();
+                assert_eq!(picked.sample(row), expected);
+            }
+        }
+    };
+    let work = Work::new();
+    write(work.path("x.h5"), &samples);
+    check(&work);
+    for chunk in [(50, 1), (1, 9), (7, 4), (1, 1), (50, 9), (8, 2)] {
+        compress(&work, &samples, chunk);
+        check(&work);
+    }
+}
+
+/// Bytes that a run of verify reads.
+fn bytes_read(work: &Work, ranks: usize, options: &str) -> u64 {
+    let done =
+        work.program(ranks).through("\"$@\"; cat /proc/$$/io").run(&format!("verify out.h5 {options}"));
+    assert!(done.stdout.contains("verified"), "{done}");
+    let counts = done.stdout.lines().filter_map(|line| line.strip_prefix("rchar: "));
+    counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+}
+
+#[test]
+fn a_compressed_chunk_is_read_once_however_many_of_its_samples_are_compared() {
+    let work = Work::new();
+    // more than HDF5 keeps of a dataset; every chunk has a value of every sample
+    compress(&work, &random::<f64>(4000, 100, 1), (4000, 4));
+    work.run(ALONE, "compute x.h5 -o out.h5", 0);
+    let size = fs::metadata(work.path("x.h5")).expect("samples").len();
+    for ranks in [1, 2] {
+        let more =
+            bytes_read(&work, ranks, "--pairs 100").saturating_sub(bytes_read(&work, ranks, "--pairs 2"));
+        assert!(more < size, "{more} bytes more on {ranks} ranks, the samples have {size}");
+    }
 }
 
 /// The checksum that docs/FORMAT.md gives for the attributes of a result.

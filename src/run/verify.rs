@@ -1,9 +1,9 @@
 //! `verify`: a result against the definition of its metric, and against its checksums.
 
+use std::ops::Range;
 use std::path::Path;
 
-use rand::SeedableRng;
-use rand_xoshiro::Xoshiro256PlusPlus;
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::placement;
 use super::setup::{self, with_dtype};
@@ -14,9 +14,12 @@ use crate::fail;
 use crate::io::matrix::{InputId, MatrixReader};
 use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
-use crate::partition::{Tile, range_of};
+use crate::partition::{Grid, Tile, range_of};
 use crate::pipeline::{Number, Workers};
 use crate::report::print;
+
+/// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
+const SAMPLES_BYTES: usize = 64 << 20;
 
 /// The result to check, and the samples it was computed from.
 struct Case {
@@ -31,6 +34,15 @@ fn subtracted(id: &InputId, path: &Path) -> Result<i128> {
     text.parse().context(|| format!("{} is damaged: what was taken off {}", path.display(), id.path))
 }
 
+/// An entry beyond its tolerance.
+#[derive(Clone, Copy, Debug)]
+struct Wrong {
+    row: usize,
+    col: usize,
+    value: f64,
+    definition: f64,
+}
+
 /// The worst of the entries seen so far.
 #[derive(Clone, Copy, Debug, Default)]
 struct Worst {
@@ -42,8 +54,8 @@ struct Worst {
     of_bound: f64,
     /// Entries beyond their tolerance.
     wrong: u64,
-    /// The first of them: row, column, value, definition.
-    first: Option<(usize, usize, f64, f64)>,
+    /// The first of them in the matrix.
+    first: Option<Wrong>,
 }
 
 impl Worst {
@@ -52,7 +64,27 @@ impl Worst {
         self.relative = self.relative.max(other.relative);
         self.of_bound = self.of_bound.max(other.of_bound);
         self.wrong += other.wrong;
-        self.first = self.first.or(other.first);
+        self.first =
+            [self.first, other.first].into_iter().flatten().min_by_key(|wrong| (wrong.row, wrong.col));
+    }
+
+    /// The worst that any rank has seen. Collective.
+    fn of_all(self, comm: &Comm, grid: Grid) -> Self {
+        let place = |wrong: Wrong| (wrong.row * grid.m + wrong.col) as u64;
+        // below 2⁶³, and beyond all places
+        let first = comm.all_reduce(&[self.first.map_or(u64::MAX >> 1, place)], Reduce::Min)[0];
+        let mine = self.first.filter(|&wrong| place(wrong) == first);
+        let [value, definition] =
+            mine.map_or([0; 2], |wrong| [wrong.value, wrong.definition].map(f64::to_bits));
+        let sums = comm.all_reduce(&[self.pairs, self.wrong, value, definition], Reduce::Sum);
+        let worst = comm.all_reduce(&[self.relative, self.of_bound], Reduce::Max);
+        let first = (sums[1] > 0).then(|| Wrong {
+            row: usize::try_from(first).unwrap_or(0) / grid.m,
+            col: usize::try_from(first).unwrap_or(0) % grid.m,
+            value: f64::from_bits(sums[2]),
+            definition: f64::from_bits(sums[3]),
+        });
+        Self { pairs: sums[0], relative: worst[0], of_bound: worst[1], wrong: sums[1], first }
     }
 }
 
@@ -70,18 +102,41 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
     if args.all {
         case.check_samples::<T>(comm, &workers)?;
     }
-    let checked = if args.all { case.all::<T>(comm, &workers) } else { case.pairs::<T>(comm, args.pairs) };
-    let mine = comm.agree(checked.and_then(|worst| case.judge(&worst).map(|()| worst)))?;
-    let pairs = comm.all_reduce(&[mine.pairs], Reduce::Sum)[0];
-    let [relative, of_bound] =
-        [mine.relative, mine.of_bound].map(|value| comm.all_reduce(&[value], Reduce::Max)[0]);
+    let checked = if args.all {
+        case.all::<T>(comm, &workers)
+    } else {
+        case.pairs::<T>(comm, &workers, args.pairs, args.seed)
+    };
+    let worst = comm.agree(checked)?.of_all(comm, case.reader.header.grid);
+    case.judge(&worst)?;
     comm.on_root(|| {
-        let what = if args.all { "every pair and checksum" } else { "random pairs" };
+        let what = if args.all {
+            "every pair and checksum".into()
+        } else {
+            format!("random pairs, seed {}", args.seed)
+        };
         print(&format!(
-            "verified     {pairs} distances ({what}): largest relative error {relative:.2e}, {:.1} % of its bound\n",
-            100.0 * of_bound
+            "verified     {} distances ({what}): largest relative error {:.2e}, {:.1} % of its bound\n",
+            worst.pairs,
+            worst.relative,
+            100.0 * worst.of_bound
         ))
     })
+}
+
+/// Row and column of one of `count` random pairs: anywhere in its own part of the matrix, which is cut into `count` equal parts in the
+/// order of its rows. So all differ, and any of them is known without the others.
+fn pair(grid: Grid, count: usize, number: usize, seed: u64) -> (usize, usize) {
+    let part = range_of(grid.n * grid.m, count, number);
+    let random = xxh3_64_with_seed(&(number as u64).to_le_bytes(), seed);
+    let within = (u128::from(random) * part.len() as u128) >> 64;
+    let place = part.start + usize::try_from(within).expect("it is below the length of the part");
+    (place / grid.m, place % grid.m)
+}
+
+/// `range` in parts of so many.
+fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(len).map(move |first| first..range.end.min(first.saturating_add(len)))
 }
 
 impl Case {
@@ -164,71 +219,145 @@ impl Case {
             relative: ratio(error, definition),
             of_bound: ratio(error, tolerance),
             wrong: u64::from(is_wrong),
-            first: is_wrong.then_some((place.0, place.1, value.to_f64(), definition)),
+            first: is_wrong.then(|| Wrong { row: place.0, col: place.1, value: value.to_f64(), definition }),
         }
     }
 
     /// This rank's share of `count` different random pairs, or of all; the same pairs for any number of ranks.
-    fn pairs<T: Number>(&self, comm: &Comm, count: usize) -> Result<Worst> {
-        let grid = self.reader.header.grid;
-        let (total, mut rng) = (grid.n * grid.m, Xoshiro256PlusPlus::seed_from_u64(0));
-        let places = rand::seq::index::sample(&mut rng, total, count.min(total)).into_vec();
+    fn pairs<T: Number>(&self, comm: &Comm, workers: &Workers, count: usize, seed: u64) -> Result<Worst> {
+        let header = &self.reader.header;
+        let grid = header.grid;
+        let count = count.min(grid.n * grid.m);
+        // what is kept of a pair: two samples, and numbers beside
+        let pair_bytes = (2 * header.features).saturating_mul(size_of::<T>()).saturating_add(64);
         let mut worst = Worst::default();
-        for &place in &places[range_of(places.len(), comm.size(), comm.rank())] {
-            let (row, col) = (place / grid.m, place % grid.m);
-            let (x, y) = (self.x.read::<T>(row..row + 1)?, self.y().read::<T>(col..col + 1)?);
-            worst.add(&self.compare((row, col), self.reader.entry::<T>(row, col)?, &x, &y));
+        for numbers in
+            parts(range_of(count, comm.size(), comm.rank()), (2 * SAMPLES_BYTES / pair_bytes).max(1))
+        {
+            let mut places: Vec<_> = numbers.map(|number| pair(grid, count, number, seed)).collect();
+            // tile by tile, as they lie in the file
+            places.sort_unstable_by_key(|&(row, col)| (row / grid.edge, col / grid.edge, row, col));
+            let rows = places.iter().map(|&(row, _)| row);
+            let cols = places.iter().map(|&(_, col)| col);
+            let (x, y) = match &self.y {
+                Some(y) => (self.x.pick::<T>(rows)?, Some(y.pick::<T>(cols)?)),
+                None => (self.x.pick::<T>(rows.chain(cols))?, None),
+            };
+            let y = y.as_ref().unwrap_or(&x);
+            let entry = |&(row, col): &(usize, usize)| self.reader.entry::<T>(row, col);
+            let values = places.iter().map(entry).collect::<Result<Vec<_>>>()?;
+            let compare = |at: usize| {
+                let (row, col) = places[at];
+                self.compare((row, col), values[at], x.sample(row), y.sample(col))
+            };
+            workers.map(places.len(), compare).iter().for_each(|entry| worst.add(entry));
         }
         Ok(worst)
     }
 
-    /// This rank's share of all tiles.
+    /// This rank's share of all tiles. Samples of several tiles are read together, as compressed chunks of the storage may hold
+    /// some of each.
     fn all<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<Worst> {
         let level = Level::detect().map_err(Error::Failed)?;
         let (grid, d) = (self.reader.header.grid, self.reader.header.features);
+        let tile_bytes = grid.edge.saturating_mul(d).saturating_mul(size_of::<T>());
+        let together = (SAMPLES_BYTES / tile_bytes.max(1)).max(1);
         let mut checksum = Checksum::default();
         let mut worst = Worst::default();
-        for i in range_of(grid.tile_rows(), comm.size(), comm.rank()) {
-            let rows = grid.rows(i);
-            let x = self.x.read::<T>(rows.clone())?;
-            for j in 0..grid.tile_cols() {
-                let (tile, cols) = (Tile { i, j }, grid.cols(j));
-                let values = self.reader.block::<T>(rows.clone(), cols.clone())?;
-                let computed = checksum.of(level, &values, rows.clone(), cols.clone());
-                let stored = self.reader.checksum(tile)?;
-                if computed != stored {
-                    fail!(
-                        "{}: tile ({i}, {j}), rows {} to {} and columns {} to {}, has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
-                        self.reader.shown(),
-                        rows.start,
-                        rows.end,
-                        cols.start,
-                        cols.end
-                    );
+        for tile_rows in parts(range_of(grid.tile_rows(), comm.size(), comm.rank()), together) {
+            let first_row = grid.rows(tile_rows.start).start;
+            let x = self.x.read::<T>(first_row..grid.rows(tile_rows.end - 1).end)?;
+            for tile_cols in parts(0..grid.tile_cols(), together) {
+                let first_col = grid.cols(tile_cols.start).start;
+                let y = self.y().read::<T>(first_col..grid.cols(tile_cols.end - 1).end)?;
+                for tile in tile_rows.clone().flat_map(|i| tile_cols.clone().map(move |j| Tile { i, j })) {
+                    let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
+                    let values = self.reader.block::<T>(rows.clone(), cols.clone())?;
+                    self.check_checksum(tile, checksum.of(level, &values, rows.clone(), cols.clone()))?;
+                    let (x, y) = (&x[(rows.start - first_row) * d..], &y[(cols.start - first_col) * d..]);
+                    let of_row = |r: usize| {
+                        let mut worst = Worst::default();
+                        let line = values[r * cols.len()..].iter().zip(y.chunks_exact(d)).take(cols.len());
+                        for (c, (&value, y)) in line.enumerate() {
+                            let place = (rows.start + r, cols.start + c);
+                            worst.add(&self.compare(place, value, &x[r * d..][..d], y));
+                        }
+                        worst
+                    };
+                    workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));
                 }
-                let y = self.y().read::<T>(cols.clone())?;
-                let of_row = |r: usize| {
-                    let mut worst = Worst::default();
-                    let line = values[r * cols.len()..].iter().zip(y.chunks_exact(d)).take(cols.len());
-                    for (c, (&value, y)) in line.enumerate() {
-                        let place = (rows.start + r, cols.start + c);
-                        worst.add(&self.compare(place, value, &x[r * d..][..d], y));
-                    }
-                    worst
-                };
-                workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));
             }
         }
         Ok(worst)
     }
 
+    fn check_checksum(&self, tile: Tile, computed: u64) -> Result<()> {
+        let stored = self.reader.checksum(tile)?;
+        if computed != stored {
+            let (rows, cols) = (self.reader.header.grid.rows(tile.i), self.reader.header.grid.cols(tile.j));
+            fail!(
+                "{}: tile ({}, {}), rows {} to {} and columns {} to {}, has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
+                self.reader.shown(),
+                tile.i,
+                tile.j,
+                rows.start,
+                rows.end,
+                cols.start,
+                cols.end
+            );
+        }
+        Ok(())
+    }
+
     fn judge(&self, worst: &Worst) -> Result<()> {
-        let Some((row, col, value, definition)) = worst.first else { return Ok(()) };
+        let Some(Wrong { row, col, value, definition }) = worst.first else { return Ok(()) };
         fail!(
             "{}: {} of {} distances are beyond their bound, first ({row}, {col}): {value:e} in the file, {definition:e} by the definition; compute it again",
             self.reader.shown(),
             worst.wrong,
             worst.pairs
         )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn random_pairs_differ_and_as_many_as_there_are_are_all_of_them() {
+        for (n, m) in [(1, 1), (5, 3), (20, 31)] {
+            let grid = Grid { n, m, edge: 4 };
+            for count in [1, n, n * m / 2 + 1, n * m] {
+                for seed in [0, 1, u64::MAX] {
+                    let pairs: HashSet<_> =
+                        (0..count).map(|number| pair(grid, count, number, seed)).collect();
+                    assert!(pairs.iter().all(|&(row, col)| row < n && col < m), "{pairs:?}");
+                    assert_eq!(pairs.len(), count);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_pairs_lie_everywhere_in_a_matrix_too_large_for_any_disk() {
+        let grid = Grid { n: 1 << 30, m: 1 << 30, edge: 4 };
+        let pairs: Vec<_> = (0..1000).map(|number| pair(grid, 1000, number, 0)).collect();
+        for part in 0..10 {
+            let range = range_of(1 << 30, 10, part);
+            for place in [|pair: &(usize, usize)| pair.0, |pair: &(usize, usize)| pair.1] {
+                let within = pairs.iter().filter(|pair| range.contains(&place(pair))).count();
+                assert!((60..150).contains(&within), "{within} of 1000 in a tenth");
+            }
+        }
+    }
+
+    #[test]
+    fn parts_cover_a_range_once() {
+        for (range, len) in [(0..0, 3), (2..9, 3), (0..6, 3), (4..5, usize::MAX)] {
+            assert!(parts(range.clone(), len).flatten().eq(range));
+        }
     }
 }

@@ -22,6 +22,9 @@ use find::Finder;
 pub use find::PassedOver;
 pub use stored::{Kind, Mark, Values, marked};
 
+/// Bytes of compressed samples that are read together, if a chunk has not more: chunks may have a single value.
+const PART_BYTES: usize = 16 << 20;
+
 /// A dataset of samples, open to read.
 #[derive(Clone)]
 pub struct Samples {
@@ -55,6 +58,24 @@ pub enum Slice<T> {
     Ready(Vec<T>),
     /// To be converted.
     Stored(Values),
+}
+
+/// Samples that were read together.
+pub struct Picked<T> {
+    rows: Vec<usize>,
+    values: Vec<T>,
+    features: usize,
+}
+
+impl<T> Picked<T> {
+    /// The sample of a row.
+    ///
+    /// # Panics
+    /// If it was not read.
+    pub fn sample(&self, row: usize) -> &[T] {
+        let at = self.rows.binary_search(&row).expect("the sample was read");
+        &self.values[at * self.features..][..self.features]
+    }
 }
 
 impl Samples {
@@ -125,24 +146,62 @@ impl Samples {
         chunks.saturating_mul(chunk[0]).saturating_mul(chunk[1]).saturating_mul(self.kind.size())
     }
 
-    /// Some of the samples, row-major.
+    /// Neighbouring samples, row-major.
     pub fn slice<T: Stored>(&self, rows: Range<usize>) -> Result<Slice<T>> {
-        let failed = || format!("rows {} to {} of {} cannot be read", rows.start, rows.end, self.describe());
-        let part = (rows.clone(), 0..self.features);
+        self.part((rows, 0..self.features))
+    }
+
+    /// Neighbouring samples, row-major, each value rounded once to `T`.
+    pub fn read<T: Stored>(&self, rows: Range<usize>) -> Result<Vec<T>> {
+        Ok(self.converted(self.slice(rows)?))
+    }
+
+    /// Samples from anywhere, each value rounded once to `T`. A compressed chunk of the storage is unpacked once for all of them; so
+    /// memory is that of the samples, and a few times that of a chunk, or of 16 MiB of chunks.
+    pub fn pick<T: Stored>(&self, rows: impl Iterator<Item = usize>) -> Result<Picked<T>> {
+        let mut rows: Vec<usize> = rows.collect();
+        rows.sort_unstable();
+        rows.dedup();
+        let mut values = vec![T::default(); rows.len() * self.features];
+        let compressed = self.dataset.chunk().filter(|_| !self.dataset.filters().is_empty());
+        let [chunk_rows, width] = compressed.map_or([1, self.features], |chunk| {
+            let bytes =
+                chunk[0].saturating_mul(chunk[1]).saturating_mul(self.kind.size().max(size_of::<T>()));
+            [chunk[0], chunk[1].saturating_mul((PART_BYTES / bytes).max(1))]
+        });
+        let mut rest = &mut values[..];
+        for near in rows.chunk_by(|one, next| one / chunk_rows == next / chunk_rows) {
+            let (picked, others) = rest.split_at_mut(near.len() * self.features);
+            rest = others;
+            let (first, end) = (near[0], near[near.len() - 1] + 1);
+            for start in (0..self.features).step_by(width) {
+                let columns = start..self.features.min(start.saturating_add(width));
+                let part = self.converted(self.part((first..end, columns.clone()))?);
+                for (row, sample) in near.iter().zip(picked.chunks_exact_mut(self.features)) {
+                    let from = (row - first) * columns.len();
+                    sample[columns.clone()].copy_from_slice(&part[from..][..columns.len()]);
+                }
+            }
+        }
+        Ok(Picked { rows, values, features: self.features })
+    }
+
+    fn part<T: Stored>(&self, part: (Range<usize>, Range<usize>)) -> Result<Slice<T>> {
+        let (start, end) = (part.0.start, part.0.end);
+        let failed = || format!("rows {start} to {end} of {} cannot be read", self.describe());
         if self.kind.is(T::DTYPE) {
             return read(&self.dataset, part).map(Slice::Ready).context(failed);
         }
         self.values(part).map(Slice::Stored).context(failed)
     }
 
-    /// Some of the samples, row-major, each value rounded once to `T`.
-    pub fn read<T: Stored>(&self, rows: Range<usize>) -> Result<Vec<T>> {
-        match self.slice(rows)? {
-            Slice::Ready(values) => Ok(values),
+    fn converted<T: Stored>(&self, slice: Slice<T>) -> Vec<T> {
+        match slice {
+            Slice::Ready(values) => values,
             Slice::Stored(stored) => {
                 let mut values = vec![T::default(); stored.len()];
                 stored.convert(0..stored.len(), self.subtracted, &mut values);
-                Ok(values)
+                values
             }
         }
     }
