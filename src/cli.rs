@@ -166,6 +166,18 @@ pub struct VerifyArgs {
     /// Result to check
     #[arg(value_name = "OUT.h5")]
     pub result: PathBuf,
+    /// Where the samples of X are now [default: where they were, or in the folder of the result]
+    #[arg(long, value_name = "X.h5")]
+    pub samples: Option<PathBuf>,
+    /// Dataset with the samples of X [default: the one of that time]
+    #[arg(long, value_name = "NAME")]
+    pub dataset: Option<String>,
+    /// Where the samples of Y are now [default: as for X]
+    #[arg(long, value_name = "Y.h5")]
+    pub against: Option<PathBuf>,
+    /// Dataset with the samples of Y [default: the one of that time]
+    #[arg(long, value_name = "NAME")]
+    pub against_dataset: Option<String>,
     /// Number of random pairs to recompute
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
     pub pairs: usize,

@@ -145,6 +145,26 @@ fn results_that_differ_between_nodes_are_not_verified_as_one() {
     });
 }
 
+#[test]
+fn samples_that_nodes_find_in_different_places_are_refused() {
+    let work = two_nodes();
+    for (node, folder) in [("node0", "."), ("node1", "in")] {
+        fs::create_dir_all(work.path(node).join(folder)).expect("a folder");
+        fs::copy(work.path("x.h5"), work.path(node).join(folder).join("x.h5")).expect("a copy");
+    }
+    fs::create_dir(work.path("in")).expect("a folder");
+    fs::rename(work.path("x.h5"), work.path("in/x.h5")).expect("another name");
+    work.run(ALONE, "compute in/x.h5 -o d.h5", 0);
+    fs::remove_dir_all(work.path("in")).expect("a folder");
+    for node in ["node0", "node1"] {
+        fs::copy(work.path("d.h5"), work.path(node).join("d.h5")).expect("a copy");
+    }
+    let verify = |options: &str| work.program(2).through(ON_NODES).run(&format!("verify d.h5 {options}"));
+    refused(&verify(""), 2, &["rank 1: the place of ", "in/x.h5 on ", "name the samples with --samples"]);
+    let done = verify("--samples ../node0/x.h5");
+    assert_eq!(done.code, 0, "{done}");
+}
+
 /// Options that rank 1 has on top of the others', and what is said.
 const OPTIONS: [(&str, &str); 6] = [
     ("--metric chebyshev", "--metric is chebyshev on "),

@@ -790,7 +790,7 @@ const RESULTS: &[Case] = &[
             fs::remove_file(w.path("x.h5")).expect("the input");
         },
         "verify out.h5",
-        &["x.h5", "cannot be opened", "the samples that out.h5 was computed from"],
+        &["x.h5, which out.h5 was computed from, is not there", "name the file with --samples"],
     ),
     (
         "a result whose distances are a link into another file",
@@ -828,7 +828,7 @@ const RESULTS: &[Case] = &[
             write(w.path("x.h5"), &random::<f64>(6, 4, 2));
         },
         "verify out.h5 --all",
-        &["x.h5", "has changed", "digest", "when out.h5 was computed"],
+        &["x.h5 holds other samples than out.h5 was computed from", "digest", "--samples"],
     ),
 ];
 
@@ -925,6 +925,18 @@ const USAGE: &[Usage] = &[
             good,
             "compute x.h5 -o out.h5 --json no/r.json",
             &["--json no/r.json", "folder"],
+        ),
+        &[],
+    ),
+    (
+        (
+            "a second input of a result that has one",
+            |w| {
+                good(w);
+                w.run(ALONE, COMPUTE, 0);
+            },
+            "verify out.h5 --against x.h5",
+            &["--against: out.h5 was computed from one input", "leave the option out"],
         ),
         &[],
     ),

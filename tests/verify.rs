@@ -1,4 +1,4 @@
-//! `verify`: which pairs it draws, how it reads them, and what tells that a header has changed.
+//! `verify`: which pairs it draws, how it reads them, where it looks for the samples, and what tells that a header has changed.
 
 mod common;
 
@@ -6,7 +6,7 @@ use std::fs;
 
 use common::launch::{ALONE, Done, hold_starts};
 use common::samples::{create, edit, random, write};
-use common::Work;
+use common::{Work, for_all};
 use hdf5::File;
 use hdf5::types::{IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::Array2;
@@ -107,6 +107,80 @@ fn a_compressed_chunk_is_read_once_however_many_of_its_samples_are_compared() {
         let more =
             bytes_read(&work, ranks, "--pairs 100").saturating_sub(bytes_read(&work, ranks, "--pairs 2"));
         assert!(more < size, "{more} bytes more on {ranks} ranks, the samples have {size}");
+    }
+}
+
+const RANKS: [usize; 2] = [ALONE, 3];
+
+#[test]
+fn samples_that_moved_with_their_result_are_found() {
+    for_all(&["", "in/", "in/more/"], |below| {
+        let work = Work::new();
+        fs::create_dir_all(work.path(format!("old/{below}"))).expect("a folder");
+        for (name, seed) in [("x.h5", 1), ("y.h5", 2)] {
+            write(work.path(format!("old/{below}{name}")), &random::<f64>(30, 4, seed));
+        }
+        let compute = format!("compute old/{below}x.h5 --against old/{below}y.h5 -o old/out.h5");
+        work.run(2, &compute, 0);
+        fs::rename(work.path("old"), work.path("new")).expect("another name");
+        for (ranks, options) in [(ALONE, ""), (3, ""), (3, "--all")] {
+            work.run(ranks, &format!("verify new/out.h5 {options}"), 0);
+        }
+        // found, and known not to be those of that time
+        write(work.path(format!("new/{below}y.h5")), &random::<f64>(30, 4, 3));
+        for ranks in RANKS {
+            let done = work.run(ranks, "verify new/out.h5", 1);
+            for words in ["y.h5 holds other samples than new/out.h5 was computed from", "digest", "--against"]
+            {
+                assert!(message(&done).contains(words), "no {words}: {done}");
+            }
+        }
+    });
+}
+
+#[test]
+fn samples_that_have_moved_elsewhere_are_named() {
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f64>(30, 4, 1));
+    write(work.path("y.h5"), &random::<f64>(20, 4, 2));
+    work.run(2, "compute x.h5 --against y.h5 -o out.h5", 0);
+    fs::create_dir(work.path("in")).expect("a folder");
+    for (name, to) in [("x.h5", "in/a.h5"), ("y.h5", "in/b.h5")] {
+        fs::rename(work.path(name), work.path(to)).expect("another name");
+    }
+    edit(work.path("in/b.h5"), |file| file.relink("samples", "other"));
+    for ranks in RANKS {
+        for (options, words) in [
+            ("", ["x.h5, which out.h5 was computed from, is not there", "name the file with --samples"]),
+            ("--samples in/a.h5", ["y.h5, which out.h5", "name the file with --against"]),
+            ("--samples in/a.h5 --against in/b.h5", ["no dataset \"samples\"", "--against-dataset"]),
+            (
+                "--samples in/b.h5 --dataset other --against in/b.h5 --against-dataset other",
+                ["20 x 4 values, but had 30 x 4", "--samples"],
+            ),
+        ] {
+            let done = work.run(ranks, &format!("verify out.h5 {options}"), 1);
+            for words in words {
+                assert!(message(&done).contains(words), "no {words}: {done}");
+            }
+        }
+        for options in ["", "--all", "--pairs 7 --seed 3"] {
+            let named = "--samples in/a.h5 --against in/b.h5 --against-dataset other";
+            work.run(ranks, &format!("verify out.h5 {named} {options}"), 0);
+        }
+    }
+}
+
+#[test]
+fn samples_that_are_named_must_have_the_digest_that_was_stored() {
+    let work = computed(30);
+    write(work.path("other.h5"), &random::<f64>(30, 4, 2));
+    for ranks in RANKS {
+        let done = work.run(ranks, "verify out.h5 --samples other.h5 --pairs 1", 1);
+        for words in ["other.h5 holds other samples than out.h5 was computed from", "digest is ", "and was "]
+        {
+            assert!(message(&done).contains(words), "no {words}: {done}");
+        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! `verify`: a result against the definition of its metric, and against its checksums.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Component, Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -89,9 +89,10 @@ impl Worst {
 }
 
 pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
-    let case = comm.agree(Case::open(&args.result))?;
+    let case = comm.agree(Case::open(args))?;
     let seen = comm.agree(case.seen())?;
     comm.same(&seen, "put the result on a file system that all nodes share")?;
+    comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
     case.samples().try_for_each(|samples| setup::agree_on_samples(comm, samples))?;
     with_dtype!(case.reader.header.dtype, verify_in(comm, args, &case))
 }
@@ -99,7 +100,7 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
     let nodes = placement::nodes(comm);
     let workers = comm.agree(placement::threads(None, &nodes).and_then(Workers::start))?;
-    if args.all {
+    if args.all || case.have_moved() {
         case.check_samples::<T>(comm, &workers)?;
     }
     let checked = if args.all {
@@ -139,46 +140,117 @@ fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> 
     range.clone().step_by(len).map(move |first| first..range.end.min(first.saturating_add(len)))
 }
 
+/// The options that name file and dataset of X, and of Y.
+const OPTIONS: [[&str; 2]; 2] = [["--samples", "--dataset"], ["--against", "--against-dataset"]];
+
+/// What the command line says of an input.
+struct Named<'a> {
+    file: Option<&'a Path>,
+    dataset: Option<&'a str>,
+    /// The options that say it.
+    options: [&'static str; 2],
+}
+
+impl Named<'_> {
+    /// Opens an input of the result `path`: samples of the shape that it had.
+    fn open(&self, id: &InputId, path: &Path) -> Result<Samples> {
+        let [file_option, dataset_option] = self.options;
+        let result = path.display();
+        let Some(file) = self.file.map(Path::to_owned).or_else(|| find(id, path)) else {
+            fail!(
+                "{}, which {result} was computed from, is not there, nor is it beside {result}; name the file with {file_option}",
+                id.path
+            );
+        };
+        let hint = |text| {
+            format!(
+                "{text} (the samples that {result} was computed from; {file_option} and {dataset_option} name them if they have moved)"
+            )
+        };
+        let samples = Samples::open(&file, Some(self.dataset.unwrap_or(&id.dataset)))
+            .map_err(|error: Error| error.map(hint))?
+            .less(subtracted(id, path)?);
+        let (rows, features) = id.shape;
+        if (samples.rows, samples.features) != (rows, features) {
+            fail!(
+                "{} has {} x {} values, but had {rows} x {features} when {result} was computed; name the samples of that time with {file_option}",
+                samples.describe(),
+                samples.rows,
+                samples.features
+            );
+        }
+        Ok(samples)
+    }
+}
+
+/// The file of an input: at its stored path; where there is none, in the result's folder, under as few of the last parts of that path as
+/// lead to a file, as the two may have moved together.
+fn find(id: &InputId, result: &Path) -> Option<PathBuf> {
+    let stored = Path::new(&id.path);
+    // what cannot be looked at may be there: opening it tells why not
+    if stored.try_exists().unwrap_or(true) {
+        return Some(stored.to_owned());
+    }
+    let parts: Vec<_> = stored.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let folder = result.parent().unwrap_or(Path::new(""));
+    let below = |start: usize| folder.join(parts[start..].iter().collect::<PathBuf>());
+    (0..parts.len()).rev().map(below).find(|path| path.is_file())
+}
+
 impl Case {
-    fn open(path: &Path) -> Result<Self> {
+    fn open(args: &VerifyArgs) -> Result<Self> {
+        let path = &args.result;
         let reader = MatrixReader::open(path)?;
         if !reader.complete {
             fail!("{} is not finished: its values are not to be used", path.display());
         }
-        let open = |id: &InputId| {
-            let hint = |text| format!("{text} (the samples that {} was computed from)", path.display());
-            let samples = Samples::open(Path::new(&id.path), Some(&id.dataset))
-                .map_err(|error: Error| error.map(hint))?
-                .less(subtracted(id, path)?);
-            if (samples.rows, samples.features) != id.shape {
-                fail!(
-                    "{} has {} x {} values, but had {} x {} when {} was computed",
-                    samples.describe(),
-                    samples.rows,
-                    samples.features,
-                    id.shape.0,
-                    id.shape.1,
-                    path.display()
-                );
-            }
-            Ok(samples)
-        };
-        let x = open(&reader.header.inputs[0])?;
-        let y = reader.header.inputs.get(1).map(open).transpose()?;
+        let [x, y] = [(&args.samples, &args.dataset), (&args.against, &args.against_dataset)];
+        let [x, y] = [(x, OPTIONS[0]), (y, OPTIONS[1])].map(|((file, dataset), options)| Named {
+            file: file.as_deref(),
+            dataset: dataset.as_deref(),
+            options,
+        });
+        let inputs = &reader.header.inputs;
+        if inputs.len() == 1 && (y.file.is_some() || y.dataset.is_some()) {
+            let option = y.options[usize::from(y.file.is_none())];
+            return Err(Error::Usage(format!(
+                "{option}: {} was computed from one input; leave the option out",
+                path.display()
+            )));
+        }
+        let x = x.open(&inputs[0], path)?;
+        let y = inputs.get(1).map(|id| y.open(id, path)).transpose()?;
         Ok(Self { reader, x, y })
+    }
+
+    /// Each input, and what the result says of it.
+    fn inputs(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
+        self.samples().zip(&self.reader.header.inputs)
+    }
+
+    /// Whether samples are not where they were, so that only their digest tells that they are those.
+    fn have_moved(&self) -> bool {
+        self.inputs().any(|(samples, id)| samples.path != Path::new(&id.path) || samples.name != id.dataset)
+    }
+
+    /// Where this rank has found the samples.
+    fn places(&self) -> Vec<(String, String)> {
+        let place =
+            |(samples, id): (&Samples, &InputId)| (format!("the place of {}", id.path), samples.describe());
+        self.inputs().map(place).collect()
     }
 
     /// Refuses samples that are not those the result was computed from. Collective.
     fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
         let digests = setup::digests::<T>(comm, workers, self.samples())?;
-        for ((samples, digest), id) in self.samples().zip(digests).zip(&self.reader.header.inputs) {
+        for (((samples, id), digest), [option, _]) in self.inputs().zip(digests).zip(OPTIONS) {
             let digest = format!("{digest:016x}");
             if digest != id.digest {
                 fail!(
-                    "{} has changed: its digest is {digest}, and was {} when {} was computed",
+                    "{} holds other samples than {} was computed from: their digest is {digest}, and was {}; name the samples of that time with {option}",
                     samples.describe(),
-                    id.digest,
-                    self.reader.shown()
+                    self.reader.shown(),
+                    id.digest
                 );
             }
         }
@@ -228,8 +300,9 @@ impl Case {
         let header = &self.reader.header;
         let grid = header.grid;
         let count = count.min(grid.n * grid.m);
-        // what is kept of a pair: two samples, and numbers beside
-        let pair_bytes = (2 * header.features).saturating_mul(size_of::<T>()).saturating_add(64);
+        // what is kept of a pair: two samples, places and value, and what comparing them gave
+        let beside = 64 + size_of::<Worst>();
+        let pair_bytes = (2 * header.features).saturating_mul(size_of::<T>()).saturating_add(beside);
         let mut worst = Worst::default();
         for numbers in
             parts(range_of(count, comm.size(), comm.rank()), (2 * SAMPLES_BYTES / pair_bytes).max(1))
