@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use common::samples::{assert_within_tolerance, definition, random, scaling};
 use common::tiles::{Way, kernels, tile_with, ways};
-use ndarray::{Array2, Axis, Slice};
+use ndarray::{Array2, Axis, Slice, concatenate};
 use pairdist::element::Dtype;
 use pairdist::kernel::{Kernel, Level, Method, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
@@ -69,6 +69,31 @@ fn check_bounds<T: Number>() {
             }
         }
     }
+}
+
+fn check_zeros_at_the_end<T: Number>() {
+    for features in [1, 7, 33, 255, 256, 257, 1031] {
+        let samples = two_sets::<T>(features);
+        for zeros in [1, 5, 300] {
+            let zeros = Array2::from_elem((ROWS, zeros), T::default());
+            let [x, y] = samples
+                .each_ref()
+                .map(|samples| concatenate![Axis(1), *samples, zeros].as_standard_layout().to_owned());
+            for kernel in kernels().filter(|(way, _)| way.1 == Method::Direct) {
+                let [got, expected] = [tile(kernel, &x, &y), tile(kernel, &samples[0], &samples[1])];
+                assert!(
+                    bits(&got) == bits(&expected),
+                    "{kernel:?}: {features} features and {}",
+                    zeros.ncols()
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn zeros_after_the_last_feature_change_no_direct_distance() {
+    for_both_types!(check_zeros_at_the_end);
 }
 
 #[test]

@@ -4,8 +4,8 @@
 //! 32-bit weight w for each sample; the upper words of 64-bit values count [`UPPER`] times. It depends on values and
 //! places alone, so that the checksums of all tiles add up to a digest of the matrix that is the same for every
 //! tile size; and a tile and its transpose at the mirrored place have the same, which spares a second pass. One changed word
-//! always changes it, as the weights are odd and the change is less than 2³². (D. Lemire, O. Kaser, "Strongly
-//! universal string hashing is fast", Computer Journal 57, 2014.)
+//! always changes it, as the weights are odd and the change is less than 2³²; `docs/FORMAT.md` has the probability for several.
+//! (D. Lemire, O. Kaser, "Strongly universal string hashing is fast", Computer Journal 57, 2014.)
 
 use std::ops::Range;
 
