@@ -298,8 +298,11 @@ impl ComputeArgs {
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {
-    let seconds: f64 = text.parse().map_err(|_| "it must be a number of seconds".to_owned())?;
-    Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
+    match text.parse::<f64>() {
+        // more than a Duration holds is longer than any run
+        Ok(seconds) if seconds >= 0.0 => Ok(Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX)),
+        _ => Err("it must be a number of seconds, 0 or more".into()),
+    }
 }
 
 /// `[DAYS-]HH:MM:SS`, one of the forms that Slurm takes.
@@ -399,12 +402,17 @@ mod tests {
         {
             assert!(time_limit(wrong).is_err(), "{wrong}");
         }
-        assert!(
-            seconds("0.25").is_ok()
-                && seconds("-1").is_err()
-                && seconds("nan").is_err()
-                && seconds("x").is_err()
-        );
+    }
+
+    #[test]
+    fn an_interval_may_be_longer_than_any_run_but_not_negative() {
+        assert_eq!(seconds("0.25"), Ok(Duration::from_millis(250)));
+        for long in ["1e300", "1e19", "inf"] {
+            assert!(seconds(long) >= Ok(Duration::from_secs(1 << 60)), "{long}");
+        }
+        for wrong in ["-1", "nan", "x", "", "-inf"] {
+            assert_eq!(seconds(wrong), Err("it must be a number of seconds, 0 or more".into()), "{wrong}");
+        }
     }
 
     #[test]

@@ -235,7 +235,12 @@ const DATASETS: &[Case] = &[
         COMPUTE,
         &["x.h5", "--dataset", "first, group/second"],
     ),
-    ("one dimension", |w| written(w, &[1.0; 6], &[6]), NAMED, &["x.h5", "\"samples\"", "1 dimension"]),
+    (
+        "one dimension",
+        |w| written(w, &[1.0; 6], &[6]),
+        NAMED,
+        &["x.h5", "\"samples\"", "has 1 dimension; expected 2"],
+    ),
     (
         "three dimensions",
         |w| written(w, &[1.0; 8], &[2, 2, 2]),
@@ -484,12 +489,12 @@ fn what_attributes_say_of_the_values_is_told() {
         (
             &[("_FillValue", 17.0)],
             &[
-                "_FillValue or missing_value calls 1 value in 1 of 6 samples missing, the first 17 in row 4, column 1",
+                "_FillValue or missing_value calls 1 value in 1 of 6 samples missing, the first is 17 in row 4, column 1",
             ],
         ),
         (
             &[("missing_value", 23.0), ("_FillValue", 0.0)],
-            &["calls 2 values in 2 of 6 samples missing, the first 0 in row 0"],
+            &["calls 2 values in 2 of 6 samples missing, the first is 0 in row 0"],
         ),
         (&[("_FillValue", 17.5), ("missing_value", -1.0)], &[]),
         (&[("scale_factor", 0.5), ("add_offset", 3.0)], &["value * 0.5 + 3", "as they are stored"]),
@@ -570,9 +575,9 @@ fn whole_numbers_that_are_rounded_are_told_with_the_first() {
         values[(25, 0)] = i64::MAX;
         write_as(&work, "x.h5", &values);
         let done = work.run(ranks, &format!("compute x.h5 --no-output --tile 8 {option}"), 0);
-        let words = "2 values in 2 of 30 samples have more digits than";
+        let words = "2 values in 2 of 30 samples are rounded";
         assert!(done.stderr.contains(words), "{done}");
-        assert!(done.stderr.contains("the first -9223372036854775807 in row 20, column 1"), "{done}");
+        assert!(done.stderr.contains("the first is -9223372036854775807 in row 20, column 1"), "{done}");
         assert!(!done.stderr.contains("taken off"), "{done}");
     });
 }
@@ -617,13 +622,18 @@ const VALUES: &[Case] = &[
         "NaN",
         |w| with_value(w, f64::NAN),
         COMPUTE,
-        &["x.h5", "2 values in 2 of 6 samples NaN", "the first NaN in row 4, column 2", "--allow-nonfinite"],
+        &[
+            "x.h5",
+            "2 values in 2 of 6 samples are NaN",
+            "the first is NaN in row 4, column 2",
+            "--allow-nonfinite",
+        ],
     ),
     (
         "infinity",
         |w| with_value(w, f64::NEG_INFINITY),
         COMPUTE,
-        &["x.h5", "2 values in 2 of 6 samples infinite, the first -inf in row 4, column 2"],
+        &["x.h5", "2 values in 2 of 6 samples are infinite, the first is -inf in row 4, column 2"],
     ),
     (
         "NaN and infinities on several ranks",
@@ -636,8 +646,8 @@ const VALUES: &[Case] = &[
         },
         "compute x.h5 -o out.h5 --tile 10",
         &[
-            "5 values in 2 of 60 samples NaN, the first NaN in row 7, column 0",
-            "1 value in 1 of 60 samples infinite, the first inf in row 59, column 0",
+            "5 values in 2 of 60 samples are NaN, the first is NaN in row 7, column 0",
+            "1 value in 1 of 60 samples is infinite, the first is inf in row 59, column 0",
         ],
     ),
     (
@@ -646,7 +656,7 @@ const VALUES: &[Case] = &[
         "compute x.h5 -o out.h5 --dtype f32",
         &[
             "x.h5",
-            "2 values in 2 of 6 samples too large for f32, the first 1e300 in row 4, column 2",
+            "2 values in 2 of 6 samples are too large for f32, the first is 1e300 in row 4, column 2",
             "--dtype f64",
         ],
     ),

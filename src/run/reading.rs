@@ -151,14 +151,20 @@ fn how_many(found: &Found, survey: &Survey) -> String {
     format!("{} value{s} in {} of {} samples", found.values, found.samples, survey.samples)
 }
 
+/// The verb for so many values: the first if it is one.
+fn verb(found: &Found, [one, many]: [&'static str; 2]) -> &'static str {
+    if found.values == 1 { one } else { many }
+}
+
 fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
     let what = samples.describe();
     let [nan, infinite, too_large] =
         [Sort::Nan, Sort::Infinite, Sort::TooLarge].map(|sort| survey.found(sort));
     if too_large.values > 0 && nan.values + infinite.values == 0 {
         fail!(
-            "{what}: {} too large for f32, the first {}; use --dtype f64",
+            "{what}: {} {} too large for f32, the first is {}; use --dtype f64",
             how_many(too_large, survey),
+            verb(too_large, ["is", "are"]),
             first_of(samples, too_large)?
         );
     }
@@ -166,8 +172,9 @@ fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
     for (found, name) in [(nan, "NaN"), (infinite, "infinite")] {
         if found.values > 0 {
             parts.push(format!(
-                "{} {name}, the first {}",
+                "{} {} {name}, the first is {}",
                 how_many(found, survey),
+                verb(found, ["is", "are"]),
                 first_of(samples, found)?
             ));
         }
@@ -199,7 +206,7 @@ fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
     let marked = survey.found(Sort::Marked);
     if marked.values > 0 {
         log::warn!(
-            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first {}; they are computed with as they are: leave those samples or features out, or write other values in their place",
+            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; the values are computed with as they are: leave those samples or features out, or write other values in their place",
             samples.describe(),
             how_many(marked, survey),
             first_of(samples, marked)?
@@ -216,9 +223,10 @@ fn warn_of_inexact(samples: &Samples, survey: &Survey, dtype: Dtype) -> Result<(
             Dtype::F64 => "subtract a common number before writing the samples, or scale them down",
         };
         log::warn!(
-            "{}: {} have more digits than {dtype} holds and are rounded, the first {}; {way_out}",
+            "{}: {} {} rounded, the first is {}: more digits than {dtype} holds; {way_out}",
             samples.describe(),
             how_many(inexact, survey),
+            verb(inexact, ["is", "are"]),
             first_of(samples, inexact)?
         );
     }

@@ -74,7 +74,7 @@ def test_missing_values_of_netcdf_are_told(work):
         file["samples"] = values
         file["samples"].attrs["_FillValue"] = np.array([9.96921e36], "f4")
     done = work.pairdist("compute", "x.h5", "--no-output", ranks=2)
-    assert "calls 2 values in 2 of 6 samples missing, the first 9.96921e36 in row 3, column 2" in done.stderr
+    assert "calls 2 values in 2 of 6 samples missing, the first is 9.96921e36 in row 3, column 2" in done.stderr
 
 
 def test_a_matrix_of_matlab_is_told_to_be_stored_by_columns(work):

@@ -17,6 +17,7 @@ use super::{Stored, open};
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
+use crate::report::counted;
 use find::Finder;
 
 pub use find::PassedOver;
@@ -344,7 +345,7 @@ fn first<S: H5Type + Copy>(dataset: &Dataset, name: &str) -> Option<S> {
 fn shape(dataset: &Dataset, what: &str) -> Result<(usize, usize)> {
     let shape = dataset.shape();
     let &[rows, features] = shape.as_slice() else {
-        fail!("{what} has {} dimensions; expected 2 (samples x features)", shape.len());
+        fail!("{what} has {}; expected 2 (samples x features)", counted(shape.len(), "dimension"));
     };
     if rows == 0 || features == 0 {
         fail!("{what} is empty ({rows} x {features}); it needs at least one sample and one feature");
