@@ -311,18 +311,22 @@ fn count(rank: usize) -> mpi::Count {
 fn abort_on_panic(rank: usize) {
     let report = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |info| {
-        if std::env::var_os("RUST_BACKTRACE").is_some() {
-            report(info);
+        let (payload, host) = (info.payload(), host::name());
+        // no fault of the program; and a backtrace takes memory, which may be what there is none of
+        if let Some(error) = payload.downcast_ref::<Error>() {
+            tell(format_args!("rank {rank} on {host}: {error}"));
+            SimpleCommunicator::world().abort(ABORTED);
         }
-        let payload = info.payload();
         let text = payload.downcast_ref::<&str>().copied();
         let text = text
             .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
             .unwrap_or("no reason given");
         let place =
             info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-        let host = host::name();
         tell(format_args!("rank {rank} on {host}: internal error{place}: {text}; please report it"));
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            report(info);
+        }
         SimpleCommunicator::world().abort(ABORTED);
     }));
 }

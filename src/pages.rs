@@ -10,6 +10,7 @@ use std::ops::{Deref, DerefMut};
 use memmap2::MmapMut;
 
 use crate::element::Element;
+use crate::error::{Context, Error};
 
 /// An array that begins with a page. What is not yet written is zero and takes no memory.
 pub struct Pages<T> {
@@ -22,11 +23,13 @@ impl<T: Element> Pages<T> {
     /// `len` zeros.
     ///
     /// # Panics
-    /// If the system has no room for them.
+    /// With an [`Error`] as its payload, if the system has no room for them.
     pub fn zeroed(len: usize) -> Self {
-        let bytes = len.checked_mul(size_of::<T>()).expect("an array is smaller than the address space");
-        let bytes =
-            MmapMut::map_anon(bytes).unwrap_or_else(|error| panic!("no {bytes} bytes of memory: {error}"));
+        let len_bytes = len.checked_mul(size_of::<T>()).expect("an array is smaller than the address space");
+        let mapped = MmapMut::map_anon(len_bytes).context(|| {
+            format!("no memory is left for an array of {len_bytes} bytes; use more ranks, or raise the limit (ulimit -v)")
+        });
+        let bytes = mapped.unwrap_or_else(|error: Error| std::panic::panic_any(error));
         // a wish: a system without huge pages does without
         #[cfg(target_os = "linux")]
         let _ = bytes.advise(memmap2::Advice::HugePage);
@@ -76,5 +79,12 @@ mod tests {
         pages.resize(10);
         pages.resize(1000);
         assert_eq!(pages[990..], [0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0]);
+    }
+
+    #[test]
+    fn what_does_not_fit_the_address_space_is_told_in_a_sentence() {
+        let panic = std::panic::catch_unwind(|| Pages::<f64>::zeroed(1 << 57)).unwrap_err();
+        let error = panic.downcast_ref::<Error>().expect("an error is the payload").to_string();
+        assert!(error.starts_with("no memory is left for an array of 1152921504606846976 bytes"), "{error}");
     }
 }

@@ -51,7 +51,10 @@ impl Stop {
                 }
             }
         };
-        std::thread::Builder::new().name("signals".into()).spawn(wait).context(unwatched)?;
+        let thread = std::thread::Builder::new().name("signals".into()).spawn(wait);
+        thread.context(|| {
+            "the thread that waits for signals cannot be started; raise ulimit -u, or ulimit -v".into()
+        })?;
         Ok(Self { signal, deadline: None })
     }
 

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use common::launch::{ALONE, Job, launcher_is_hydra};
 use common::samples::{distances, random, write};
-use common::{Work, for_all};
+use common::{PRELOAD, Work, for_all, preloaded};
 use nix::sys::signal::{Signal, kill};
 
 /// So many tiles that they take seconds.
@@ -108,18 +108,6 @@ __attribute__((constructor)) static void install(void) {
     for (int i = 0; i < 4; ++i) signal(numbers[i], end);
 }
 ";
-
-/// Makes a library of C code in the folder, for [`PRELOAD`].
-fn preloaded(work: &Work, code: &str) {
-    fs::write(work.path("preloaded.c"), code).expect("a file");
-    let mut compiler = std::process::Command::new("cc");
-    compiler
-        .args(["-shared", "-fPIC", "-pthread", "-o", "preloaded.so", "preloaded.c"])
-        .current_dir(work.path("."));
-    assert!(compiler.status().expect("a C compiler").success());
-}
-
-const PRELOAD: &str = "LD_PRELOAD=./preloaded.so exec \"$@\"";
 
 /// A library with a thread of its own, which is there before the program begins.
 const THREAD: &str = r"

@@ -1,4 +1,5 @@
-//! Memory that can still be had: what the node has free, within the limits of the control groups of this process.
+//! Memory that can still be had: what the node has free, within the limits of the control groups of this process, and what the
+//! process itself may still map.
 //!
 //! A batch system sets the limit of a job or a step on a group, and its processes live in groups below that, so the groups up to
 //! the root all count. What files leave in memory counts as free: the kernel gives it up before it refuses memory to a program, and a run
@@ -6,6 +7,8 @@
 
 use std::fs::read_to_string;
 use std::path::Path;
+
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit};
 
 /// Where a version of control groups keeps the numbers of a group, all of them with those of the groups below it.
 struct Version {
@@ -42,6 +45,37 @@ pub fn available_memory() -> Option<u64> {
     let groups = read_to_string("/proc/self/cgroup").unwrap_or_default();
     let left = VERSIONS.iter().filter_map(|version| version.left(Path::new(version.root), &groups));
     Some(left.fold(free, u64::min))
+}
+
+/// A limit on what this process may map, in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ProcessLimit {
+    /// How a shell shows and sets it.
+    pub command: &'static str,
+    /// The limit.
+    pub bytes: u64,
+    /// What the process has mapped of it.
+    pub used: u64,
+}
+
+impl ProcessLimit {
+    /// What may still be mapped.
+    pub fn left(&self) -> u64 {
+        self.bytes.saturating_sub(self.used)
+    }
+}
+
+/// The limit on this process that leaves it least, if it has one: that of its addresses, or of its private memory. See getrlimit(2).
+pub fn process_limit() -> Option<ProcessLimit> {
+    let status = read_to_string("/proc/self/status").ok()?;
+    let limits =
+        [(Resource::RLIMIT_AS, "ulimit -v", "VmSize:"), (Resource::RLIMIT_DATA, "ulimit -d", "VmData:")];
+    let limit = |(resource, command, name): (Resource, &'static str, &str)| {
+        let (bytes, _) = getrlimit(resource).ok()?;
+        let used = bytes_in(&status, name, 1024)?;
+        (bytes != RLIM_INFINITY).then_some(ProcessLimit { command, bytes, used })
+    };
+    limits.into_iter().filter_map(limit).min_by_key(ProcessLimit::left)
 }
 
 impl Version {

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, Result};
 
-pub use memory::available_memory;
+pub use memory::{ProcessLimit, available_memory, process_limit};
 
 /// Tells hwloc which of its plugins to leave out.
 const HWLOC_COMPONENTS: &str = "HWLOC_COMPONENTS";
@@ -29,20 +29,16 @@ const DEVICE_PLUGINS: [&str; 6] = ["opencl", "cuda", "nvml", "rsmi", "levelzero"
 /// Tells Open MPI how daemons on other nodes are started.
 const DAEMONS: &str = "OMPI_MCA_plm";
 
-/// Starts this program anew, in the same process, with two things in its environment that MPI reads, unless they are there:
-///
-/// - hwloc, which MPI asks for the cores, loads no drivers of GPUs. Its plugins would load every driver there is, which takes memory
-///   and time, and brings threads and handlers of signals.
-/// - Where no launcher has started the program, Open MPI starts a daemon beside it, which looks for the `ssh` that others would
-///   need on other nodes, and ends where there is none, as in a container. It is told that there are no others.
-///
-/// Returns where both are there, and where the dynamic linker was called to start the program, which would have to be called again.
+/// Tells the C library how many arenas its `malloc` may have.
+const MALLOC_ARENA_MAX: &str = "MALLOC_ARENA_MAX";
+
+/// Starts this program anew, in the same process, if libraries that MPI loads miss something in its environment. Returns where they
+/// miss nothing, and where the dynamic linker was called to start the program, which would have to be called again.
 ///
 /// # Errors
 /// If the program cannot be started anew.
-pub fn prepare_environment() -> std::io::Result<()> {
-    let alone = std::env::var_os(DAEMONS).is_none().then(|| (DAEMONS, "isolated".into()));
-    let missing: Vec<_> = without_device_plugins().into_iter().chain(alone).collect();
+pub fn complete_environment() -> std::io::Result<()> {
+    let missing: Vec<_> = [without_device_plugins(), without_other_nodes(), with_one_arena()].into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());
     }
@@ -56,20 +52,37 @@ pub fn prepare_environment() -> std::io::Result<()> {
     Err(anew.exec())
 }
 
-/// The variable of hwloc and the value that it lacks, if it lacks one.
+/// Tells hwloc to load no drivers of GPUs, unless it has been told: MPI asks hwloc for the cores, and its plugins would load every
+/// driver there is, which takes memory and time, and brings threads and handlers of signals.
 fn without_device_plugins() -> Option<(&'static str, OsString)> {
-    let mut components = std::env::var_os(HWLOC_COMPONENTS).unwrap_or_default();
-    let words = components.to_string_lossy().into_owned();
+    let told = std::env::var_os(HWLOC_COMPONENTS).unwrap_or_default();
+    let words = told.to_string_lossy().into_owned();
     let is_told = |plugin: &&str| words.split(',').any(|word| word.trim_start_matches('-') == *plugin);
-    let mut is_complete = true;
-    for plugin in DEVICE_PLUGINS.iter().filter(|plugin| !is_told(plugin)) {
-        is_complete = false;
+    let missing: Vec<_> = DEVICE_PLUGINS.iter().filter(|plugin| !is_told(plugin)).collect();
+    if missing.is_empty() {
+        return None;
+    }
+    let mut components = told;
+    for plugin in missing {
         if !components.is_empty() {
             components.push(",");
         }
         components.push(format!("-{plugin}"));
     }
-    (!is_complete).then_some((HWLOC_COMPONENTS, components))
+    Some((HWLOC_COMPONENTS, components))
+}
+
+/// Tells Open MPI that there are no other nodes, unless it has been told of them. Where no launcher has started the program, a daemon is
+/// started beside it, which looks for the `ssh` that others would need, and ends where there is none, as in a container.
+fn without_other_nodes() -> Option<(&'static str, OsString)> {
+    std::env::var_os(DAEMONS).is_none().then(|| (DAEMONS, "isolated".into()))
+}
+
+/// Keeps `malloc` from reserving 64 MiB of addresses for each thread, where addresses are limited: Open MPI 4.1.4 does not start, or
+/// crashes, when its own threads leave it none.
+fn with_one_arena() -> Option<(&'static str, OsString)> {
+    let is_limited = process_limit().is_some() && std::env::var_os(MALLOC_ARENA_MAX).is_none();
+    is_limited.then(|| (MALLOC_ARENA_MAX, "1".into()))
 }
 
 /// The node's name.

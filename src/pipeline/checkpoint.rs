@@ -35,7 +35,9 @@ impl Checkpoints {
         let (batches, received) = unbounded();
         let work = move || write_batches(&received, (&matrix, &shown), journal, sync);
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
-        let thread = thread.context(|| "the thread for checkpoints cannot be started".into())?;
+        let thread = thread.context(|| {
+            "the thread for checkpoints cannot be started; raise ulimit -u, or ulimit -v".into()
+        })?;
         Ok(Self { interval, batch: Vec::new(), begun: Instant::now(), batches, thread: Some(thread) })
     }
 

@@ -44,7 +44,9 @@ impl Workers {
         let pool = builder.thread_name(|number| format!("worker-{number}")).build();
         Ok(Self {
             pool: pool
-                .context(|| format!("{threads} threads cannot be started; choose fewer with --threads"))?,
+                .context(|| {
+                    format!("{threads} threads cannot be started; choose fewer with --threads, or raise ulimit -u or ulimit -v")
+                })?,
         })
     }
 

@@ -157,8 +157,10 @@ pub fn rounds<T: Number>(
     // workers see samples and queues, never MPI or HDF5
     let (schedule, kernel, rows) = (work.schedule, work.kernel, &work.rows);
     let images = schedule.images(output.is_some());
-    let free: Vec<_> =
-        (0..buffers(workers.count())).map(|_| TileBuffer::new(&schedule.grid, kernel, images)).collect();
+    let tiles = schedule.tile_count(work.comm.rank());
+    // a rank without tiles passes the blocks of others on, and has a buffer to notice that there is nothing to order
+    let free = buffers(workers.count()).min(tiles.max(1));
+    let free: Vec<_> = (0..free).map(|_| TileBuffer::new(&schedule.grid, kernel, images)).collect();
     // room for all that can be on the way: nobody waits to send
     let (orders, ordered) = bounded(free.len());
     let (finished, done) = bounded(free.len());
@@ -167,7 +169,7 @@ pub fn rounds<T: Number>(
             let (ordered, finished) = (ordered.clone(), finished.clone());
             scope.spawn(move |_| compute_tiles(schedule, kernel, rows, &ordered, &finished));
         }
-        let checksums = Vec::with_capacity(images * schedule.tile_count(work.comm.rank()));
+        let checksums = Vec::with_capacity(images * tiles);
         let (ahead, totals) = (VecDeque::new(), Totals { checksums, ..Totals::default() });
         Desk { work, output, orders, done, free, ahead, open: 0, computed: 0, totals, progress, clock }
             .serve(mine)

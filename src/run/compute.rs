@@ -248,7 +248,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
         args.output.is_some(),
         Comm::resident_bytes(),
     );
-    comm.agree(setup::check_memory(memory.total(), &nodes))?;
+    comm.agree(setup::check_memory(&memory, threads, &nodes))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();

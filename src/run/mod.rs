@@ -65,17 +65,19 @@ fn with_mpi<P>(
     work: impl FnOnce(&Comm, P) -> Result<()>,
 ) -> u8 {
     // first: the environment of a process can be changed safely only by starting it anew
-    let environment = host::prepare_environment();
+    let completed = host::complete_environment();
     let prepared = stop::block_file_size_signal().and_then(|()| prepare());
     let comm = match Comm::start() {
         Ok(comm) => comm,
         Err(error) => return finish(Err(error), true),
     };
     start_log(comm.rank(), comm.size());
-    if let Err(error) = environment
+    if let Err(error) = completed
         && comm.is_root()
     {
-        log::warn!("MPI may load drivers of GPUs: the program cannot be started anew: {error}");
+        log::warn!(
+            "hwloc may load drivers of GPUs, and limits of memory may be too tight: the program cannot be started anew: {error}"
+        );
     }
     placement::warn_of_strangers(&comm);
     failpoint::arm(comm.rank());

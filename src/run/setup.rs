@@ -16,7 +16,7 @@ use crate::io::samples::Samples;
 use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge, range_of};
 use crate::pipeline::{Number, Workers, survey_of};
-use crate::plan::Source;
+use crate::plan::{Memory, Source};
 use crate::problem::Problem;
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
@@ -207,9 +207,36 @@ pub(super) fn time_left(comm: &Comm, limit: Option<Duration>) -> Option<(Duratio
     Some((left, mine.map_or("the limit of another rank", |(_, name)| name)))
 }
 
-/// Refuses a run whose ranks do not fit their node's memory.
-pub(super) fn check_memory(planned: u64, nodes: &Nodes) -> Result<()> {
-    let needed = planned.saturating_mul(nodes.ranks_here as u64);
+/// Addresses that HDF5 and MPI take when they open files, beside what a run plans: 4 MB, measured with Open MPI 4.1.4.
+const LIBRARY_BYTES: u64 = 16 << 20;
+
+/// Addresses of a thread's stack.
+const STACK_BYTES: u64 = 2 << 20;
+
+/// Refuses a run that would map more than this process may, where the shell or the batch system has set a limit for it.
+pub(super) fn check_limit(planned: u64, way_out: &str) -> Result<()> {
+    let needed = planned.saturating_add(LIBRARY_BYTES);
+    if let Some(limit) = host::process_limit()
+        && needed > limit.left()
+    {
+        fail!(
+            "a process on {} may have {} of memory ({}), {} of it are taken, and this run needs {} more; {way_out}",
+            host::name(),
+            bytes(limit.bytes),
+            limit.command,
+            bytes(limit.used),
+            bytes(needed)
+        );
+    }
+    Ok(())
+}
+
+/// Refuses a run whose ranks do not fit their node's memory, or the limits of their processes.
+pub(super) fn check_memory(memory: &Memory, threads: usize, nodes: &Nodes) -> Result<()> {
+    let stacks = STACK_BYTES.saturating_mul(threads as u64);
+    let way_out = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
+    check_limit((memory.total() - memory.base).saturating_add(stacks), way_out)?;
+    let needed = memory.total().saturating_mul(nodes.ranks_here as u64);
     if let Some(available) = host::available_memory()
         && needed > available
     {

@@ -86,3 +86,16 @@ pub(crate) fn for_all<C: Debug + Sync>(cases: &[C], check: impl Fn(&C) + Sync) {
     assert!(!cases.is_empty(), "no cases");
     assert!(failed.is_empty(), "{} of {} cases failed:\n{}", failed.len(), cases.len(), failed.join("\n"));
 }
+
+/// Makes a library of C code in the folder, for [`PRELOAD`].
+pub(crate) fn preloaded(work: &Work, code: &str) {
+    std::fs::write(work.path("preloaded.c"), code).expect("a file");
+    let mut compiler = std::process::Command::new("cc");
+    compiler
+        .args(["-shared", "-fPIC", "-pthread", "-o", "preloaded.so", "preloaded.c", "-ldl"])
+        .current_dir(work.path("."));
+    assert!(compiler.status().expect("a C compiler").success());
+}
+
+/// A script that starts the program with the library of [`preloaded`].
+pub(crate) const PRELOAD: &str = "LD_PRELOAD=./preloaded.so exec \"$@\"";
