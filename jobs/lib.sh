@@ -34,8 +34,8 @@ srun_options=()
 #
 # -K1 ends a step when a rank ends with an exit code other than 0, since the others would wait for it. A rank that stopped in time (75)
 # must not end those that are still about to, so it counts as an orderly end: whether the result is complete, its name tells.
-# Ranks get the environment of the job, whatever the site hands on by default (SLURM_EXPORT_ENV). The shell in between outlives the signals that Slurm sends to all processes of a step. SIGUSR1 is ignored but by `compute`, which
-# watches for it: generate and verify take the seconds they need.
+# Ranks get the environment of the job, whatever the site hands on by default (SLURM_EXPORT_ENV). The shell in between outlives the signals that Slurm sends to all processes of a step. SIGUSR1 is ignored but by `compute` and
+# `generate`, which watch for it: verify takes the seconds it needs.
 launch() {
     local nodes=$1
     shift

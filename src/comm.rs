@@ -130,15 +130,16 @@ impl Comm {
         if first == size {
             return result;
         }
-        let mut text = match &result {
-            Err(error) if first == self.rank() => format!("{}{error}", error.exit_code()).into_bytes(),
+        let mut told = match &result {
+            Err(error) if first == self.rank() => {
+                [&[error.exit_code()], error.to_string().as_bytes()].concat()
+            }
             _ => Vec::new(),
         };
-        self.broadcast(first, &mut text);
-        let text = String::from_utf8_lossy(&text);
-        let (code, text) = text.split_at(1);
-        let text = if first == 0 { text.to_owned() } else { format!("rank {first}: {text}") };
-        Err(if code == "2" { Error::Usage(text) } else { Error::Failed(text) })
+        self.broadcast(first, &mut told);
+        let (code, text) = told.split_first().expect("an error has a code");
+        let text = String::from_utf8_lossy(text);
+        Err(Error::of(*code, if first == 0 { text.into() } else { format!("rank {first}: {text}") }))
     }
 
     /// As [`Self::agree`], for what no rank may give up alone, since giving it up is collective: if some ranks have it and others do

@@ -27,6 +27,15 @@ impl Error {
         }
     }
 
+    /// The error with this exit code and sentence.
+    pub fn of(exit_code: u8, sentence: String) -> Self {
+        match exit_code {
+            2 => Self::Usage(sentence),
+            75 => Self::Stopped(sentence),
+            _ => Self::Failed(sentence),
+        }
+    }
+
     /// An error of the same kind with another sentence.
     #[must_use]
     pub fn map(self, change: impl FnOnce(String) -> String) -> Self {

@@ -296,18 +296,23 @@ fn a_tile_that_cannot_be_written_is_named_with_its_file() {
     });
 }
 
-/// A result of 32 MB, of which not even the file can be made.
-const LIMIT: &str = "trap '' XFSZ; ulimit -f 20000; exec \"$@\"";
+/// A result of 32 MB, to which HDF5 adds so much that the file cannot be made.
+const LIMIT: &str = "exec prlimit --fsize=32000000 \"$@\"";
+
+/// A result of 32 MB that is known not to fit.
+const SMALL_LIMIT: &str = "exec prlimit --fsize=20000000 \"$@\"";
 
 #[test]
 fn a_file_that_cannot_be_made_ends_the_job_in_order() {
-    for_all(&[ALONE, 2], |&ranks| {
+    let (early, late) = ((SMALL_LIMIT, "ulimit -f"), (LIMIT, "matrix.h5 cannot be created"));
+    for_all(&[(early, ALONE), (early, 2), (late, ALONE), (late, 2)], |&((script, words), ranks)| {
         let work = Work::new();
         write(work.path("x.h5"), &random::<f64>(2000, 4, 1));
         let done =
-            work.program(ranks).through(LIMIT).within(PATIENCE).run("compute x.h5 -o out.h5 --tile 100");
+            work.program(ranks).through(script).within(PATIENCE).run("compute x.h5 -o out.h5 --tile 100");
         assert_eq!(done.code, 1, "{done}");
-        assert!(done.stderr.lines().any(|line| line.starts_with("pairdist: ")), "{done}");
+        let is_told = |line: &str| line.starts_with("pairdist: ") && line.contains(words);
+        assert!(done.stderr.lines().any(is_told), "{done}");
         let crash = ["SIGSEGV", "Segmentation", "panicked"].iter().find(|word| done.stderr.contains(**word));
         assert_eq!(crash, None, "{done}");
         assert!(!work.path("out.h5").exists(), "{done}");

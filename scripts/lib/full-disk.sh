@@ -13,6 +13,28 @@ fail() {
     exit 1
 }
 
+# samples of 16 MB in 24 MB, killed once their space is reserved: the next run may use that space, and a stranger finds none of it
+start() {
+    "$pairdist" generate y.h5 --samples 2000 --features 1000 2>"$log" &
+    generator=$!
+    until [ -e y.h5.partial/token ] || [ -e y.h5 ]; do :; done
+    kill -STOP $generator 2>/dev/null || true
+}
+start
+kill -KILL $generator 2>/dev/null || true
+wait $generator || true
+rm -f y.h5
+start
+head -c 24M /dev/zero >stranger 2>/dev/null || true
+kill -CONT $generator 2>/dev/null || true
+wait $generator || fail "generate did not keep its space: $(cat "$log")"
+code=0
+mpirun -n 2 "$pairdist" generate z.h5 --samples 2000 --features 1000 2>"$log" || code=$?
+[ $code = 1 ] || fail "samples that do not fit ended with code $code"
+grep -q 'make room' "$log" || fail "no word of the disk: $(cat "$log")"
+[ ! -e z.h5.partial ] || fail "a working folder of generate was left behind"
+rm y.h5 stranger
+
 "$pairdist" generate x.h5 --samples 1500 --features 4
 # 18 MB of distances in 24 MB: a stranger's 12 MB leave too little
 head -c 12M /dev/zero >stranger

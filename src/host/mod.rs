@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage, setrlimit};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Result};
@@ -141,6 +141,12 @@ pub fn peak_rss_bytes() -> u64 {
 pub fn free_space(folder: &Path) -> Option<u64> {
     let stat = nix::sys::statvfs::statvfs(folder).ok()?;
     Some(stat.blocks_available() * stat.fragment_size())
+}
+
+/// Bytes that a file of this process may have, if there is a limit.
+pub fn file_size_limit() -> Option<u64> {
+    let (limit, _) = getrlimit(Resource::RLIMIT_FSIZE).ok()?;
+    (limit != RLIM_INFINITY).then_some(limit)
 }
 
 /// The time of day as `2026-01-31T12:00:00Z`.

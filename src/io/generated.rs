@@ -1,6 +1,7 @@
 //! Samples written in parallel: created by one rank, filled by all.
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
@@ -43,19 +44,30 @@ impl SamplesWriter {
         Ok(Self { file, samples, path: path.to_owned() })
     }
 
-    /// Writes samples, row-major, from row `first` on.
-    pub fn write<T: Stored>(&self, first: usize, features: usize, values: &[T]) -> Result<()> {
-        let rows = values.len() / features;
+    /// Writes these features of these samples, row-major. HDF5 1.10 and MPI-IO transfer less than 2 GiB at once.
+    ///
+    /// # Panics
+    /// If the values are not as many.
+    pub fn write<T: Stored>(&self, rows: Range<usize>, features: Range<usize>, values: &[T]) -> Result<()> {
         let view =
-            ArrayView2::from_shape((rows, features), values).context(|| "rows are not whole".into())?;
-        let written = self.samples.write_slice(view, (first..first + rows, ..));
-        written.context(|| format!("rows from {first} cannot be written to {}", self.path.display()))
+            ArrayView2::from_shape((rows.len(), features.len()), values).expect("a value for each place");
+        let first = rows.start;
+        let written = self.samples.write_slice(view, (rows, features));
+        written.context(|| {
+            let shown = self.path.display();
+            format!("rows from {first} cannot be written to {shown}; check free space, quota and ulimit -f")
+        })
     }
 
-    /// Forces the data to the disk and closes the file. Collective.
-    pub fn finish(self) -> Result<()> {
+    /// Forces the data to the disk. Collective.
+    pub fn sync(&self) -> Result<()> {
+        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.path.display()))
+    }
+
+    /// Closes the file. Collective.
+    pub fn close(self) -> Result<()> {
         let Self { file, samples, path } = self;
-        file.flush().context(|| format!("{} cannot be forced to the disk", path.display()))?;
+        // HDF5 keeps a file open as long as any of its datasets is
         drop(samples);
         close_on_all_ranks(file, &path)
     }

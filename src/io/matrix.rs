@@ -126,7 +126,7 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates the file with its datasets and attributes, `complete = 0`, closes it, and reserves the space it will take.
+/// Creates the file with its datasets and attributes, `complete = 0`, and closes it.
 pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
     let build = |name: &OsStr| -> hdf5::Result<()> {
         let file = File::with_options()
@@ -148,15 +148,7 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
         file.flush()?;
         file.close()
     };
-    create_in_folder(path, build)?;
-    let reserve = || {
-        let file = std::fs::File::options().write(true).open(path)?;
-        crate::host::reserve(&file, file.metadata()?.len())
-    };
-    reserve().context(|| {
-        let bytes = crate::report::bytes(header.bytes());
-        format!("{bytes} of disk space cannot be reserved for {}", path.display())
-    })
+    create_in_folder(path, build)
 }
 
 /// The value of an attribute.

@@ -2,7 +2,8 @@
 //!
 //! `OUT.h5.partial/` holds the matrix while it is computed, the plan, a journal for each rank, a lock that is released when
 //! the run that holds it ends, and a token by which all ranks recognise the folder. The plan is written last: without it, nothing in
-//! the folder counts. Nothing stands under the final name before it is complete.
+//! the folder counts. Samples that are generated have another file there, and no plan: they are not resumed, but generated again.
+//! Nothing stands under the final name before it is complete.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -19,9 +20,11 @@ use crate::fail;
 use crate::failpoint;
 use crate::host;
 use crate::io::journal;
+use crate::report::bytes;
 
 /// The files a run keeps in its folder.
 const MATRIX: &str = "matrix.h5";
+const SAMPLES: &str = "samples.h5";
 const LOCK: &str = "lock";
 const PLAN: &str = "plan.json";
 const PLAN_DRAFT: &str = "plan.json.new";
@@ -45,8 +48,8 @@ const PATIENCE_WITHOUT: Duration = Duration::from_secs(35);
 pub enum Existing {
     /// Stops.
     Refuse,
-    /// Stops, for a command that can neither replace nor resume.
-    Keep,
+    /// Stops at a file, and at a folder that holds more than samples that were not finished. Those are generated again.
+    Samples,
     /// Replaces the result, and empties the folder.
     Replace,
     /// Stops at a result; goes on with what is in the folder.
@@ -76,6 +79,16 @@ impl Workdir {
     /// The matrix file.
     pub fn matrix(&self) -> PathBuf {
         self.folder.join(MATRIX)
+    }
+
+    /// The file of generated samples.
+    pub fn samples(&self) -> PathBuf {
+        self.folder.join(SAMPLES)
+    }
+
+    /// The file that gets the final name.
+    fn unfinished(&self) -> PathBuf {
+        if self.existing == Existing::Samples { self.samples() } else { self.matrix() }
     }
 
     /// The journal of a rank.
@@ -132,7 +145,7 @@ impl Workdir {
                 Existing::Refuse => {
                     fail!("{shown} exists; remove it, choose another name, or overwrite it with --force")
                 }
-                Existing::Keep => fail!("{shown} exists; remove it, or choose another name"),
+                Existing::Samples => fail!("{shown} exists; remove it, or choose another name"),
                 Existing::Replace => matrix::check_replaceable(&self.output)?,
                 Existing::Resume => {}
             }
@@ -161,16 +174,30 @@ impl Workdir {
                 Existing::Refuse => fail!(
                     "{folder} is there: {begun}; continue that run with --resume, or start over with --force"
                 ),
-                Existing::Keep => fail!("{folder} is there: {begun}; if none is at work, remove it"),
+                Existing::Samples => self.check_samples_only()?,
                 Existing::Replace | Existing::Resume => {}
             }
         }
         Ok(())
     }
 
+    /// Refuses a folder that a run of `compute` has begun: that run may be resumed.
+    fn check_samples_only(&self) -> Result<()> {
+        let is_of_samples = |name: &OsString| {
+            name == LOCK || name == TOKEN || name == SAMPLES || is_lock_of_mpi(name, SAMPLES)
+        };
+        if !self.names()?.iter().all(is_of_samples) {
+            fail!(
+                "{} holds a run of compute that has not finished; choose another name, or remove the folder if that run is not needed",
+                self.folder.display()
+            );
+        }
+        Ok(())
+    }
+
     /// Whether the folder of an earlier run may be taken.
     fn may_take_over(&self) -> bool {
-        matches!(self.existing, Existing::Replace | Existing::Resume)
+        self.existing != Existing::Refuse
     }
 
     /// Whether a run may be taken up here.
@@ -184,7 +211,7 @@ impl Workdir {
             return Ok(None);
         }
         self.check_ours()?;
-        self.lock()?;
+        self.lock(false)?;
         self.plan()
     }
 
@@ -249,13 +276,19 @@ impl Workdir {
 
     /// Makes the folder and locks it, or empties one that no run holds.
     pub fn create(&mut self) -> Result<()> {
-        match fs::create_dir(&self.folder) {
+        let made = fs::create_dir(&self.folder);
+        let is_new = made.is_ok();
+        match made {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.may_take_over() => {}
             result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
         }
         if self.lock.is_none() {
             self.check_ours()?;
-            self.lock()?;
+            // nobody has asked for what is there to be emptied
+            self.lock(self.existing == Existing::Samples && !is_new)?;
+        }
+        if self.existing == Existing::Samples {
+            self.check_samples_only()?;
         }
         for rank in self.journals()? {
             journal::check_free(&self.journal(rank))?;
@@ -264,8 +297,8 @@ impl Workdir {
         self.empty(|name| name != PLAN)
     }
 
-    /// Takes the lock, and leaves in it who has it.
-    fn lock(&mut self) -> Result<()> {
+    /// Takes the lock, and leaves in it who has it. Where the file system has no locks, goes on without, unless one is needed.
+    fn lock(&mut self, is_needed: bool) -> Result<()> {
         let (shown, path) = (self.folder.display(), self.folder.join(LOCK));
         let mut options = OpenOptions::new();
         let lock = options.read(true).write(true).create(true).truncate(false).open(&path);
@@ -278,6 +311,9 @@ impl Workdir {
                 );
             }
             // not every file system has locks
+            Err(fs::TryLockError::Error(error)) if is_needed => fail!(
+                "{shown} is there and cannot be locked ({error}), so another run may be writing it; remove it if none is"
+            ),
             Err(fs::TryLockError::Error(error)) => log::warn!("{shown} cannot be locked: {error}"),
             Ok(()) => {}
         }
@@ -344,6 +380,14 @@ impl Workdir {
         }
     }
 
+    /// Disk space of what an earlier run has left in the folder, in bytes: it is empty before this one writes to it.
+    pub fn left_space(&self) -> u64 {
+        use std::os::unix::fs::MetadataExt;
+        let blocks = |name| fs::symlink_metadata(self.folder.join(name)).map_or(0, |meta| meta.blocks());
+        // in units of 512 bytes
+        512 * self.names().unwrap_or_default().into_iter().map(blocks).sum::<u64>()
+    }
+
     /// Puts the plan into the folder, whole or not at all, after the matrix: from now on the run can be resumed. With `sync`,
     /// both are forced to the disk, in this order.
     pub fn commit_plan(&self, text: &str, sync: bool) -> Result<()> {
@@ -366,6 +410,21 @@ impl Workdir {
             Ok(())
         };
         write().context(|| format!("{} cannot be written", plan.display()))
+    }
+
+    /// Reserves the disk space of the file that gets the final name, as long as it is now.
+    pub fn reserve(&self) -> Result<()> {
+        let path = self.unfinished();
+        let file = File::options().write(true).open(&path);
+        let len = file.and_then(|file| Ok((file.metadata()?.len(), file)));
+        let (len, file) = len.context(|| format!("{} cannot be opened", path.display()))?;
+        host::reserve(&file, len).context(|| {
+            format!(
+                "{} of disk space cannot be reserved in {}; make room, or write elsewhere",
+                bytes(len),
+                self.parent().display()
+            )
+        })
     }
 
     /// Ranks that have journals in the folder, in order.
@@ -401,7 +460,7 @@ impl Workdir {
     /// Gives the finished matrix its name, replacing an older result only if told to, or to `replace` when the run began, and
     /// removes the folder.
     pub fn publish(&mut self, replace: bool, sync: bool) -> Result<()> {
-        let (matrix, shown) = (self.matrix(), self.output.display());
+        let (matrix, shown) = (self.unfinished(), self.output.display());
         if sync {
             let file = File::open(&matrix).and_then(|file| file.sync_all());
             file.context(|| format!("{} cannot be forced to the disk", matrix.display()))?;
@@ -462,16 +521,16 @@ impl Workdir {
 
 /// Whether a file of the folder has been put there by this program, or by its MPI.
 fn is_ours(name: &OsStr) -> bool {
-    [MATRIX, LOCK, PLAN, PLAN_DRAFT, TOKEN].iter().any(|ours| name == *ours)
+    [MATRIX, SAMPLES, LOCK, PLAN, PLAN_DRAFT, TOKEN].iter().any(|ours| name == *ours)
         || journal_rank(name).is_some()
-        || is_lock_of_mpi(name)
+        || [MATRIX, SAMPLES].iter().any(|file| is_lock_of_mpi(name, file))
 }
 
-/// Whether a file is what Open MPI keeps beside a matrix that ranks of several nodes have open, and leaves there when one is killed:
+/// Whether a file is what Open MPI keeps beside one that ranks of several nodes have open, and leaves there when one is killed:
 /// `matrix.h5-<job>-<process>.lock`.
-fn is_lock_of_mpi(name: &OsStr) -> bool {
+fn is_lock_of_mpi(name: &OsStr, file: &str) -> bool {
     let numbers =
-        name.to_str().and_then(|name| name.strip_prefix(MATRIX)?.strip_prefix('-')?.strip_suffix(".lock"));
+        name.to_str().and_then(|name| name.strip_prefix(file)?.strip_prefix('-')?.strip_suffix(".lock"));
     numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
 }
 

@@ -264,7 +264,7 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
             Some(run) => {
                 run.check(&run_plan(problem, args.force, inputs.ids(&[], 0), String::new()), workdir)
             }
-            None => setup::check_space(problem.result_bytes(), workdir.parent()),
+            None => setup::check_space(problem.result_bytes(), workdir),
         })?;
     }
     placement::tell(comm, threads, &nodes);
@@ -427,6 +427,7 @@ fn make_matrix<T: Number>(
     failpoint::hit("create")?;
     let created = matrix::create::<T>(&workdir.matrix(), header);
     created.map_err(|error| super::end_job(comm, workdir, &error))?;
+    workdir.reserve()?;
     let text = plan.to_json()?;
     failpoint::hit("plan")?;
     workdir.commit_plan(&text, sync)?;

@@ -2,13 +2,15 @@
 //!
 //! Every sample has a generator of its own, seeded from the file's seed and the sample's row.
 
+use std::ops::Range;
+
 use rand::{Rng, RngExt, SeedableRng};
 use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
 use super::setup::{self, with_dtype};
 use crate::cli::{Distribution, GenerateArgs};
-use crate::comm::Comm;
+use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
 use crate::host;
@@ -16,105 +18,137 @@ use crate::io::generated::{SamplesWriter, create};
 use crate::io::workdir::{Existing, Workdir};
 use crate::partition::range_of;
 use crate::pipeline::Number;
-use crate::report::bytes;
+use crate::report::{bytes, counted};
+use crate::stop::Stop;
 
 /// Clusters of `--distribution blobs`, as many as digits have classes.
-const BLOBS: usize = 10;
+const BLOBS: u64 = 10;
 
 /// Bytes of samples that a rank writes at once.
-const SLAB_BYTES: usize = 16 << 20;
+const PIECE_BYTES: usize = 16 << 20;
 
-pub(super) fn generate(comm: &Comm, args: &GenerateArgs) -> Result<()> {
-    with_dtype!(Dtype::from(args.dtype), generate_in(comm, args))
+pub(super) fn generate(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Result<()> {
+    with_dtype!(Dtype::from(args.dtype), generate_in(comm, args, stop))
 }
 
-fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs) -> Result<()> {
+fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Result<()> {
     let (n, d) = (args.samples, args.features);
     let Some(size) = n.checked_mul(d).and_then(|values| values.checked_mul(size_of::<T>())) else {
         return Err(Error::Usage(format!(
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    let mut workdir = Workdir::of(&args.output, Existing::Keep);
+    comm.agree(setup::check_limit(PIECE_BYTES as u64, "raise the limit"))?;
+    let mut workdir = Workdir::of(&args.output, Existing::Samples);
     comm.on_root(|| workdir.check(&[]))?;
-    comm.on_root(|| setup::check_space(size as u64, workdir.parent()))?;
+    comm.agree(setup::check_space(size as u64, &workdir))?;
     comm.on_root(|| {
         workdir.create()?;
-        let created = create::<T>(&workdir.matrix(), (n, d), &host::command_line());
-        created.map_err(|error| super::end_job(comm, &mut workdir, &error))
+        let created = create::<T>(&workdir.samples(), (n, d), &host::command_line());
+        created.map_err(|error| super::end_job(comm, &mut workdir, &error))?;
+        workdir.reserve().inspect_err(|_| workdir.discard())
     })?;
-    if let Err(error) = workdir.check_shared(comm) {
-        return Err(give_up(comm, &mut workdir, error));
+    let written = workdir.check_shared(comm).and_then(|()| fill::<T>(comm, args, stop, &workdir));
+    if let Err(error) = written {
+        if comm.is_root() {
+            workdir.discard();
+        }
+        return Err(error);
     }
-    let opened = SamplesWriter::open(&workdir.matrix(), comm);
-    let writer = opened.map_err(|error| give_up(comm, &mut workdir, error))?;
-    let written = comm.agree(write_rows::<T>(comm, args, &writer));
-    let closed = comm.agree(writer.finish());
-    if let Err(error) = written.and(closed) {
-        return Err(give_up(comm, &mut workdir, error));
-    }
-    comm.on_root(|| workdir.publish(false, true))?;
     comm.on_root(|| {
-        log::info!("{}: {n} samples of {d} features, {}", args.output.display(), bytes(size as u64));
+        workdir.publish(false, true)?;
+        let (samples, features) = (counted(n, "sample"), counted(d, "feature"));
+        log::info!("{}: {samples} of {features}, {}", args.output.display(), bytes(size as u64));
         Ok(())
     })
 }
 
-/// Leaves nothing behind.
-fn give_up(comm: &Comm, workdir: &mut Workdir, error: Error) -> Error {
-    if comm.is_root() {
-        workdir.discard();
-    }
-    error
+/// Writes all samples to the file that rank 0 has created, and forces them to the disk. Collective.
+fn fill<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop, workdir: &Workdir) -> Result<()> {
+    let writer = SamplesWriter::open(&workdir.samples(), comm)?;
+    let written = write_rows::<T>(comm, args, stop, &writer).and_then(|()| comm.agree(writer.sync()));
+    let closed = comm.agree(writer.close());
+    written.and(closed)
 }
 
-fn write_rows<T: Number>(comm: &Comm, args: &GenerateArgs, writer: &SamplesWriter) -> Result<()> {
+/// Writes this rank's rows, a piece at a time. After each the ranks agree whether to go on: what fails on one rank, or a signal to it,
+/// ends the work of all. Collective.
+fn write_rows<T: Number>(
+    comm: &Comm,
+    args: &GenerateArgs,
+    stop: &Stop,
+    writer: &SamplesWriter,
+) -> Result<()> {
     let d = args.features;
-    let source = Source::new(args);
-    let rows = range_of(args.samples, comm.size(), comm.rank());
-    let slab = (SLAB_BYTES / (d * size_of::<T>())).max(1);
+    let mut pieces =
+        pieces(range_of(args.samples, comm.size(), comm.rank()), d, PIECE_BYTES / size_of::<T>());
+    let steps = comm.all_reduce(&[pieces.clone().count() as u64], Reduce::Max)[0];
+    let mut row = None;
     let mut values: Vec<T> = Vec::new();
-    for first in rows.clone().step_by(slab) {
-        let part = first..rows.end.min(first + slab);
-        values.resize(part.len() * d, T::default());
-        for (row, sample) in part.zip(values.chunks_exact_mut(d)) {
-            source.fill(row, sample);
+    let mut write = |(rows, features): Piece| {
+        values.resize(rows.len() * features.len(), T::default());
+        for (number, values) in rows.clone().zip(values.chunks_exact_mut(features.len())) {
+            if features.start == 0 {
+                row = Some(Row::new(args.distribution, args.seed, number));
+            }
+            row.iter_mut().for_each(|row| row.fill(values));
         }
-        writer.write(first, d, &values)?;
+        writer.write(rows, features, &values)
+    };
+    for _ in 0..steps {
+        let written = pieces.next().map_or(Ok(()), &mut write);
+        comm.agree(written.and_then(|()| if stop.is_signalled() { Err(stopped(args)) } else { Ok(()) }))?;
     }
     Ok(())
 }
 
-/// Where values come from.
-struct Source {
-    distribution: Distribution,
-    seed: u64,
-    centres: Vec<Vec<f64>>,
+fn stopped(args: &GenerateArgs) -> Error {
+    let shown = args.output.display();
+    Error::Stopped(format!(
+        "stopped by a signal before {shown} was complete, so nothing is kept; start again"
+    ))
 }
 
-impl Source {
-    fn new(args: &GenerateArgs) -> Self {
-        let centre = |blob: usize| {
-            // rows count up from 0, centres down from the end
-            let mut rng = generator(args.seed, u64::MAX - blob as u64);
-            (0..args.features).map(|_| 20.0 * rng.random::<f64>() - 10.0).collect()
-        };
-        let blobs = if args.distribution == Distribution::Blobs { BLOBS } else { 0 };
-        Self { distribution: args.distribution, seed: args.seed, centres: (0..blobs).map(centre).collect() }
+/// Rows and features that are written at once.
+type Piece = (Range<usize>, Range<usize>);
+
+/// All features of `rows` in pieces of at most so many values, in order: some whole rows each, or a part of one row.
+fn pieces(rows: Range<usize>, features: usize, values: usize) -> impl Iterator<Item = Piece> + Clone {
+    let cut = |range: Range<usize>, len: usize| {
+        let end = range.end;
+        range.step_by(len).map(move |start| start..end.min(start + len))
+    };
+    let values = values.max(1);
+    cut(rows, (values / features).max(1))
+        .flat_map(move |rows| cut(0..features, values).map(move |features| (rows.clone(), features)))
+}
+
+/// One sample, whose values come one after the other.
+struct Row {
+    distribution: Distribution,
+    rng: Xoshiro256PlusPlus,
+    /// Of `--distribution blobs`: the centre that the sample lies around.
+    centre: Xoshiro256PlusPlus,
+}
+
+impl Row {
+    fn new(distribution: Distribution, seed: u64, row: usize) -> Self {
+        let mut rng = generator(seed, row as u64);
+        let blob = if distribution == Distribution::Blobs { rng.random_range(0..BLOBS) } else { 0 };
+        // rows count up from 0, centres down from the end
+        Self { distribution, rng, centre: generator(seed, u64::MAX - blob) }
     }
 
-    fn fill<T: Element>(&self, row: usize, sample: &mut [T]) {
-        let mut rng = generator(self.seed, row as u64);
-        match self.distribution {
-            Distribution::Uniform => sample.fill_with(|| T::from_f64(uniform::<T>(&mut rng))),
-            Distribution::Normal => sample.fill_with(|| T::from_f64(StandardNormal.sample(&mut rng))),
-            Distribution::Blobs => {
-                let centre = &self.centres[rng.random_range(0..BLOBS)];
-                for (value, centre) in sample.iter_mut().zip(centre) {
-                    let offset: f64 = StandardNormal.sample(&mut rng);
-                    *value = T::from_f64(centre + offset);
-                }
-            }
+    /// The next values.
+    fn fill<T: Element>(&mut self, values: &mut [T]) {
+        let Self { distribution, rng, centre } = self;
+        match distribution {
+            Distribution::Uniform => values.fill_with(|| T::from_f64(uniform::<T>(rng))),
+            Distribution::Normal => values.fill_with(|| T::from_f64(StandardNormal.sample(rng))),
+            Distribution::Blobs => values.fill_with(|| {
+                let offset: f64 = StandardNormal.sample(rng);
+                T::from_f64(20.0 * centre.random::<f64>() - 10.0 + offset)
+            }),
         }
     }
 }
@@ -145,5 +179,31 @@ mod tests {
         unique.sort_unstable();
         unique.dedup();
         assert_eq!(unique.len(), values.len());
+    }
+
+    #[test]
+    fn a_sample_is_the_same_whatever_the_size_of_its_pieces() {
+        let samples = |distribution, most: usize| {
+            let (n, d) = (7, 13);
+            let (mut all, mut row) = (vec![0.0_f32; n * d], None);
+            for (rows, features) in pieces(0..n, d, most) {
+                assert!(rows.len() * features.len() <= most);
+                for number in rows {
+                    if features.start == 0 {
+                        row = Some(Row::new(distribution, 1, number));
+                    }
+                    let place = number * d + features.start..number * d + features.end;
+                    row.as_mut().expect("a row begins with its first feature").fill(&mut all[place]);
+                }
+            }
+            all
+        };
+        for distribution in [Distribution::Uniform, Distribution::Normal, Distribution::Blobs] {
+            let whole = samples(distribution, 1000);
+            assert!(whole.iter().all(|value| *value != 0.0));
+            for most in [1, 2, 5, 12, 13, 14, 26, 90] {
+                assert_eq!(samples(distribution, most), whole, "{distribution:?} in pieces of {most}");
+            }
+        }
     }
 }

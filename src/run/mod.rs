@@ -40,7 +40,9 @@ pub fn run(cli: Cli) -> u8 {
         Command::Compute(args) => {
             with_mpi(&options, Stop::watch, |comm, stop| compute::compute(comm, &args, stop))
         }
-        Command::Generate(args) => with_mpi(&options, nothing, |comm, ()| generate::generate(comm, &args)),
+        Command::Generate(args) => {
+            with_mpi(&options, Stop::watch, |comm, stop| generate::generate(comm, &args, &stop))
+        }
         Command::Verify(args) => with_mpi(&options, nothing, |comm, ()| verify::verify(comm, &args)),
         Command::Info(args) => with_mpi(&options, nothing, |comm, ()| comm.on_root(|| info::info(&args))),
     }

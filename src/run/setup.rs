@@ -13,6 +13,7 @@ use crate::fail;
 use crate::host;
 use crate::io::matrix::{InputId, MAX_TILE_BYTES};
 use crate::io::samples::Samples;
+use crate::io::workdir::Workdir;
 use crate::kernel::Level;
 use crate::partition::{Grid, choose_edge, range_of};
 use crate::pipeline::{Number, Workers, survey_of};
@@ -251,9 +252,10 @@ pub(super) fn check_memory(memory: &Memory, threads: usize, nodes: &Nodes) -> Re
     Ok(())
 }
 
-/// Refuses a result that does not fit its file system.
-pub(super) fn check_space(needed: u64, folder: &Path) -> Result<()> {
-    if let Some(free) = host::free_space(folder)
+/// Refuses a result that does not fit its file system, or the limit of this process's files.
+pub(super) fn check_space(needed: u64, workdir: &Workdir) -> Result<()> {
+    let folder = workdir.parent();
+    if let Some(free) = host::free_space(folder).map(|free| free.saturating_add(workdir.left_space()))
         && needed > free
     {
         fail!(
@@ -261,6 +263,15 @@ pub(super) fn check_space(needed: u64, folder: &Path) -> Result<()> {
             bytes(needed),
             folder.display(),
             bytes(free)
+        );
+    }
+    if let Some(limit) = host::file_size_limit()
+        && needed > limit
+    {
+        fail!(
+            "the result takes {} and a file of this process may have {} (ulimit -f); raise the limit",
+            bytes(needed),
+            bytes(limit)
         );
     }
     Ok(())
