@@ -78,6 +78,17 @@ fn small_runs_fit_small_limits_of_addresses() {
     });
 }
 
+#[test]
+fn a_plan_whose_measurement_does_not_fit_is_refused_in_one_sentence() {
+    for_all(&["0", "1"], |backtrace| {
+        let done = limited(&work_with(600), ALONE, "-v 80000", backtrace, "plan x.h5");
+        assert_eq!(done.code, 1, "{done}");
+        let told = sentences(&done);
+        assert!(told.len() == 1 && told[0].contains("ulimit -v"), "{done}");
+        assert!(!done.stderr.contains("memory allocation"), "{done}");
+    });
+}
+
 /// Lets the program itself start so many threads: those of libraries are not counted.
 fn so_many_threads(most: u32) -> String {
     format!(

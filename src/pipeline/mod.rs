@@ -16,7 +16,7 @@ mod survey;
 
 pub use checkpoint::Checkpoints;
 pub use load::{Target, load, slab_rows, survey_of};
-pub use rate::kernel_rate;
+pub use rate::{PAGE_CACHE_BYTES, kernel_rate};
 pub use rounds::{Output, Totals, Work, buffers, rounds};
 pub use scale::scale;
 pub use survey::{Found, Sort, Survey};

@@ -16,7 +16,7 @@ use crate::tile::{Block, TileBuffer, TileWorker};
 const DURATION: Duration = Duration::from_millis(200);
 
 /// More bytes than caches hold.
-const PAGE_CACHE_BYTES: usize = 64 << 20;
+pub const PAGE_CACHE_BYTES: usize = 64 << 20;
 
 /// Stands for the file that tiles are written to.
 struct PageCache<T> {

@@ -39,7 +39,7 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Resu
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    comm.agree(setup::check_limit(PIECE_BYTES as u64, "raise the limit"))?;
+    comm.agree(setup::check_limit(PIECE_BYTES as u64, 0, "raise the limit"))?;
     let mut workdir = Workdir::of(&args.output, Existing::Samples);
     comm.on_root(|| workdir.check(&[]))?;
     comm.agree(setup::check_space(size as u64, &workdir))?;

@@ -13,7 +13,7 @@ use crate::fail;
 use crate::host;
 use crate::io::record;
 use crate::kernel::{Kernel, Level};
-use crate::pipeline::{Number, Workers, kernel_rate};
+use crate::pipeline::{Number, PAGE_CACHE_BYTES, Workers, buffers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
@@ -178,12 +178,15 @@ fn measured_rate<T: Number>(
     kernel: &Kernel<T>,
     images: usize,
 ) -> Result<f64> {
-    let threads = args.threads.saturating_mul(args.ranks / args.nodes);
-    let workers = Workers::start(threads.min(host::usable_cores()))?;
+    let threads = args.threads.saturating_mul(args.ranks / args.nodes).min(host::usable_cores());
     let features = problem.d.min(MEASURED_FEATURES);
     let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level());
     let edge = problem.tile.min((MEASURED_TILE / features).isqrt());
     let columns = problem.m.min(MEASURED_VALUES / features).div_ceil(edge);
+    let values = (edge + columns * edge) * features + buffers(threads) * images * edge * edge;
+    let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
+    setup::check_limit(planned as u64, threads, "raise the limit")?;
+    let workers = Workers::start(threads)?;
     Ok(kernel_rate(&workers, &kernel, edge, columns, images))
 }
 

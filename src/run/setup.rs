@@ -215,8 +215,9 @@ const LIBRARY_BYTES: u64 = 16 << 20;
 const STACK_BYTES: u64 = 2 << 20;
 
 /// Refuses a run that would map more than this process may, where the shell or the batch system has set a limit for it.
-pub(super) fn check_limit(planned: u64, way_out: &str) -> Result<()> {
-    let needed = planned.saturating_add(LIBRARY_BYTES);
+pub(super) fn check_limit(planned: u64, threads: usize, way_out: &str) -> Result<()> {
+    let stacks = STACK_BYTES.saturating_mul(threads as u64);
+    let needed = [planned, stacks, LIBRARY_BYTES].into_iter().fold(0, u64::saturating_add);
     if let Some(limit) = host::process_limit()
         && needed > limit.left()
     {
@@ -234,9 +235,8 @@ pub(super) fn check_limit(planned: u64, way_out: &str) -> Result<()> {
 
 /// Refuses a run whose ranks do not fit their node's memory, or the limits of their processes.
 pub(super) fn check_memory(memory: &Memory, threads: usize, nodes: &Nodes) -> Result<()> {
-    let stacks = STACK_BYTES.saturating_mul(threads as u64);
     let way_out = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
-    check_limit((memory.total() - memory.base).saturating_add(stacks), way_out)?;
+    check_limit(memory.total() - memory.base, threads, way_out)?;
     let needed = memory.total().saturating_mul(nodes.ranks_here as u64);
     if let Some(available) = host::available_memory()
         && needed > available
