@@ -89,10 +89,11 @@ fn write_rows<T: Number>(
     let mut write = |(rows, features): Piece| {
         values.resize(rows.len() * features.len(), T::default());
         for (number, values) in rows.clone().zip(values.chunks_exact_mut(features.len())) {
-            if features.start == 0 {
-                row = Some(Row::new(args.distribution, args.seed, number));
-            }
-            row.iter_mut().for_each(|row| row.fill(values));
+            let row = match &mut row {
+                Some(row) if features.start > 0 => row,
+                _ => row.insert(Row::new(args.distribution, args.seed, number)),
+            };
+            row.fill(values);
         }
         writer.write(rows, features, &values)
     };
