@@ -400,7 +400,7 @@ const WAYS: &[WayOut] = &[
             });
         },
         first: ("compute x.h5 -o out.h5 --dtype f32", 0),
-        says: "have more digits than f32 holds and are rounded",
+        says: "more digits than f32 holds; use --dtype f64",
         mend: remove_result,
         then: "compute x.h5 -o out.h5 --dtype f64",
     },

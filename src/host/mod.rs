@@ -38,7 +38,8 @@ const MALLOC_ARENA_MAX: &str = "MALLOC_ARENA_MAX";
 /// # Errors
 /// If the program cannot be started anew.
 pub fn complete_environment() -> std::io::Result<()> {
-    let missing: Vec<_> = [without_device_plugins(), without_other_nodes(), with_one_arena()].into_iter().flatten().collect();
+    let missing: Vec<_> =
+        [without_device_plugins(), without_other_nodes(), with_one_arena()].into_iter().flatten().collect();
     if missing.is_empty() {
         return Ok(());
     }
