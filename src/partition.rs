@@ -64,6 +64,11 @@ impl Grid {
         self.m.div_ceil(self.edge)
     }
 
+    /// Rows and columns of the largest tile.
+    pub fn tile_shape(&self) -> (usize, usize) {
+        (self.edge.min(self.n), self.edge.min(self.m))
+    }
+
     /// Matrix rows in row `i` of tiles.
     pub fn rows(&self, i: usize) -> Range<usize> {
         i * self.edge..self.n.min((i + 1) * self.edge)

@@ -18,7 +18,7 @@ pub struct Block<T> {
 }
 
 impl<T: SimdElement> Block<T> {
-    /// Room for the samples of these tiles, `edge` to a tile, in panels of this shape.
+    /// Room for the samples of these tiles, `edge` to a tile at most, in panels of this shape.
     pub fn new(tiles: Range<usize>, edge: usize, shape: PanelShape) -> Self {
         let values = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
         Self { tiles, shape, edge, values }
@@ -104,8 +104,8 @@ impl<T: SimdElement> TileBuffer<T> {
     }
 
     fn lens(grid: &Grid, kernel: &Kernel<T>, images: usize) -> (usize, usize) {
-        let width = grid.edge.min(grid.m);
-        let tile = grid.edge.min(grid.n) * width;
+        let (height, width) = grid.tile_shape();
+        let tile = height * width;
         let value = if images == 0 { tile.min(kernel.strip_len(width)) } else { tile };
         (value, if images == 2 { tile } else { 0 })
     }

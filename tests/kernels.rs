@@ -5,7 +5,7 @@ mod common;
 use std::ops::Range;
 
 use common::samples::{assert_within_tolerance, definition, random, scaling};
-use common::tiles::{Way, kernels, tile_with, ways};
+use common::tiles::{Way, kernels, tile_of, tile_with, ways};
 use ndarray::{Array2, Axis, Slice, concatenate};
 use pairdist::element::Dtype;
 use pairdist::kernel::{Kernel, Level, Method, Scratch};
@@ -112,6 +112,35 @@ fn check_levels<T: Number>() {
             }
         }
     }
+}
+
+fn check_narrow_panels<T: Number>() {
+    let scratch = &mut Scratch::new();
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for (way, level) in kernels() {
+            let kernel = Kernel::<T>::new(way.0, way.1, features, level);
+            // one side is as narrow as its samples, or both are
+            for (m, n) in [(1, 1), (2, 2), (3, 2), (2, 40), (40, 3), (9, 7)] {
+                let (x, y) = (rows(&x, 0..m), rows(&y, 0..n));
+                let narrow = kernel.for_tiles(m, n);
+                assert_eq!(narrow.row_panels().width, kernel.row_panels().width.min(m));
+                assert_eq!(narrow.col_panels().width, kernel.col_panels().width.min(n));
+                let [got, expected] = [narrow, kernel].map(|kernel| tile_of(scratch, kernel, &x, &y));
+                assert_eq!(
+                    (bits(&got.0), got.1),
+                    (bits(&expected.0), expected.1),
+                    "{way:?}, {level:?}, {}, {features} features, {m} x {n}",
+                    T::DTYPE
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn panels_as_narrow_as_their_tile_give_the_same_bits() {
+    for_both_types!(check_narrow_panels);
 }
 
 #[test]

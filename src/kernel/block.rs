@@ -7,7 +7,7 @@ use pulp::{Simd, WithSimd};
 
 use super::micro::{Block, Partial, Product, fold, fold_blocks, total, zeros};
 use super::simd::{Lanes, NV, SimdElement, Token};
-use super::{Scratch, guard_tau};
+use super::{Scratch, Wide, guard_tau};
 use crate::metric::{BLOCK, Formula};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
@@ -25,6 +25,15 @@ pub(super) struct TileInput<'a, T> {
     pub(super) cols: &'a [T],
     pub(super) n: usize,
     pub(super) features: usize,
+    /// Samples in a row panel and in a column panel: as many as the micro-kernel takes, or fewer where the tile has only so many.
+    pub(super) widths: Widths,
+}
+
+/// Samples in a row panel, and in a column panel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Widths {
+    pub(super) rows: usize,
+    pub(super) cols: usize,
 }
 
 /// Computes a tile into a row-major m × n slice; returns how many entries failed the Gram guard.
@@ -34,15 +43,21 @@ pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Scratch<T>) -> u
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Entry<T> {
     pub(super) tile: TileFn<T>,
-    pub(super) mr: usize,
-    pub(super) nr: usize,
+    /// The same from panels that are narrower than the micro-kernel takes them.
+    pub(super) narrow: TileFn<T>,
+    /// Samples of the panels that the micro-kernel takes.
+    pub(super) widths: Widths,
 }
 
 /// The kernel of formula `F` on level `S`, through the Gram product if `gram`.
 pub(super) fn entry<S: Token, T: SimdElement, F: Formula, const MR: usize>(gram: bool) -> Entry<T> {
     let nr = NV * size_of::<T::Vector<S>>() / size_of::<T>();
-    let tile = if gram && F::GRAM { run::<S, T, F, MR, true> } else { run::<S, T, F, MR, false> };
-    Entry { tile, mr: MR, nr }
+    let (tile, narrow): (TileFn<T>, TileFn<T>) = if gram && F::GRAM {
+        (run::<S, T, F, MR, true, false>, run::<S, T, F, MR, true, true>)
+    } else {
+        (run::<S, T, F, MR, false, false>, run::<S, T, F, MR, false, true>)
+    };
+    Entry { tile, narrow, widths: Widths { rows: MR, cols: nr } }
 }
 
 /// Features that are folded before the next micro-tile, a multiple of [`BLOCK`]: the same for all vectors, as a panel is as
@@ -52,52 +67,115 @@ fn features_in_cache() -> usize {
 }
 
 /// Elements that hold the interrupted folds of an m × n tile.
-pub(super) fn partials_len(features: usize, m: usize, mr: usize, n: usize, nr: usize) -> usize {
-    if features > features_in_cache() { 2 * m.next_multiple_of(mr) * n.next_multiple_of(nr) } else { 0 }
+pub(super) fn partials_len(features: usize, m: usize, n: usize, full: Widths) -> usize {
+    if features > features_in_cache() {
+        2 * m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols)
+    } else {
+        0
+    }
 }
 
-fn run<S: Token, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool>(
+/// Elements that hold what is widened at a time of panels of `stored` samples, without the norms: nothing of those that have the `full`
+/// width.
+pub(super) fn wide_len(features: usize, stored: Widths, full: Widths) -> usize {
+    let len = |stored: usize, full: usize| {
+        if stored == full { 0 } else { full * features.min(features_in_cache()) }
+    };
+    len(stored.rows, full.rows) + len(stored.cols, full.cols)
+}
+
+impl<T: SimdElement> Wide<T> {
+    /// Makes room to widen panels of `stored` samples: padding samples are zeros of norm 1, as in packed panels.
+    fn prepare(&mut self, features: usize, stored: Widths, full: Widths) {
+        let fill = |values: &mut Vec<T>, norms: &mut Vec<T>, stored: usize, full: usize| {
+            values.clear();
+            norms.clear();
+            if stored < full {
+                values.resize(full * features.min(features_in_cache()), T::default());
+                norms.resize(full, T::from_f64(1.0));
+            }
+        };
+        fill(&mut self.rows, &mut self.row_norms, stored.rows, full.rows);
+        fill(&mut self.cols, &mut self.col_norms, stored.cols, full.cols);
+    }
+}
+
+/// Copies lines of `from` samples to lines of `to` samples, whose other samples stay. Returns how many elements these lines have.
+#[inline(never)]
+fn widen<T: Copy>(lines: &[T], from: usize, wide: &mut [T], to: usize) -> usize {
+    for (line, wide) in lines.chunks_exact(from).zip(wide.chunks_exact_mut(to)) {
+        wide.iter_mut().zip(line).for_each(|(wide, value)| *wide = *value);
+    }
+    lines.len() / from * to
+}
+
+fn run<S: Token, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const NARROW: bool>(
     input: TileInput<'_, T>,
     out: &mut [T],
     scratch: &mut Scratch<T>,
 ) -> u64 {
     let simd = S::token().expect("the level was available when the kernel was chosen");
-    simd.vectorize(ComputeTile::<T, F, MR, GRAM> { input, out, scratch, formula: PhantomData })
+    simd.vectorize(ComputeTile::<T, F, MR, GRAM, NARROW> { input, out, scratch, formula: PhantomData })
 }
 
-struct ComputeTile<'a, T, F, const MR: usize, const GRAM: bool> {
+struct ComputeTile<'a, T, F, const MR: usize, const GRAM: bool, const NARROW: bool> {
     input: TileInput<'a, T>,
     out: &'a mut [T],
     scratch: &'a mut Scratch<T>,
     formula: PhantomData<F>,
 }
 
-impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool> WithSimd
-    for ComputeTile<'_, T, F, MR, GRAM>
+impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const NARROW: bool> WithSimd
+    for ComputeTile<'_, T, F, MR, GRAM, NARROW>
 {
     type Output = u64;
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> u64 {
         let Self { input, out, scratch, .. } = self;
+        let Scratch { partials, wide } = scratch;
+        let full = Widths { rows: MR, cols: NV * size_of::<T::Vector<S>>() / size_of::<T>() };
         let d = input.features;
-        if d <= BLOCK {
-            return Tile::<S, T, F, MR, GRAM, false>::new(simd, input).sweep(0..d, out, &mut []);
+        if NARROW {
+            wide.prepare(d, input.widths, full);
         }
-        let tile = Tile::<S, T, F, MR, GRAM, true>::new(simd, input);
-        let kc = features_in_cache();
-        scratch.partials.resize(partials_len(d, input.m, MR, input.n, tile.nr), T::default());
+        if d <= BLOCK {
+            return Tile::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
+                0..d,
+                out,
+                &mut [],
+                wide,
+            );
+        }
+        let tile = Tile::<S, T, F, MR, GRAM, NARROW, true>::new(simd, input);
+        partials.resize(partials_len(d, input.m, input.n, full), T::default());
         let mut recomputed = 0;
-        for first in (0..d).step_by(kc) {
-            recomputed += tile.sweep(first..d.min(first + kc), out, &mut scratch.partials);
+        for features in windows(d) {
+            recomputed += tile.sweep(features, out, partials, wide);
         }
         recomputed
     }
 }
 
-/// A tile on its level, with what its micro-tiles share. Unless it is `LONG`, one block of features is all.
+/// The features, cut where a fold is interrupted.
+fn windows(features: usize) -> impl Iterator<Item = Range<usize>> {
+    let most = features_in_cache();
+    (0..features).step_by(most).map(move |first| first..features.min(first + most))
+}
+
+/// A tile on its level, with what its micro-tiles share. Unless it is `LONG`, one block of features is all. Its panels are as wide as
+/// the micro-kernel takes them, unless they are `NARROW`.
 #[derive(Clone, Copy)]
-struct Tile<'a, S: Simd, T: SimdElement, F, const MR: usize, const GRAM: bool, const LONG: bool> {
+struct Tile<
+    'a,
+    S: Simd,
+    T: SimdElement,
+    F,
+    const MR: usize,
+    const GRAM: bool,
+    const NARROW: bool,
+    const LONG: bool,
+> {
     lanes: Lanes<S, T>,
     input: TileInput<'a, T>,
     /// Samples in a column panel.
@@ -105,8 +183,16 @@ struct Tile<'a, S: Simd, T: SimdElement, F, const MR: usize, const GRAM: bool, c
     formula: PhantomData<F>,
 }
 
-impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const LONG: bool>
-    Tile<'a, S, T, F, MR, GRAM, LONG>
+impl<
+    'a,
+    S: Simd,
+    T: SimdElement,
+    F: Formula,
+    const MR: usize,
+    const GRAM: bool,
+    const NARROW: bool,
+    const LONG: bool,
+> Tile<'a, S, T, F, MR, GRAM, NARROW, LONG>
 {
     #[inline(always)]
     fn new(simd: S, input: TileInput<'a, T>) -> Self {
@@ -120,7 +206,7 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
     /// Loops, outermost first: groups of row panels that stay in cache; column panels; the row
     /// panels of the group.
     #[inline(always)]
-    fn sweep(self, features: Range<usize>, out: &mut [T], partials: &mut [T]) -> u64 {
+    fn sweep(self, features: Range<usize>, out: &mut [T], partials: &mut [T], wide: &mut Wide<T>) -> u64 {
         let (row_panels, col_panels) = (self.input.m.div_ceil(MR), self.input.n.div_ceil(self.nr));
         let panel_bytes = MR * features.len() * size_of::<T>();
         let group = (ROWS_BYTES * size_of::<T::Vector<S>>() / panel_bytes).clamp(1, row_panels);
@@ -131,7 +217,7 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
             for j in 0..col_panels {
                 for i in first..row_panels.min(first + group) {
                     if !LONG {
-                        recomputed += self.finish(i, j, self.fold_short(i, j), out);
+                        recomputed += self.finish(i, j, self.fold_short(i, j, wide), out, wide);
                         continue;
                     }
                     let slot = (i * col_panels + j) * partial_len;
@@ -140,9 +226,9 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
                     } else {
                         Some(load::<S, T, MR>(&partials[slot..][..partial_len]))
                     };
-                    let partial = self.fold(i, j, features.clone(), start);
+                    let partial = self.fold(i, j, features.clone(), start, wide);
                     if is_last {
-                        recomputed += self.finish(i, j, total(self.lanes, &partial), out);
+                        recomputed += self.finish(i, j, total(self.lanes, &partial), out, wide);
                     } else {
                         save::<S, T, MR>(&partial, &mut partials[slot..][..partial_len]);
                     }
@@ -152,23 +238,62 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
         recomputed
     }
 
+    /// Samples that are stored in a panel.
+    #[inline(always)]
+    fn widths(&self) -> Widths {
+        if NARROW { self.input.widths } else { Widths { rows: MR, cols: self.nr } }
+    }
+
+    /// Row panel `i`, of as many samples as are stored in one.
     #[inline(always)]
     fn row_panel(&self, i: usize) -> &'a [T] {
-        let len = MR * (self.input.features + usize::from(GRAM));
+        let len = self.widths().rows * (self.input.features + usize::from(GRAM));
         &self.input.rows[i * len..][..len]
     }
 
     #[inline(always)]
-    fn col_panel(&self, j: usize) -> &'a [T::Vector<S>] {
-        let len = self.nr * (self.input.features + usize::from(GRAM));
-        T::vectors::<S>(&self.input.cols[j * len..][..len]).0
+    fn col_panel(&self, j: usize) -> &'a [T] {
+        let len = self.widths().cols * (self.input.features + usize::from(GRAM));
+        &self.input.cols[j * len..][..len]
+    }
+
+    /// Some features of row panel `i` and column panel `j`, for as many samples as the micro-kernel takes.
+    #[inline(always)]
+    fn panels<'b>(
+        &self,
+        i: usize,
+        j: usize,
+        features: Range<usize>,
+        wide: &'b mut Wide<T>,
+    ) -> (&'b [T], &'b [T::Vector<S>])
+    where
+        'a: 'b,
+    {
+        let Wide { rows, cols, .. } = wide;
+        let rows = lines(self.row_panel(i), self.widths().rows, features.clone(), rows, MR);
+        let cols = lines(self.col_panel(j), self.widths().cols, features, cols, self.nr);
+        (rows, T::vectors::<S>(cols).0)
+    }
+
+    /// The squared norms of the samples of both panels, likewise.
+    #[inline(always)]
+    fn norms<'b>(&self, i: usize, j: usize, wide: &'b mut Wide<T>) -> (&'b [T; MR], &'b [T::Vector<S>; NV])
+    where
+        'a: 'b,
+    {
+        let d = self.input.features;
+        let Wide { row_norms, col_norms, .. } = wide;
+        let rows = lines(self.row_panel(i), self.widths().rows, d..d + 1, row_norms, MR);
+        let cols = lines(self.col_panel(j), self.widths().cols, d..d + 1, col_norms, self.nr);
+        let norms = (rows.first_chunk(), T::vectors::<S>(cols).0.first_chunk());
+        let (Some(rows), Some(cols)) = norms else { unreachable!("a line holds a norm of each sample") };
+        (rows, cols)
     }
 
     /// All features of a micro-tile, which are one block.
     #[inline(always)]
-    fn fold_short(&self, i: usize, j: usize) -> Block<T::Vector<S>, MR> {
-        let d = self.input.features;
-        let (rows, cols) = (&self.row_panel(i)[..d * MR], &self.col_panel(j)[..d * NV]);
+    fn fold_short(&self, i: usize, j: usize, wide: &mut Wide<T>) -> Block<T::Vector<S>, MR> {
+        let (rows, cols) = self.panels(i, j, 0..self.input.features, wide);
         let zeros = zeros(self.lanes);
         if GRAM {
             fold::<S, T, Product, MR>(self.lanes, rows, cols, zeros)
@@ -185,9 +310,9 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
         j: usize,
         features: Range<usize>,
         start: Option<Partial<T::Vector<S>, MR>>,
+        wide: &mut Wide<T>,
     ) -> Partial<T::Vector<S>, MR> {
-        let rows = &self.row_panel(i)[features.start * MR..features.end * MR];
-        let cols = &self.col_panel(j)[features.start * NV..features.end * NV];
+        let (rows, cols) = self.panels(i, j, features, wide);
         if GRAM {
             fold_blocks::<S, T, Product, MR>(self.lanes, rows, cols, start)
         } else {
@@ -197,9 +322,16 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
 
     /// Distances of the micro-tile into the tile, from the values folded over all features.
     #[inline(always)]
-    fn finish(self, i: usize, j: usize, mut block: Block<T::Vector<S>, MR>, out: &mut [T]) -> u64 {
+    fn finish(
+        self,
+        i: usize,
+        j: usize,
+        mut block: Block<T::Vector<S>, MR>,
+        out: &mut [T],
+        wide: &mut Wide<T>,
+    ) -> u64 {
         let simd = self.lanes.simd;
-        let recomputed = if GRAM { self.guard(i, j, &mut block) } else { 0 };
+        let recomputed = if GRAM { self.guard(i, j, &mut block, wide) } else { 0 };
         for row in &mut block {
             for value in row {
                 // the absolute value settles the sign of NaN
@@ -215,13 +347,14 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
     ///
     /// Where the norms are so small that products underflow, the direct value is taken too.
     #[inline(always)]
-    fn guard(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>) -> u64 {
+    fn guard(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
         let simd = self.lanes.simd;
         let two = T::splat(simd, T::from_f64(2.0));
         let mut kept = T::equal(simd, two, two);
+        let (row_norms, col_norms) = self.norms(i, j, wide);
         for r in 0..MR {
             for v in 0..NV {
-                let norms = self.norms(i, j, r, v);
+                let norms = T::add(simd, T::splat(simd, row_norms[r]), col_norms[v]);
                 block[r][v] = T::mul_add(simd, two, block[r][v], norms);
                 kept = T::and(simd, kept, T::greater(simd, block[r][v], self.floor(norms)));
             }
@@ -231,17 +364,9 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
         }
         // a copy, so that the whole block can stay in registers above
         let mut replaced = *block;
-        let count = self.replace(i, j, &mut replaced);
+        let count = self.replace(i, j, &mut replaced, wide);
         *block = replaced;
         count
-    }
-
-    /// |x|² + |y|² of row r and column vector v of a micro-tile.
-    #[inline(always)]
-    fn norms(&self, i: usize, j: usize, r: usize, v: usize) -> T::Vector<S> {
-        let (simd, d) = (self.lanes.simd, self.input.features);
-        let row_norm = T::splat(simd, self.row_panel(i)[d * MR + r]);
-        T::add(simd, row_norm, self.col_panel(j)[d * NV + v])
     }
 
     /// What a Gram value must exceed to be kept.
@@ -254,21 +379,17 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
 
     /// Direct values where the block does not exceed its floor.
     #[inline(always)]
-    fn replace(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>) -> u64 {
-        let (simd, d) = (self.lanes.simd, self.input.features);
-        let rows = &self.row_panel(i)[..d * MR];
-        let cols = &self.col_panel(j)[..d * NV];
-        let direct = if LONG {
-            total(self.lanes, &fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, None))
-        } else {
-            fold::<S, T, F, MR>(self.lanes, rows, cols, zeros(self.lanes))
-        };
+    fn replace(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
+        let simd = self.lanes.simd;
+        let direct = self.direct(i, j, wide);
+        let (row_norms, col_norms) = self.norms(i, j, wide);
         let (zero, one) = (T::splat(simd, T::default()), T::splat(simd, T::from_f64(1.0)));
         let (height, width) = (self.input.m - i * MR, self.input.n - j * self.nr);
         let mut count = [zero; NV];
         for r in 0..MR {
             for v in 0..NV {
-                let keep = T::greater(simd, block[r][v], self.floor(self.norms(i, j, r, v)));
+                let norms = T::add(simd, T::splat(simd, row_norms[r]), col_norms[v]);
+                let keep = T::greater(simd, block[r][v], self.floor(norms));
                 block[r][v] = T::select(simd, keep, block[r][v], direct[r][v]);
                 if r < height {
                     count[v] = T::add(simd, count[v], T::select(simd, keep, zero, one));
@@ -283,6 +404,22 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
         #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
         let replaced = replaced as u64;
         replaced
+    }
+
+    /// The values of a micro-tile from the differences.
+    #[inline(always)]
+    fn direct(&self, i: usize, j: usize, wide: &mut Wide<T>) -> Block<T::Vector<S>, MR> {
+        let d = self.input.features;
+        if !LONG {
+            let (rows, cols) = self.panels(i, j, 0..d, wide);
+            return fold::<S, T, F, MR>(self.lanes, rows, cols, zeros(self.lanes));
+        }
+        let mut partial = None;
+        for features in windows(d) {
+            let (rows, cols) = self.panels(i, j, features, wide);
+            partial = Some(fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, partial));
+        }
+        total(self.lanes, &partial.expect("a sample has features"))
     }
 
     /// Writes the part of the block that lies inside the tile.
@@ -305,6 +442,22 @@ impl<'a, S: Simd, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool,
             line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
         }
     }
+}
+
+/// Some lines of a panel of `stored` samples, as lines of `full` samples: the panel's own, or widened ones.
+#[inline(always)]
+fn lines<'b, T: SimdElement>(
+    panel: &'b [T],
+    stored: usize,
+    features: Range<usize>,
+    wide: &'b mut [T],
+    full: usize,
+) -> &'b [T] {
+    if stored == full {
+        return &panel[features.start * full..features.end * full];
+    }
+    let len = widen(&panel[features.start * stored..features.end * stored], stored, wide, full);
+    &wide[..len]
 }
 
 #[inline(always)]

@@ -32,7 +32,7 @@ use std::marker::PhantomData;
 use crate::element::Dtype;
 use crate::metric::{Formula, Metric, PowerOfTwo, Visitor};
 use crate::partition::lcm;
-use block::{Entry, TileInput};
+use block::{Entry, TileInput, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
 /// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
@@ -93,16 +93,28 @@ pub const fn guard_tau(dtype: Dtype) -> f64 {
     }
 }
 
-/// What a worker keeps between tiles: folds interrupted by the cache blocking over features.
+/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, and widened panels.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
     partials: Vec<T>,
+    wide: Wide<T>,
+}
+
+/// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
+/// micro-kernel takes.
+#[derive(Debug, Default)]
+struct Wide<T> {
+    rows: Vec<T>,
+    cols: Vec<T>,
+    row_norms: Vec<T>,
+    col_norms: Vec<T>,
 }
 
 impl<T> Scratch<T> {
     /// Empty; it grows to what the kernel needs.
     pub const fn new() -> Self {
-        Self { partials: Vec::new() }
+        let wide = Wide { rows: Vec::new(), cols: Vec::new(), row_norms: Vec::new(), col_norms: Vec::new() };
+        Self { partials: Vec::new(), wide }
     }
 }
 
@@ -114,6 +126,8 @@ pub struct Kernel<T> {
     level: Level,
     features: usize,
     entry: Entry<T>,
+    /// Samples of the panels that are packed.
+    widths: Widths,
     /// What distances are multiplied by, if samples were scaled.
     undo: Option<PowerOfTwo<T>>,
 }
@@ -128,7 +142,15 @@ impl<T: SimdElement> Kernel<T> {
         assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
         assert!(level.is_available(), "this machine has no {}", level.name());
         let entry = metric.visit(Select { method, level, element: PhantomData });
-        Self { metric, method, level, features, entry, undo: None }
+        Self { metric, method, level, features, entry, widths: entry.widths, undo: None }
+    }
+
+    /// The same kernel for tiles of m × n at most. Where that is less than a panel, panels are no wider than the tile: padding would
+    /// be most of the memory of few samples with many features. The kernel then pads a few features at a time.
+    #[must_use]
+    pub fn for_tiles(self, m: usize, n: usize) -> Self {
+        let full = self.entry.widths;
+        Self { widths: Widths { rows: full.rows.min(m), cols: full.cols.min(n) }, ..self }
     }
 
     /// The same kernel for samples that were scaled by 2^`exponent`: its distances are those of the samples as they were.
@@ -155,12 +177,12 @@ impl<T: SimdElement> Kernel<T> {
 
     /// Shape of the panels that hold a tile's rows.
     pub fn row_panels(&self) -> PanelShape {
-        self.panels(self.entry.mr)
+        self.panels(self.widths.rows)
     }
 
     /// Shape of the panels that hold a tile's columns.
     pub fn col_panels(&self) -> PanelShape {
-        self.panels(self.entry.nr)
+        self.panels(self.widths.cols)
     }
 
     fn panels(&self, width: usize) -> PanelShape {
@@ -171,7 +193,7 @@ impl<T: SimdElement> Kernel<T> {
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
     /// cache lines of the mirror image.
     pub fn strip_rows(&self, n: usize) -> usize {
-        let whole = lcm(self.entry.mr, transpose::LINE_BYTES / size_of::<T>());
+        let whole = lcm(self.entry.widths.rows, transpose::LINE_BYTES / size_of::<T>());
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
     }
 
@@ -182,7 +204,8 @@ impl<T: SimdElement> Kernel<T> {
 
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
-        block::partials_len(self.features, m, self.entry.mr, n, self.entry.nr)
+        let full = self.entry.widths;
+        block::partials_len(self.features, m, n, full) + block::wide_len(self.features, self.widths, full)
     }
 
     /// Packs row-major samples for the rows of a tile.
@@ -205,7 +228,7 @@ impl<T: SimdElement> Kernel<T> {
     /// Returns how many entries failed the Gram guard and were computed directly.
     ///
     /// # Panics
-    /// If a slice is shorter than its shape says.
+    /// If a slice is shorter than its shape says, or the tile is larger than those that panels were narrowed for.
     pub fn compute(
         &self,
         rows: &[T],
@@ -216,8 +239,14 @@ impl<T: SimdElement> Kernel<T> {
         scratch: &mut Scratch<T>,
     ) -> u64 {
         assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
-        let input = TileInput { rows, m, cols, n, features: self.features };
-        let recomputed = (self.entry.tile)(input, out, scratch);
+        let (Widths { rows: height, cols: width }, full) = (self.widths, self.entry.widths);
+        assert!(
+            (height == full.rows || m <= height) && (width == full.cols || n <= width),
+            "a tile of {m} x {n} in panels of {height} and {width}"
+        );
+        let input = TileInput { rows, m, cols, n, features: self.features, widths: self.widths };
+        let tile = if self.widths == full { self.entry.tile } else { self.entry.narrow };
+        let recomputed = tile(input, out, scratch);
         if let Some(undo) = self.undo {
             for distance in out {
                 *distance = undo.times(*distance);

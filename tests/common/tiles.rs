@@ -40,16 +40,27 @@ fn packed<T: Number>(
     panels
 }
 
-/// The tile of all rows of `x` and `y`, scaled as a run of them would be, and the number of its entries that failed the
-/// Gram guard.
+/// The tile of all rows of `x` and `y`, scaled as a run of them would be and in panels as a run has them, and the number of its
+/// entries that failed the Gram guard.
 pub(crate) fn tile_with<T: Number>(
     scratch: &mut Scratch<T>,
     ((metric, method), level): (Way, Level),
     x: &Array2<T>,
     y: &Array2<T>,
 ) -> (Array2<T>, u64) {
-    let exponent = scaling(metric, x, y);
-    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level).of_scaled(exponent);
+    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level).for_tiles(x.nrows(), y.nrows());
+    tile_of(scratch, kernel, x, y)
+}
+
+/// The same by a kernel, in the panels that it has.
+pub(crate) fn tile_of<T: Number>(
+    scratch: &mut Scratch<T>,
+    kernel: Kernel<T>,
+    x: &Array2<T>,
+    y: &Array2<T>,
+) -> (Array2<T>, u64) {
+    let exponent = scaling(kernel.metric(), x, y);
+    let kernel = kernel.of_scaled(exponent);
     let rows = packed(x, kernel.row_panels(), exponent, |samples, panels| kernel.pack_rows(samples, panels));
     let cols = packed(y, kernel.col_panels(), exponent, |samples, panels| kernel.pack_cols(samples, panels));
     let mut tile = Array2::from_elem((x.nrows(), y.nrows()), T::NAN);
