@@ -215,12 +215,12 @@ pub struct PlanArgs {
     /// The problem.
     #[command(flatten)]
     pub problem: ProblemArgs,
-    /// Number of ranks
-    #[arg(long, value_name = "P", default_value_t = 1, value_parser = positive())]
-    pub ranks: usize,
-    /// Worker threads of each rank
-    #[arg(long, value_name = "T", default_value_t = 1, value_parser = positive())]
-    pub threads: usize,
+    /// Number of ranks [default: one per node]
+    #[arg(long, value_name = "P", value_parser = positive())]
+    pub ranks: Option<usize>,
+    /// Worker threads of each rank [default: SLURM_CPUS_PER_TASK, else the rank's share of the cores of --machine, else of this machine]
+    #[arg(long, value_name = "T", value_parser = positive())]
+    pub threads: Option<usize>,
     /// Nodes that share the ranks
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = positive())]
     pub nodes: usize,

@@ -174,6 +174,31 @@ fn memory_is_as_planned_and_grows_with_the_row_blocks_only() {
 }
 
 #[test]
+fn few_samples_of_many_features_take_three_times_their_memory() {
+    const FEATURES: usize = 3_000_000;
+    let work = Work::new();
+    write(work.path("x.h5"), &random::<f64>(2, FEATURES, 1));
+    for metric in ["euclidean", "cityblock"] {
+        let mut digests = Vec::new();
+        for ranks in [1, 3] {
+            let options = format!("--metric {metric} --threads 1 --no-output --json run.json");
+            work.run(ranks, &format!("compute x.h5 {options}"), 0);
+            let record = work.record();
+            let [peak, planned] =
+                ["peak_rss_bytes", "planned_bytes"].map(|field| record[field].as_f64().expect("a number"));
+            digests.push(record["digest"].clone());
+            if ranks == 1 {
+                assert!((peak / planned - 1.0).abs() < 0.1, "{metric}: {peak} bytes, planned {planned}");
+                // as rows, as columns, and as they are read, beside the program
+                let samples = (2 * FEATURES * size_of::<f64>()) as f64;
+                assert!(planned < 3.1 * samples + 50e6, "{metric}: {planned} bytes for {samples}");
+            }
+        }
+        assert_eq!(digests[0], digests[1], "{metric}");
+    }
+}
+
+#[test]
 fn a_run_that_recomputes_most_pairs_says_so() {
     let work = Work::new();
     write(work.path("x.h5"), &random::<f32>(50, 40, 1).mapv(|value| 1000.0 + 1e-3 * value));

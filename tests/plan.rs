@@ -109,28 +109,139 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
         (1..100).map(|nodes| (nodes, of(nodes))).find(|(_, (code, _))| *code == 0).expect("some fit");
     assert_eq!(told, (0, Some(fewest)));
     assert!((1..fewest).all(|nodes| of(nodes) == (1, Some(fewest))));
-    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 4}"#).expect("a file");
-    let hopeless = "plan --samples 10000000 --features 128 --ranks 4000 --machine machine.json";
+    // not even the program fits
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 0.01}"#).expect("a file");
+    let hopeless = "plan --samples 10000000 --features 128 --ranks 4000 --threads 1 --machine machine.json";
     let told = work.run(ALONE, hopeless, 1);
-    assert!(told.stderr.contains("nodes are not enough"), "{told}");
+    assert!(told.stderr.contains("nodes are not enough, so use nodes with more memory"), "{told}");
+}
+
+#[test]
+fn the_layout_that_a_refusal_names_fits() {
+    let cases = [
+        // more nodes hold no more than two samples each, unless tiles are smaller
+        ("--samples 2 --features 280000000", 10.0),
+        ("--samples 10000000 --features 128 --ranks 4000 --threads 1", 4.0),
+        ("--samples 3000 --features 20 --threads 2000", 0.3),
+        ("--samples 100000 --features 20 --metric cityblock --tile 16000 --dtype f32 --threads 4", 2.0),
+    ];
+    let work = Work::new();
+    for (arguments, gb) in cases {
+        let machine = format!(r#"{{"kernel_rate": 10, "memory_gb": {gb}}}"#);
+        fs::write(work.path("machine.json"), machine).expect("a file");
+        let refused = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 1);
+        let advice = refused.stderr.split_once("(plan ").and_then(|(_, rest)| rest.split_once(')'));
+        let (options, _) = advice.unwrap_or_else(|| panic!("{refused}"));
+        // an option is given once
+        let words: Vec<_> = arguments.split(' ').collect();
+        let kept = words.chunks(2).filter(|option| !options.split(' ').any(|word| word == option[0]));
+        let kept = kept.map(|option| option.join(" ")).collect::<Vec<_>>().join(" ");
+        work.run(ALONE, &format!("plan {kept} {options} --machine machine.json"), 0);
+    }
+}
+
+#[test]
+fn a_plan_without_ranks_and_threads_has_one_rank_on_each_node_and_its_cores() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "cores": 12}"#).expect("a file");
+    let layout = |arguments: &str, slurm: &str| {
+        let arguments = format!("plan --samples 100 --features 5 {arguments} --json plan.json");
+        let done = work.program(ALONE).env("SLURM_CPUS_PER_TASK", slurm).run(&arguments);
+        assert_eq!(done.code, 0, "{done}");
+        let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
+        let plan: Value = serde_json::from_str(&text).expect("a JSON object");
+        ["nodes", "ranks", "threads_per_rank"].map(|field| plan[field].as_u64().expect("a number"))
+    };
+    let cores = std::thread::available_parallelism().map_or(1, usize::from) as u64;
+    assert_eq!(layout("--nodes 20", ""), [20, 20, cores]);
+    assert_eq!(layout("--nodes 20 --machine machine.json", ""), [20, 20, 12]);
+    assert_eq!(layout("--nodes 20 --ranks 80 --machine machine.json", ""), [20, 80, 3]);
+    assert_eq!(layout("--nodes 20 --machine machine.json", "5"), [20, 20, 5]);
+    assert_eq!(layout("--ranks 2 --threads 4 --machine machine.json", "5"), [1, 2, 4]);
+    let done = work.program(ALONE).env("SLURM_CPUS_PER_TASK", "banana").run("plan --samples 9 --features 3");
+    assert!(done.code == 2 && done.stderr.contains("SLURM_CPUS_PER_TASK=banana"), "{done}");
+}
+
+#[test]
+fn more_ranks_on_the_same_nodes_read_and_write_no_faster() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+    let seconds = |layout: &str| {
+        let plan = plan(&work, &format!("--samples 2000000 --features 100 --nodes 20 {layout}"), 0);
+        ["write", "read", "wall"].map(|phase| plan["seconds"][phase].as_f64().expect("seconds"))
+    };
+    let [few, many] = [seconds("--ranks 20 --threads 36"), seconds("--ranks 720 --threads 1")];
+    for (few, many) in few.into_iter().zip(many) {
+        assert!((many / few - 1.0).abs() < 0.1, "{few} s and {many} s");
+    }
+    // 32 TB at 10 GB/s, which is what is assumed of a file system
+    assert!(few[2] >= 3200.0, "{few:?}");
+}
+
+#[test]
+fn disk_space_comes_first_and_whether_it_is_there() {
+    let work = Work::new();
+    fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+    fs::create_dir(work.path("samples")).expect("a folder");
+    write(work.path("samples/x.h5"), &random::<f64>(5, 3, 1));
+    let folder = work.path("").canonicalize().expect("a folder");
+    let here = folder.display().to_string();
+    let samples = folder.join("samples").display().to_string();
+    for (arguments, words) in [
+        ("--samples 1000000000 --features 3", ["8000000.00 TB for the result, which does not fit in", &here]),
+        ("--samples 10 --features 3", ["800.00 B for the result, which fits in", &here]),
+        ("samples/x.h5", ["200.00 B for the result, which fits in", &samples]),
+        ("samples/x.h5 --no-output", ["nothing is written", ""]),
+    ] {
+        let done = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 0);
+        let first = done.stdout.lines().next().expect("a line");
+        assert!(first.starts_with("disk ") && words.iter().all(|word| first.contains(word)), "{done}");
+    }
+    let disk = plan(&work, "samples/x.h5", 0)["disk"].clone();
+    assert_eq!((&disk["needed_bytes"], &disk["folder"]), (&200.into(), &samples.into()));
+    assert!(disk["free_bytes"].as_u64() > Some(200), "{disk}");
+}
+
+#[test]
+fn small_tiles_take_the_time_of_their_writes() {
+    let work = Work::new();
+    let machine = r#"{"kernel_rate": 1, "tile_us": 3, "write_us": 7, "node_write_gb_s": 1}"#;
+    fs::write(work.path("machine.json"), machine).expect("a file");
+    let seconds = |tile: u32, output: &str| {
+        let plan =
+            plan(&work, &format!("--samples 2000 --features 20 --tile {tile} {output} --threads 1"), 0);
+        ["compute", "write"].map(|phase| plan["seconds"][phase].as_f64().expect("seconds"))
+    };
+    for tile in [4, 8, 16, 40] {
+        let tiles = 2000.0 / f64::from(tile);
+        let computed = tiles * (tiles + 1.0) / 2.0;
+        let [compute, write] = seconds(tile, "--no-output");
+        let pure = computed * f64::from(tile * tile) * 20.0 / 1e9;
+        assert!(write == 0.0 && ((compute - pure) / (computed * 3e-6) - 1.0).abs() < 1e-6, "{compute} s");
+        // a tile and its mirror image, and the matrix itself
+        let [_, write] = seconds(tile, "");
+        let expected = 2.0 * computed * (7e-6 + tiles * tiles * 0.08e-9) + 2000.0 * 2000.0 * 8.0 / 1e9;
+        assert!((write / expected - 1.0).abs() < 1e-6, "{write} s, not {expected} s");
+    }
 }
 
 #[test]
 fn what_is_assumed_is_said() {
     let work = Work::new();
-    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "write_gb_s": 3}"#).expect("a file");
+    fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "node_write_gb_s": 3}"#).expect("a file");
     let arguments = "--samples 30 --features 3 --tile 10 --ranks 5";
     let planned = plan(&work, arguments, 0);
-    let assumed = ["read_gb_s", "network_gb_s", "latency_us"];
+    let assumed = ["node_read_gb_s", "network_gb_s", "latency_us", "tile_us", "write_us", "disk_gb_s"];
     assert_eq!(planned["machine"]["assumed"], Value::from(&assumed[..]));
     assert_eq!(planned["idle_ranks"], 2);
     assert_eq!(planned["kernel_rate_is_measured_here"], false);
     let told = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 0).stdout;
     assert!(
-        told.contains("1 GB/s for a rank (assumed)") && told.contains("2 ranks without a tile"),
+        told.contains("1 GB/s for a node (assumed)") && told.contains("2 ranks without a tile"),
         "{told}"
     );
-    assert!(told.contains("3 GB/s for a rank\n") && !told.contains("measured"), "{told}");
+    assert!(told.contains("10 GB/s of the file system for all nodes (assumed)"), "{told}");
+    assert!(told.contains("3 GB/s for a node and") && !told.contains("measured"), "{told}");
 }
 
 #[test]
@@ -153,6 +264,9 @@ fn wrong_machines_and_nodes_are_refused() {
         ),
         ("--json /proc/record.json", "{}", 2, "--json /proc/record.json: it cannot be written"),
         ("", r#"{"cores": 0}"#, 1, "cores is 0"),
+        ("", r#"{"read_gb_s": 1}"#, 1, "read_gb_s was the rate of one rank; give node_read_gb_s instead"),
+        ("", r#"{"write_gb_s": 1}"#, 1, "write_gb_s was the rate of one rank; give node_write_gb_s instead"),
+        ("", r#"{"tile_us": -1}"#, 1, "tile_us is -1e0; it must lie between"),
         ("", "[]", 1, "does not describe a machine"),
         ("--json samples.h5", "{}", 2, "it exists and is no plan"),
         ("--json machine.json", "{}", 2, "--json machine.json: it is an input"),

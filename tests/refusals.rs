@@ -1224,20 +1224,31 @@ fn a_summary_that_cannot_be_printed_is_a_warning() {
 }
 
 #[test]
-fn plans_beyond_any_machine_are_told_or_refused_without_overflow() {
+fn plans_beyond_64_bits_are_refused_and_others_told() {
     let huge = [
-        ("plan --samples 18446744073709551615 --features 1", 1),
-        ("plan --samples 1000000 --features 18446744073709551615", 0),
-        ("plan --samples 1000000 --features 1000000000000 --ranks 7 --threads 1000000", 0),
-        ("plan --samples 1000000 --features 50 --ranks 1000000", 0),
-        ("plan --samples 1000 --features 50 --ranks 18446744073709551615", 2),
+        ("plan --samples 1000000 --features 50 --ranks 1000000", 0, ""),
+        ("plan --samples 1000 --features 50 --ranks 18446744073709551615", 2, "MPI has at most"),
+        ("plan --samples 18446744073709551615 --features 1", 1, "a matrix of"),
+        (
+            "plan --samples 2 --features 2305843009213693952",
+            1,
+            "2 samples of 2305843009213693952 features have",
+        ),
+        ("plan --samples 1000000 --features 18446744073709551615", 1, "1000000 samples of"),
+        ("plan --samples 2 --features 1152921504606846975", 1, "the memory of a rank would be"),
+        (
+            "plan --samples 1000000 --features 1000000000000 --ranks 7",
+            1,
+            "what all ranks send to each other would be",
+        ),
+        ("plan --samples 9 --features 3 --threads 18446744073709551615", 1, "the memory of a rank would be"),
     ];
-    for_all(&huge, |&(arguments, code)| {
-        let done = Work::new().run(ALONE, arguments, code);
-        assert!(!done.stderr.contains("panicked"), "{done}");
+    for_all(&huge, |&(arguments, code, words)| {
+        let done = Work::new().run(ALONE, &format!("{arguments} --json plan.json"), code);
+        assert!(done.stderr.contains(words) && !done.stderr.contains("panicked"), "{done}");
+        let beyond = "more bytes than 64 bits can count; use fewer";
+        assert!(code != 1 || done.stderr.contains(beyond) && done.stdout.is_empty(), "{done}");
     });
-    let done = Work::new().run(ALONE, "plan --samples 9 --features 3 --threads 18446744073709551615", 0);
-    assert!(done.stdout.contains("memory       18446744.07 TB per rank"), "{done}");
 }
 
 #[test]

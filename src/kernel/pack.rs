@@ -21,9 +21,17 @@ pub struct PanelShape {
 }
 
 impl PanelShape {
+    /// Values of a sample in a panel: its features, and its norm where the kernel uses it. Nothing if they cannot be counted.
+    pub fn lines(&self) -> Option<usize> {
+        self.features.checked_add(usize::from(self.norms))
+    }
+
     /// Elements of one panel.
+    ///
+    /// # Panics
+    /// If they cannot be counted; memory for them is planned first.
     pub fn len(&self) -> usize {
-        self.width.saturating_mul(self.features.saturating_add(usize::from(self.norms)))
+        self.lines().and_then(|lines| lines.checked_mul(self.width)).expect("a panel fits the address space")
     }
 
     /// Whether a panel holds nothing; it never does.

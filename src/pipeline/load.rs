@@ -46,16 +46,23 @@ pub struct Target<'a, T> {
     pub cols: Option<&'a mut Block<T>>,
 }
 
+impl<T: Number> Target<'_, T> {
+    /// Shapes of the panels that are packed.
+    pub fn shapes(&self) -> Vec<PanelShape> {
+        [&self.rows, &self.cols].into_iter().flatten().map(|block| block.shape()).collect()
+    }
+}
+
 /// Rows that are read at once, about half a MiB or, of chunks, 16 MiB: whole tiles, with whole chunks of the file where they fit, or
-/// a part of one tile that ends with a panel. One panel of both shapes at least, or a tile where that is smaller.
-pub fn slab_rows(row_bytes: usize, panels: [PanelShape; 2], edge: usize, chunk_rows: usize) -> usize {
+/// a part of one tile that ends with a panel. One panel of every shape at least, or a tile where that is smaller.
+pub fn slab_rows(row_bytes: usize, panels: &[PanelShape], edge: usize, chunk_rows: usize) -> usize {
     let fit = fitting_rows(row_bytes, chunk_rows);
     if fit >= edge {
         return whole_tiles(fit, edge, chunk_rows);
     }
-    // a slab that ends inside a tile ends with a panel of both shapes; one as large as a tile ends with the tile, since the next
+    // a slab that ends inside a tile ends with a panel of every shape; one as large as a tile ends with the tile, since the next
     // tile begins with a panel of its own
-    let whole = lcm(panels[0].width, panels[1].width);
+    let whole = panels.iter().fold(1, |whole, panel| lcm(whole, panel.width));
     ((fit / whole).max(1) * whole).min(edge)
 }
 
@@ -183,11 +190,11 @@ mod tests {
     fn slabs_end_with_tiles_or_panels() {
         let panels =
             [6, 16].map(|width| PanelShape { width, features: 1, norms: false, level: Level::Portable });
-        assert_eq!(slab_rows(400, panels, 500, 1) % 500, 0);
-        assert_eq!(slab_rows(400, panels, 500, 300) % 1500, 0);
-        assert_eq!(slab_rows(8_000_000, panels, 500, 1), 48);
-        assert_eq!(slab_rows(4_000, panels, 500, 1) % 48, 0);
-        assert_eq!(slab_rows(4_000, panels, 500, 2) % 500, 0);
+        assert_eq!(slab_rows(400, &panels, 500, 1) % 500, 0);
+        assert_eq!(slab_rows(400, &panels, 500, 300) % 1500, 0);
+        assert_eq!(slab_rows(8_000_000, &panels, 500, 1), 48);
+        assert_eq!(slab_rows(4_000, &panels, 500, 1) % 48, 0);
+        assert_eq!(slab_rows(4_000, &panels, 500, 2) % 500, 0);
     }
 
     #[test]
@@ -199,7 +206,7 @@ mod tests {
                 for (row_bytes, chunk_rows) in
                     [(4, 1), (2_000, 100), (5_600, 1), (20_000, 7), (600_000, 1), (32 << 20, 1000)]
                 {
-                    let slab = slab_rows(row_bytes, panels, edge, chunk_rows);
+                    let slab = slab_rows(row_bytes, &panels, edge, chunk_rows);
                     let rows = 2 * edge..7 * edge + edge / 2;
                     let offsets = slabs(rows, edge, slab).map(|part| part.start % edge);
                     let begins =

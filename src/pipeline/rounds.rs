@@ -150,7 +150,8 @@ pub fn rounds<T: Number>(
     progress: &mut Progress,
     clock: &mut Clock,
 ) -> Result<Totals> {
-    let empty = Block::new(0..0, work.schedule.grid.edge, work.kernel.col_panels());
+    let (_, width) = work.schedule.grid.tile_shape();
+    let empty = Block::new(0..0, width, work.kernel.col_panels());
     let mine = Arc::new(std::mem::replace(&mut work.cols, empty));
     let output = work.output.take();
     let work = &work;
@@ -249,8 +250,8 @@ impl<T: Number> Desk<'_, T> {
                 return Ok(block);
             }
             if blocks.len() < COLUMN_BLOCKS {
-                let (edge, shape) = (self.work.schedule.grid.edge, self.work.kernel.col_panels());
-                return Ok(Block::new(0..0, edge, shape));
+                let (_, width) = self.work.schedule.grid.tile_shape();
+                return Ok(Block::new(0..0, width, self.work.kernel.col_panels()));
             }
             self.take(Phase::Compute)?;
         }

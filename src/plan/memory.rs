@@ -2,9 +2,11 @@
 
 use serde::Serialize;
 
+use super::{counted, product};
 use crate::element::Dtype;
+use crate::error::Result;
 use crate::io::samples::Samples;
-use crate::kernel::{Kernel, SimdElement};
+use crate::kernel::{Kernel, PanelShape, SimdElement};
 use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
 use crate::schedule::Schedule;
@@ -55,11 +57,14 @@ impl Source {
 }
 
 /// Stack and caches of a thread that has computed a tile.
-const THREAD_BYTES: u64 = 256 << 10;
+const THREAD_BYTES: usize = 256 << 10;
 
 impl Memory {
     /// Memory of the rank with the most samples, read from such a source, with tiles
     /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
+    ///
+    /// # Errors
+    /// If 64 bits cannot count the bytes.
     pub fn of<T: SimdElement>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
@@ -67,63 +72,83 @@ impl Memory {
         threads: usize,
         written: bool,
         base: u64,
-    ) -> Self {
+    ) -> Result<Self> {
+        let memory = Self::checked(schedule, kernel, source, threads, written, base);
+        counted("the memory of a rank", memory.and_then(|memory| memory.sum()))?;
+        Ok(memory.expect("there was a sum of it"))
+    }
+
+    /// Nothing if 64 bits cannot count the bytes of one of its parts.
+    fn checked<T: SimdElement>(
+        schedule: &Schedule,
+        kernel: &Kernel<T>,
+        source: Source,
+        threads: usize,
+        written: bool,
+        base: u64,
+    ) -> Option<Self> {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
-        let edge = schedule.grid.edge;
+        let grid = schedule.grid;
+        let (height, width) = grid.tile_shape();
         let size = size_of::<T>();
-        let bytes = |count: usize| (count as u64).saturating_mul(size as u64);
-        let block = |tiles: usize, samples: usize, shape: crate::kernel::PanelShape| {
-            bytes((tiles * shape.count(edge)).min(shape.count(samples) + tiles).saturating_mul(shape.len()))
+        let block = |tiles: usize, edge: usize, samples: usize, shape: PanelShape| {
+            let panels = (tiles * shape.count(edge)).min(shape.count(samples) + tiles);
+            product(&[panels, shape.width, shape.lines()?, size])
         };
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
-        let (n, m) = (schedule.grid.n, schedule.grid.m);
-        let product =
-            |factors: &[u64]| factors.iter().fold(1, |all, &factor| u64::saturating_mul(all, factor));
         let images = schedule.images(written);
         let tiles = schedule.tile_count(0);
-        let checksums = product(&[images as u64, tiles as u64, size_of::<(Tile, u64)>() as u64]);
-        let buffer = TileBuffer::len_for(&schedule.grid, kernel, images);
-        let values = buffers(threads).min(tiles).saturating_mul(buffer);
-        let scratch = threads.saturating_mul(kernel.scratch_len(edge.min(n), edge.min(m)));
         let features = rows.features;
         let stored = source.converted(T::DTYPE);
-        let row_bytes = features.saturating_mul(size.max(stored));
-        let slab = slab_rows(row_bytes, [rows, cols], edge, source.chunk_rows);
-        // each input is read in turn
-        let most = (tile_rows * edge).min(n).max((tile_cols * edge).min(m));
-        let slabs = |count: usize| {
-            let rows = slab.saturating_mul(count).min(most);
-            (rows as u64).saturating_mul(features as u64)
-        };
-        let slabs = if stored == 0 {
-            slabs(2).saturating_mul(size as u64)
-        } else {
+        // each input is read in turn, packed into the panels it is needed in
+        let slabs = |tiles: usize, total: usize, panels: &[PanelShape]| {
+            let row_bytes = features.checked_mul(size.max(stored))?;
+            let slab = slab_rows(row_bytes, panels, grid.edge, source.chunk_rows);
+            let most = tiles.saturating_mul(grid.edge).min(total);
+            let samples = |count: usize| slab.saturating_mul(count).min(most);
+            if stored == 0 {
+                return product(&[samples(2), features, size]);
+            }
             // two as they are stored, and one that is converted
-            slabs(2).saturating_mul(stored as u64).saturating_add(slabs(1).saturating_mul(size as u64))
+            product(&[samples(2), features, stored])?.checked_add(product(&[samples(1), features, size])?)
         };
-        Self {
-            rows: block(tile_rows, n, rows),
-            cols: block(tile_cols, m, cols).saturating_mul(schedule.rounds().min(3) as u64),
-            buffers: [bytes(values), bytes(scratch), product(&[threads as u64, THREAD_BYTES]), checksums]
-                .into_iter()
-                .fold(0, u64::saturating_add),
+        let slabs = if schedule.symmetric {
+            slabs(tile_rows, grid.n, &[rows, cols])?
+        } else {
+            slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
+        };
+        let buffer = TileBuffer::len_for(&grid, kernel, images);
+        let kept = [
+            product(&[buffers(threads).min(tiles), buffer, size])?,
+            product(&[threads, kernel.scratch_len(height, width), size])?,
+            product(&[threads, THREAD_BYTES])?,
+            product(&[images, tiles, size_of::<(Tile, u64)>()])?,
+        ];
+        Some(Self {
+            rows: block(tile_rows, height, grid.n, rows)?,
+            cols: block(tile_cols, width, grid.m, cols)?.checked_mul(schedule.rounds().min(3) as u64)?,
+            buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
             slabs,
             base,
-        }
+        })
+    }
+
+    fn sum(&self) -> Option<u64> {
+        [self.base, self.rows, self.cols, self.buffers.max(self.slabs)]
+            .into_iter()
+            .try_fold(0, u64::checked_add)
     }
 
     /// Largest resident memory of the rank.
     pub fn total(&self) -> u64 {
-        [self.base, self.rows, self.cols, self.buffers.max(self.slabs)]
-            .into_iter()
-            .fold(0, u64::saturating_add)
+        self.sum().expect("it was checked that 64 bits count it")
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::{Level, Method, PanelShape};
+    use crate::kernel::{Level, Method};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
 
@@ -133,13 +158,14 @@ mod tests {
         let slabs = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64 }, ranks: 1, symmetric };
             let source = Source { chunk_rows: 1, converted: [0, 0] };
-            Memory::of(&schedule, &kernel, source, 1, true, 0).slabs
+            Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap().slabs
         };
         let row = 5000 * size_of::<f32>() as u64;
-        let read = 2 * slab_rows(5000 * size_of::<f32>(), [kernel.row_panels(), kernel.col_panels()], 64, 1);
-        assert_eq!(slabs(1000, 1000, true), read as u64 * row);
-        assert_eq!(slabs(1000, 1, false), read as u64 * row);
-        assert_eq!(slabs(1, 1000, false), read as u64 * row);
+        let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
+        let read = |panels: &[PanelShape]| 2 * slab_rows(5000 * size_of::<f32>(), panels, 64, 1) as u64;
+        assert_eq!(slabs(1000, 1000, true), read(&[rows, cols]) * row);
+        assert_eq!(slabs(1000, 1, false), read(&[rows]) * row);
+        assert_eq!(slabs(1, 1000, false), read(&[cols]) * row);
         assert_eq!(slabs(1, 2, false), 2 * row);
     }
 
@@ -151,8 +177,8 @@ mod tests {
             for n in [100_003, 1_000_000, 10_000_000] {
                 let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>()) };
                 let schedule = Schedule { grid, ranks, symmetric: true };
-                let plan =
-                    Memory::of(&schedule, &kernel, Source { chunk_rows: 1, converted: [0, 0] }, 16, true, 0);
+                let source = Source { chunk_rows: 1, converted: [0, 0] };
+                let plan = Memory::of(&schedule, &kernel, source, 16, true, 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * size_of::<f32>()) as u64

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::{counted, product};
+use crate::error::Result;
 use crate::kernel::{Kernel, SimdElement};
 use crate::schedule::Schedule;
 
@@ -43,15 +45,23 @@ pub struct Traffic {
 
 impl Traffic {
     /// Of a schedule, with distances written or not.
-    pub fn of<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, written: bool) -> Self {
+    ///
+    /// # Errors
+    /// If 64 bits cannot count them.
+    pub fn of<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, written: bool) -> Result<Self> {
         let grid = schedule.grid;
-        let samples = if schedule.symmetric { grid.n } else { grid.n.saturating_add(grid.m) };
-        let block = block_bytes(kernel, grid.edge, grid.tile_cols());
-        Self {
-            bytes_read: bytes::<T>(&[samples, kernel.row_panels().features]),
-            bytes_exchanged: block.saturating_mul((schedule.rounds() - 1) as u64),
-            bytes_written: if written { bytes::<T>(&[grid.n, grid.m]) } else { 0 },
-        }
+        let read = |samples: usize| product(&[samples, kernel.row_panels().features, size_of::<T>()]);
+        let both = || read(grid.n)?.checked_add(if schedule.symmetric { 0 } else { read(grid.m)? });
+        let exchanged = || {
+            let block = block_bytes(schedule, kernel, grid.tile_cols())?;
+            block.checked_mul((schedule.rounds() - 1) as u64)
+        };
+        let matrix = || if written { product(&[grid.n, grid.m, size_of::<T>()]) } else { Some(0) };
+        Ok(Self {
+            bytes_read: counted("what is read", both())?,
+            bytes_exchanged: counted("what all ranks send to each other", exchanged())?,
+            bytes_written: counted("the matrix", matrix())?,
+        })
     }
 }
 
@@ -70,16 +80,25 @@ pub struct Volume {
     pub rounds: usize,
     /// Bytes of samples it reads.
     pub read: u64,
+    /// Bytes that all ranks read.
+    pub read_by_all: u64,
     /// Bytes of the block it sends after each round but the last.
     pub block: u64,
     /// Bytes of tiles it writes.
     pub written: u64,
+    /// Tiles it writes, mirror images too.
+    pub images: u64,
+    /// Tiles of the matrix.
+    pub chunks: u64,
     /// Bytes that all ranks write.
     pub written_by_all: u64,
 }
 
 impl Volume {
     /// Of a schedule, on ranks of so many threads.
+    ///
+    /// # Errors
+    /// If 64 bits cannot count the bytes.
     pub fn of<T: SimdElement>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
@@ -87,12 +106,16 @@ impl Volume {
         traffic: &Traffic,
         threads: usize,
         ranks_per_node: usize,
-    ) -> Self {
+    ) -> Result<Self> {
         let grid = schedule.grid;
         let features = kernel.row_panels().features;
         let own = |tiles: usize, samples: usize| tiles.saturating_mul(grid.edge).min(samples);
         let (rows, cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
-        let samples = own(rows, grid.n) + if schedule.symmetric { 0 } else { own(cols, grid.m) };
+        let read = |samples: usize| product(&[samples, features, size_of::<T>()]);
+        let both = || {
+            let cols = if schedule.symmetric { 0 } else { read(own(cols, grid.m))? };
+            read(own(rows, grid.n))?.checked_add(cols)
+        };
         let busiest = balance.tiles_of_busiest_rank;
         #[allow(
             clippy::cast_possible_truncation,
@@ -100,27 +123,28 @@ impl Volume {
             reason = "a share of a number of bytes"
         )]
         let written = (traffic.bytes_written as f64 * busiest as f64 / balance.tiles as f64) as u64;
-        Self {
+        let (height, width) = grid.tile_shape();
+        let images = schedule.images(traffic.bytes_written > 0);
+        Ok(Self {
             threads,
             ranks_per_node,
             waves: busiest.div_ceil(threads),
-            tile: grid.edge.min(grid.n) as f64 * grid.edge.min(grid.m) as f64 * features as f64,
+            tile: height as f64 * width as f64 * features as f64,
             rounds: schedule.rounds(),
-            read: bytes::<T>(&[samples, features]),
-            block: block_bytes(kernel, grid.edge, cols),
+            read: counted("what a rank reads", both())?,
+            read_by_all: traffic.bytes_read,
+            block: counted("what a rank sends", block_bytes(schedule, kernel, cols))?,
             written,
+            images: busiest as u64 * images as u64,
+            chunks: grid.tile_rows() as u64 * grid.tile_cols() as u64,
             written_by_all: traffic.bytes_written,
-        }
+        })
     }
 }
 
-/// Bytes of so many columns of tiles, packed.
-fn block_bytes<T: SimdElement>(kernel: &Kernel<T>, edge: usize, tiles: usize) -> u64 {
+/// Bytes of so many columns of tiles, packed; nothing if 64 bits cannot count them.
+fn block_bytes<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, tiles: usize) -> Option<u64> {
     let panels = kernel.col_panels();
-    bytes::<T>(&[tiles, panels.count(edge), panels.len()])
-}
-
-/// Bytes of so many values as the factors' product.
-fn bytes<T>(factors: &[usize]) -> u64 {
-    factors.iter().fold(size_of::<T>() as u64, |all, &factor| all.saturating_mul(factor as u64))
+    let (_, width) = schedule.grid.tile_shape();
+    product(&[tiles, panels.count(width), panels.width, panels.lines()?, size_of::<T>()])
 }

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::fit::{self, Fit, Layout};
 use super::placement;
 use super::reading::{self, Known};
 use super::setup::{self, Inputs, with_dtype};
@@ -238,17 +239,20 @@ fn stopped<T>(setup: &Setup<'_, T>, pairs: u64) -> Error {
 fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
     let Start { comm, args, inputs, problem, nodes, threads, workdir, unfinished, stop } = start;
     let level: Level = setup::common_level(comm)?;
-    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
     let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
-    let memory = Memory::of(
-        &schedule,
-        &kernel,
-        inputs.shape().source,
-        threads,
-        args.output.is_some(),
-        Comm::resident_bytes(),
-    );
-    comm.agree(setup::check_memory(&memory, threads, &nodes))?;
+    let kernel = fit::kernel::<T>(&problem, &schedule, level);
+    let (shape, symmetric, written) = (inputs.shape(), schedule.symmetric, args.output.is_some());
+    let memory = Memory::of(&schedule, &kernel, shape.source, threads, written, Comm::resident_bytes());
+    let memory = comm.agree(memory)?;
+    let way_out = |node_bytes| {
+        let tile = args.problem.tile.or(unfinished.as_ref().map(|_| problem.tile));
+        let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
+        let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
+        // what is there of an unfinished run has tiles already
+        let smaller_than = if unfinished.is_some() { 1 } else { problem.tile };
+        Some(fit.way_out::<T>(layout, smaller_than)?.change_from(layout))
+    };
+    comm.agree(setup::check_memory(&memory, threads, &nodes, way_out))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];
     let paths: Vec<&Path> =
         inputs_and_output.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
@@ -327,15 +331,15 @@ fn read_samples<T: Number>(setup: &Setup<'_, T>, workers: &Workers) -> Result<(B
     let Setup { comm, inputs, schedule, kernel, .. } = setup;
     let Grid { n, m, edge } = schedule.grid;
     let (row_tiles, col_tiles) = (schedule.tile_rows(comm.rank()), schedule.tile_cols(comm.rank()));
-    let mut rows = Block::new(row_tiles.clone(), edge, kernel.row_panels());
-    let mut cols = Block::new(col_tiles.clone(), edge, kernel.col_panels());
+    let (height, width) = schedule.grid.tile_shape();
+    let mut rows = Block::new(row_tiles.clone(), height, kernel.row_panels());
+    let mut cols = Block::new(col_tiles.clone(), width, kernel.col_panels());
     let samples_of = |tiles: std::ops::Range<usize>, total: usize| {
         (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
     };
     let load = |samples: &Samples, range: std::ops::Range<usize>, target: Target<'_, T>| {
         let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
-        let slab =
-            slab_rows(row_bytes, [kernel.row_panels(), kernel.col_panels()], edge, samples.chunk_rows());
+        let slab = slab_rows(row_bytes, &target.shapes(), edge, samples.chunk_rows());
         comm.agree(load(workers, samples, range, edge, slab, target))
     };
     let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));

@@ -1,6 +1,7 @@
 //! The subcommands, one file each: the only place that sees all other modules.
 
 mod compute;
+mod fit;
 mod generate;
 mod info;
 mod placement;

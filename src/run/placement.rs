@@ -26,33 +26,43 @@ pub(super) fn nodes(comm: &Comm) -> Nodes {
 /// Where Slurm says how many cores a rank has.
 const SLURM_CORES: &str = "SLURM_CPUS_PER_TASK";
 
-/// Worker threads of this rank: as asked for, as Slurm says, or its share of the cores it may use.
+/// Worker threads of a rank, and who has decided it.
+pub(super) struct Threads {
+    pub(super) count: usize,
+    pub(super) source: &'static str,
+}
+
+/// Worker threads of a rank: as asked for, as Slurm says, or its share of `cores`, which so many ranks share.
 ///
 /// # Errors
-/// If no node could serve so many, or what Slurm says is no number.
-pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> Result<usize> {
+/// If what Slurm says is no number.
+pub(super) fn wanted_threads(asked: Option<usize>, cores: usize, ranks: usize) -> Result<Threads> {
     let slurm = std::env::var(SLURM_CORES).unwrap_or_default();
-    let (source, threads) = match (asked, slurm.as_str()) {
-        (Some(threads), _) => ("--threads", threads),
-        (None, "") => return Ok((host::usable_cores() / nodes.sharing).max(1)),
+    match (asked, slurm.as_str()) {
+        (Some(count), _) => Ok(Threads { count, source: "--threads" }),
+        (None, "") => Ok(Threads { count: (cores / ranks).max(1), source: "cores" }),
         (None, text) => match text.parse() {
-            Ok(threads) if threads > 0 => (SLURM_CORES, threads),
-            _ => {
-                return Err(Error::Usage(format!(
-                    "{SLURM_CORES}={text}: it must be a number of cores, or unset"
-                )));
-            }
+            Ok(count) if count > 0 => Ok(Threads { count, source: SLURM_CORES }),
+            _ => Err(Error::Usage(format!("{SLURM_CORES}={text}: it must be a number of cores, or unset"))),
         },
-    };
+    }
+}
+
+/// Worker threads of this rank, see [`wanted_threads`].
+///
+/// # Errors
+/// If no node could serve so many.
+pub(super) fn threads(asked: Option<usize>, nodes: &Nodes) -> Result<usize> {
+    let Threads { count, source } = wanted_threads(asked, host::usable_cores(), nodes.sharing)?;
     let most = THREADS_PER_CORE * host::cores();
-    if threads > most {
+    if count > most {
         return Err(Error::Usage(format!(
-            "{source} {threads}: {} has {} cores; use at most {most}",
+            "{source} {count}: {} has {} cores; use at most {most}",
             host::name(),
             host::cores()
         )));
     }
-    Ok(threads)
+    Ok(count)
 }
 
 /// Where launchers say how many processes they have started: the first that is set is the innermost.

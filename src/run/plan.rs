@@ -1,9 +1,12 @@
 //! `plan`: what a run will take.
 
 use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::fit::{self, Fit, Layout, MOST_NODES};
+use super::placement::{self, Threads};
 use super::setup::{self, Inputs, Shape, with_dtype};
 use crate::cli::PlanArgs;
 use crate::comm::{Comm, MAX_RANKS};
@@ -17,20 +20,19 @@ use crate::pipeline::{Number, PAGE_CACHE_BYTES, Workers, buffers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
-use crate::schedule::Schedule;
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of a row of
-/// tiles: enough to leave the caches behind.
+/// tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
+/// take much longer than its handing over.
 const MEASURED_FEATURES: usize = 1024;
+const MEASURED_LEAST: usize = 1 << 20;
 const MEASURED_TILE: usize = 50_000_000;
 const MEASURED_VALUES: usize = 8 << 20;
-
-/// Nodes among which the fewest that fit are looked for.
-const MOST_NODES: usize = 10_000;
 
 /// What `plan --json` writes.
 #[derive(Serialize)]
 struct Record {
+    disk: Disk,
     problem: Problem,
     symmetric: bool,
     nodes: usize,
@@ -53,10 +55,49 @@ struct Record {
     fewest_nodes: Option<usize>,
 }
 
+/// The disk space of the result, and what the file system at hand has.
+#[derive(Serialize)]
+struct Disk {
+    needed_bytes: u64,
+    /// Where the samples are, or else where `plan` runs.
+    folder: PathBuf,
+    /// If the system tells.
+    free_bytes: Option<u64>,
+}
+
+impl Disk {
+    fn of(needed_bytes: u64, input: Option<&Path>) -> Self {
+        let folder = input.and_then(Path::parent).filter(|folder| !folder.as_os_str().is_empty());
+        let folder = folder.unwrap_or_else(|| Path::new("."));
+        let free_bytes = host::free_space(folder);
+        Self {
+            needed_bytes,
+            folder: std::path::absolute(folder).unwrap_or_else(|_| folder.into()),
+            free_bytes,
+        }
+    }
+
+    fn line(&self) -> String {
+        if self.needed_bytes == 0 {
+            return "nothing is written".into();
+        }
+        let (needed, folder) = (bytes(self.needed_bytes), self.folder.display());
+        match self.free_bytes {
+            None => format!("{needed} for the result"),
+            Some(free) => {
+                let fits = if free < self.needed_bytes { "does not fit" } else { "fits" };
+                format!("{needed} for the result, which {fits} in {folder}: {} free", bytes(free))
+            }
+        }
+    }
+}
+
 pub(super) fn plan(args: &PlanArgs) -> Result<()> {
-    let PlanArgs { ranks, nodes, threads, .. } = *args;
+    let nodes = args.nodes;
+    let ranks = args.ranks.unwrap_or(nodes);
     if ranks > MAX_RANKS {
-        return Err(Error::Usage(format!("--ranks {ranks}: MPI has at most {MAX_RANKS}")));
+        let option = if args.ranks.is_some() { "--ranks" } else { "--nodes" };
+        return Err(Error::Usage(format!("{option} {ranks}: MPI has at most {MAX_RANKS} ranks")));
     }
     if !ranks.is_multiple_of(nodes) {
         return Err(Error::Usage(format!("--ranks {ranks}: {nodes} nodes do not share them evenly")));
@@ -66,9 +107,23 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
         let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
         record::check(record, record::Kind::Plan, &inputs)?;
     }
+    let machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
+    let ranks_per_node = ranks / nodes;
+    let cores = machine.cores.unwrap_or_else(host::usable_cores);
+    let Threads { count: threads, .. } = placement::wanted_threads(args.threads, cores, ranks_per_node)?;
+    let layout = Layout { nodes, ranks_per_node, threads, tile: args.problem.tile };
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
-    with_dtype!(problem.dtype, show(args, shape, problem, symmetric))
+    with_dtype!(problem.dtype, show(args, Planned { layout, machine, shape, problem, symmetric }))
+}
+
+/// What is planned.
+struct Planned {
+    layout: Layout,
+    machine: Machine,
+    shape: Shape,
+    problem: Problem,
+    symmetric: bool,
 }
 
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
@@ -90,44 +145,45 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     Ok((Shape { n, m, d, dtype: Dtype::F64, source }, y.is_none()))
 }
 
-fn show<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<()> {
-    let record = predict::<T>(args, shape, problem, symmetric)?;
+fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
+    let level = Level::detect().map_err(Error::Usage)?;
+    let Planned { layout, shape, symmetric, problem, .. } = planned;
+    let node_bytes = planned.machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9;
+    let written = !args.no_output;
+    let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
+    let record = predict::<T>(args, planned, &fit)?;
     if let Some(path) = &args.json {
         record::write(path, record::Kind::Plan, &record)?;
     }
-    print(&summary(&record, args.threads))?;
+    print(&summary(&record))?;
     check_cores(&record)?;
-    check_memory(&record)
+    check_memory(&record, || fit.way_out::<T>(layout, problem.tile), layout)
 }
 
-fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric: bool) -> Result<Record> {
-    let PlanArgs { ranks, nodes, threads, .. } = *args;
-    let (written, ranks_per_node) = (!args.no_output, ranks / nodes);
-    let level = Level::detect().map_err(Error::Usage)?;
-    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, problem.d, level);
-    let memory = |schedule: &Schedule| {
-        Memory::of(schedule, &kernel, shape.source, threads, written, Comm::resident_bytes())
-    };
-    let mut machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
-
+fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Result<Record> {
+    let Planned { layout, mut machine, shape, problem, symmetric } = planned;
+    let Layout { nodes, ranks_per_node, threads, .. } = layout;
+    let ranks = layout.ranks();
     let schedule = setup::schedule(&problem, ranks, symmetric);
+    let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
+    let base = Comm::resident_bytes();
+    let memory = Memory::of(&schedule, &kernel, shape.source, threads, fit.written, base)?;
     let balance = Balance::of(&schedule);
-    let traffic = Traffic::of(&schedule, &kernel, written);
-    let volume = Volume::of(&schedule, &kernel, &balance, &traffic, threads, ranks_per_node);
-    let rate = match machine.kernel_rate {
-        Some(rate) => rate * 1e9,
-        None => measured_rate(args, problem, &kernel, schedule.images(written))?,
-    };
+    let traffic = Traffic::of(&schedule, &kernel, fit.written)?;
+    let volume = Volume::of(&schedule, &kernel, &balance, &traffic, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
+    let rate = if let Some(rate) = machine.kernel_rate {
+        rate * 1e9
+    } else {
+        // whole tiles are measured
+        machine.tile_us = 0.0;
+        machine.assumed.retain(|name| *name != "tile_us");
+        measured_rate(layout, problem, &kernel, schedule.images(fit.written))?
+    };
     machine.kernel_rate = Some(rate / 1e9);
     let seconds = Cost::of(&volume, &machine, rate);
-    let of_a_rank = |ranks: usize| {
-        // tiles depend on the number of ranks
-        let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads));
-        problem.map_or(u64::MAX, |problem| memory(&setup::schedule(&problem, ranks, symmetric)).total())
-    };
-    let memory = memory(&schedule);
     Ok(Record {
+        disk: Disk::of(traffic.bytes_written, args.input.as_deref()),
         problem,
         symmetric,
         nodes,
@@ -138,7 +194,7 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
         memory_bytes: memory.total(),
         traffic,
         kernel_rate_is_measured_here,
-        fewest_nodes: fewest_nodes(&machine, &problem, ranks_per_node, of_a_rank),
+        fewest_nodes: machine.memory_gb.and_then(|_| fit.fewest_nodes::<T>(layout)),
         machine,
         volume,
         seconds,
@@ -146,42 +202,19 @@ fn predict<T: Number>(args: &PlanArgs, shape: Shape, problem: Problem, symmetric
     })
 }
 
-/// The fewest nodes, if the memory of one is given, that hold so many ranks each: a rank of a number of ranks has so many bytes.
-fn fewest_nodes(
-    machine: &Machine,
-    problem: &Problem,
-    ranks_per_node: usize,
-    of_a_rank: impl Fn(usize) -> u64,
-) -> Option<usize> {
-    // where the samples themselves begin to fit beside the program
-    let left =
-        machine.memory_gb? * 1e9 - (ranks_per_node as u64).saturating_mul(Comm::resident_bytes()) as f64;
-    if left <= 0.0 {
-        return None;
-    }
-    #[allow(
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "saturates where there is no way"
-    )]
-    let first = (problem.n as f64 * problem.d as f64 * problem.dtype.size() as f64 / left) as usize;
-    let most = MOST_NODES.min(MAX_RANKS / ranks_per_node);
-    // memory goes up and down with the edge of the tiles that a number of ranks gets: no bisection
-    (first.max(1)..=most).find(|&nodes| machine.holds(of_a_rank(nodes * ranks_per_node), ranks_per_node))
-}
-
 /// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine; of each tile
 /// so many images are made.
 fn measured_rate<T: Number>(
-    args: &PlanArgs,
+    layout: Layout,
     problem: Problem,
     kernel: &Kernel<T>,
     images: usize,
 ) -> Result<f64> {
-    let threads = args.threads.saturating_mul(args.ranks / args.nodes).min(host::usable_cores());
-    let features = problem.d.min(MEASURED_FEATURES);
-    let kernel = Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level());
-    let edge = problem.tile.min((MEASURED_TILE / features).isqrt());
+    let threads = layout.threads.saturating_mul(layout.ranks_per_node).min(host::usable_cores());
+    let edge = problem.tile.min((MEASURED_TILE / problem.d.min(MEASURED_FEATURES)).isqrt());
+    let features = problem.d.min(MEASURED_FEATURES.max(MEASURED_LEAST / (edge * edge)));
+    let kernel =
+        Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level()).for_tiles(edge, edge);
     let columns = problem.m.min(MEASURED_VALUES / features).div_ceil(edge);
     let values = (edge + columns * edge) * features + buffers(threads) * images * edge * edge;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
@@ -190,13 +223,15 @@ fn measured_rate<T: Number>(
     Ok(kernel_rate(&workers, &kernel, edge, columns, images))
 }
 
-fn summary(record: &Record, threads: usize) -> String {
+fn summary(record: &Record) -> String {
     let mut out = String::new();
     let mut line = |name: &str, value: String| {
         let _ = writeln!(out, "{name:<12} {value}");
     };
     let Record { problem, balance, traffic, volume, seconds, machine, .. } = record;
     let Problem { n, m, d, metric, kernel, dtype, tile } = problem;
+    // first, since a result that has no place is not worth planning
+    line("disk", record.disk.line());
     line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {kernel}", counted(*d, "feature")));
     let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
     line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
@@ -205,7 +240,7 @@ fn summary(record: &Record, threads: usize) -> String {
         format!(
             "{} x {} on {}, {}",
             record.ranks,
-            counted(threads, "thread"),
+            counted(record.threads_per_rank, "thread"),
             counted(record.nodes, "node"),
             counted(volume.rounds, "round")
         ),
@@ -236,9 +271,17 @@ fn summary(record: &Record, threads: usize) -> String {
     }
     line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
     let assumed = |rate| machine.assumption(rate);
+    let disk =
+        || format!("{} GB/s of the file system for all nodes{}", machine.disk_gb_s, assumed("disk_gb_s"));
     line(
         "  read",
-        format!("{:.3} s, at {} GB/s for a rank{}", seconds.read, machine.read_gb_s, assumed("read_gb_s")),
+        format!(
+            "{:.3} s, at {} GB/s for a node{} and {}",
+            seconds.read,
+            machine.node_read_gb_s,
+            assumed("node_read_gb_s"),
+            disk()
+        ),
     );
     line(
         "  exchange",
@@ -255,19 +298,27 @@ fn summary(record: &Record, threads: usize) -> String {
     line(
         "  compute",
         format!(
-            "{:.3} s that writing does not hide, at {rate:.2} G pair-features/s for a thread{}",
+            "{:.3} s not overlapped with writing, at {rate:.2} G pair-features/s for a thread{}{}",
             seconds.compute,
-            if record.kernel_rate_is_measured_here { " (measured here)" } else { "" }
+            if record.kernel_rate_is_measured_here { " (measured here)" } else { "" },
+            match machine.tile_us {
+                0.0 => String::new(),
+                time => format!(" and {time} us for a tile{}", assumed("tile_us")),
+            }
         ),
     );
     line(
         "  write",
-        format!("{:.3} s, at {} GB/s for a rank{}", seconds.write, machine.write_gb_s, assumed("write_gb_s")),
+        format!(
+            "{:.3} s, at {} GB/s for a node{} and {} us for a tile{}",
+            seconds.write,
+            machine.node_write_gb_s,
+            assumed("node_write_gb_s"),
+            machine.write_us,
+            assumed("write_us")
+        ),
     );
-    let disk = machine
-        .disk_gb_s
-        .map_or_else(|| "a disk that keeps up (assumed)".into(), |rate| format!("{rate} GB/s for all ranks"));
-    line("  sync", format!("{:.3} s, at {disk}", seconds.sync));
+    line("  sync", format!("{:.3} s, at {}", seconds.sync, disk()));
     out
 }
 
@@ -290,20 +341,18 @@ fn check_cores(record: &Record) -> Result<()> {
 }
 
 /// Refuses a run that does not fit the memory of its nodes.
-fn check_memory(record: &Record) -> Result<()> {
+fn check_memory(record: &Record, way_out: impl Fn() -> Option<Layout>, layout: Layout) -> Result<()> {
     let Some(gb) = record.machine.memory_gb else { return Ok(()) };
     let Volume { ranks_per_node, .. } = record.volume;
     if record.machine.holds(record.memory_bytes, ranks_per_node) {
         return Ok(());
     }
     let needed = record.memory_bytes.saturating_mul(ranks_per_node as u64);
-    let way_out = match record.fewest_nodes {
-        Some(nodes) => {
-            format!("use at least {nodes} nodes, --nodes {nodes} --ranks {}", nodes * ranks_per_node)
+    let way_out = match way_out() {
+        Some(fitting) => {
+            format!("{} (plan {})", fitting.change_from(layout), fitting.plan_options(layout))
         }
-        None => format!(
-            "{MOST_NODES} nodes are not enough; use fewer ranks on a node, fewer --threads or a smaller --tile"
-        ),
+        None => format!("{MOST_NODES} nodes are not enough, so use nodes with more memory"),
     };
     fail!("the ranks of a node need {} of memory and it has {gb} GB; {way_out}", bytes(needed));
 }

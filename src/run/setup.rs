@@ -164,8 +164,17 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
         )));
     };
-    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(dtype.size())).is_none() {
-        fail!("a matrix of {n} x {m} distances has more bytes than 64 bits can count");
+    let is_countable = |rows: usize, columns: usize| {
+        rows.checked_mul(columns).is_some_and(|values| values.checked_mul(dtype.size()).is_some())
+    };
+    if !is_countable(n, m) {
+        fail!("a matrix of {n} x {m} distances has more bytes than 64 bits can count; use fewer samples");
+    }
+    if !is_countable(n.max(m), d) {
+        fail!(
+            "{} samples of {d} features have more bytes than 64 bits can count; use fewer features or samples",
+            n.max(m)
+        );
     }
     let tile = match args.tile {
         Some(tile) => tile.min(n.max(m)),
@@ -233,16 +242,23 @@ pub(super) fn check_limit(planned: u64, threads: usize, way_out: &str) -> Result
     Ok(())
 }
 
-/// Refuses a run whose ranks do not fit their node's memory, or the limits of their processes.
-pub(super) fn check_memory(memory: &Memory, threads: usize, nodes: &Nodes) -> Result<()> {
-    let way_out = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
-    check_limit(memory.total() - memory.base, threads, way_out)?;
+/// Refuses a run whose ranks do not fit the limits of their processes, or their node's memory: with a layout that does, of those that
+/// `way_out` finds for the memory of a node.
+pub(super) fn check_memory(
+    memory: &Memory,
+    threads: usize,
+    nodes: &Nodes,
+    way_out: impl Fn(f64) -> Option<String>,
+) -> Result<()> {
+    let of_limits = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
+    check_limit(memory.total() - memory.base, threads, of_limits)?;
     let needed = memory.total().saturating_mul(nodes.ranks_here as u64);
     if let Some(available) = host::available_memory()
         && needed > available
     {
+        let way_out = way_out(available as f64).unwrap_or_else(|| "use nodes with more memory".into());
         fail!(
-            "{} on {} would take {} of memory and {} are free; use more nodes, or a smaller --tile",
+            "{} on {} would take {} of memory and {} are free; {way_out}",
             counted(nodes.ranks_here, "rank"),
             host::name(),
             bytes(needed),
