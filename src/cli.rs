@@ -169,13 +169,13 @@ pub struct VerifyArgs {
     /// Where the samples of X are now [default: where they were, or in the folder of the result]
     #[arg(long, value_name = "X.h5")]
     pub samples: Option<PathBuf>,
-    /// Dataset with the samples of X [default: the one of that time]
+    /// Dataset with the samples of X [default: the stored name]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Where the samples of Y are now [default: as for X]
     #[arg(long, value_name = "Y.h5")]
     pub against: Option<PathBuf>,
-    /// Dataset with the samples of Y [default: the one of that time]
+    /// Dataset with the samples of Y [default: the stored name]
     #[arg(long, value_name = "NAME")]
     pub against_dataset: Option<String>,
     /// Number of random pairs to recompute
@@ -344,10 +344,13 @@ impl TypedValueParser for MetricParser {
 
 /// Metrics that people ask for, and what gives them meanwhile.
 const WITHOUT: [(&str, &str); 2] = [
-    ("cosine", "cosine distances are half the sqeuclidean ones of samples divided by their lengths"),
+    (
+        "cosine",
+        "divide each sample by its Euclidean norm, and the cosine distance is half the sqeuclidean distance",
+    ),
     (
         "jaccard",
-        "of samples of 0 and 1, Jaccard distances are 2c / (a + b + c), with a and b as many ones and cityblock c",
+        "if all values are 0 or 1, the Jaccard distance is 2c / (a + b + c), where c is the cityblock distance, and a and b count the ones of the two samples",
     ),
 ];
 

@@ -180,7 +180,7 @@ impl Phases {
             (
                 "writing",
                 &[self.write, self.sync],
-                "a faster or striped file system, more nodes, or --dtype f32 where its digits do",
+                "a faster or striped file system, more nodes, or --dtype f32, if 7 digits are enough",
             ),
             (
                 "reading",

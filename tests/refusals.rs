@@ -840,6 +840,16 @@ const RESULTS: &[Case] = &[
         "verify out.h5 --all",
         &["x.h5 holds other samples than out.h5 was computed from", "digest", "--samples"],
     ),
+    (
+        "verify some pairs with other samples",
+        |w| {
+            good(w);
+            w.run(ALONE, COMPUTE, 0);
+            write(w.path("x.h5"), &random::<f64>(6, 4, 2));
+        },
+        "verify out.h5",
+        &["x.h5 holds other samples than out.h5 was computed from", "digest", "--samples"],
+    ),
 ];
 
 #[test]
@@ -970,7 +980,7 @@ const PARSED: [(&str, &[&str]); 15] = [
         "compute x.h5 -o out.h5 --metric hamming",
         &["--metric", "hamming", "the metrics are sqeuclidean, euclidean, cityblock, chebyshev\n"],
     ),
-    ("compute x.h5 -o out.h5 --metric Cosine", &["Cosine", "half the sqeuclidean ones"]),
+    ("compute x.h5 -o out.h5 --metric Cosine", &["Cosine", "half the sqeuclidean distance"]),
     ("compute x.h5 -o out.h5 --metric jaccard", &["jaccard", "2c / (a + b + c)"]),
     ("compute x.h5 -o out.h5 --dtype f16", &["--dtype", "f16", "f32"]),
     ("compute x.h5 -o out.h5 --kernel fast", &["--kernel", "fast", "gemm"]),
@@ -1083,6 +1093,16 @@ fn a_record_is_no_named_pipe_and_not_in_the_working_folder() {
     // pipes of a shell have a reader
     let done = work.program(ALONE).run("compute x.h5 -o out.h5 --json /dev/stdout");
     assert!(done.code == 0 && done.stdout.contains("\"digest\""), "{done}");
+}
+
+#[test]
+fn samples_with_a_format_version_of_their_own_are_samples() {
+    let work = Work::new();
+    good(&work);
+    edit(work.path("x.h5"), |file| file.new_attr::<u32>().create("format_version")?.write_scalar(&1_u32));
+    let done = work.run(ALONE, "info x.h5", 0);
+    assert!(done.stdout.contains("6 samples of 4 features"), "{done}");
+    work.run(ALONE, COMPUTE, 0);
 }
 
 #[test]

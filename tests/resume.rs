@@ -511,7 +511,7 @@ fn info_tells_how_far_an_unfinished_run_is() {
     let work = stopped(2);
     for name in ["out.h5", "out.h5.partial", "out.h5.partial/"] {
         let done = work.run(ALONE, &format!("info {name}"), 0);
-        for words in ["0.0 %", "journals     2", "60 x 60", "euclidean", "go on with   ", "--resume"] {
+        for words in ["0.0 %", "journals     2", "60 x 60", "euclidean", "resume with  ", "--resume"] {
             assert!(done.stdout.contains(words), "no {words}: {done}");
         }
     }

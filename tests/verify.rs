@@ -93,7 +93,9 @@ fn bytes_read(work: &Work, ranks: usize, options: &str) -> u64 {
         work.program(ranks).through("\"$@\"; cat /proc/$$/io").run(&format!("verify out.h5 {options}"));
     assert!(done.stdout.contains("verified"), "{done}");
     let counts = done.stdout.lines().filter_map(|line| line.strip_prefix("rchar: "));
-    counts.map(|count| count.parse::<u64>().expect("a number")).sum()
+    let counts: Vec<u64> = counts.map(|count| count.parse().expect("a number")).collect();
+    assert_eq!(counts.len(), ranks.max(1), "{done}");
+    counts.iter().sum()
 }
 
 #[test]

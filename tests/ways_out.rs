@@ -457,7 +457,7 @@ fn the_command_that_a_stopped_run_names_goes_on_with_it() {
             work.program(ALONE).env("PAIRDIST_FAIL_AT", "write:0:30:kill").start_with(&arguments).wait();
         assert_ne!(stopped.code, 0, "{stopped}");
         let told = work.program(ALONE).start_with(&["info", "out put.h5"]).wait();
-        let command = told.stdout.lines().find_map(|line| line.strip_prefix("go on with   "));
+        let command = told.stdout.lines().find_map(|line| line.strip_prefix("resume with  "));
         let mut shell = Command::new("sh");
         shell.args(["-c", command.expect("a command")]).current_dir(work.path("."));
         let gone_on = shell.output().expect("a shell");

@@ -14,7 +14,7 @@ import h5py
 import numpy as np
 
 # what tells when, how and by what a result was made
-MADE = {"created", "command_line", "pairdist_version", "pairdist_commit"}
+MADE = {"header_checksum", "created", "command_line", "pairdist_version", "pairdist_commit"}
 # what a run record says of the run, not of the result
 MEASURED = {"wall_s", "phases", "pair_features_per_s", "peak_rss_bytes", "planned_bytes", "versions", "sum"}
 # lines of the summary and of plan that do the same
@@ -85,7 +85,7 @@ def digest(dataset):
 
 def of_text(text):
     text = text.replace("/old/", "/").replace("/new/", "/")
-    return [line for line in text.splitlines() if not line.startswith((*TIMES, *MADE, "command", "go on with", "journals"))]
+    return [line for line in text.splitlines() if not line.startswith((*TIMES, *MADE, "command", "go on with", "resume with", "journals"))]
 
 
 def of_record(path):

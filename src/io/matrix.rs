@@ -319,7 +319,9 @@ impl MatrixWriter {
 /// # Errors
 /// If it cannot be opened.
 pub fn is_result(path: &Path) -> Result<bool> {
-    Ok(open(path)?.attr("format_version").is_ok())
+    let file = open(path)?;
+    let has_version = file.attr("format_version").is_ok_and(|version| version.read_scalar::<u32>().is_ok());
+    Ok(has_version && file.link_exists("distances"))
 }
 
 /// A result, open to read.

@@ -284,7 +284,7 @@ impl Workdir {
         }
         if self.lock.is_none() {
             self.check_ours()?;
-            // nobody has asked for what is there to be emptied
+            // the user has not asked to delete an earlier run, so a lock is required
             self.lock(self.existing == Existing::Samples && !is_new)?;
         }
         if self.existing == Existing::Samples {
@@ -461,6 +461,8 @@ impl Workdir {
     /// removes the folder.
     pub fn publish(&mut self, replace: bool, sync: bool) -> Result<()> {
         let (matrix, shown) = (self.unfinished(), self.output.display());
+        // a lock need not hold on other nodes: what lies here may be another run's by now
+        self.check_lock()?;
         if sync {
             let file = File::open(&matrix).and_then(|file| file.sync_all());
             file.context(|| format!("{} cannot be forced to the disk", matrix.display()))?;

@@ -224,7 +224,7 @@ fn stopped<T>(setup: &Setup<'_, T>, pairs: u64) -> Error {
         ));
     }
     let way_on = if setup.workdir.is_some() {
-        format!("go on with: {}", host::command_to_resume(&host::command_line()))
+        format!("resume with: {}", host::command_to_resume(&host::command_line()))
     } else {
         "nothing was to be written (--no-output), so nothing is kept".into()
     };

@@ -49,7 +49,10 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Resu
         created.map_err(|error| super::end_job(comm, &mut workdir, &error))?;
         workdir.reserve().inspect_err(|_| workdir.discard())
     })?;
-    let written = workdir.check_shared(comm).and_then(|()| fill::<T>(comm, args, stop, &workdir));
+    let written = workdir
+        .check_shared(comm)
+        .and_then(|()| fill::<T>(comm, args, stop, &workdir))
+        .and_then(|()| workdir.check_still_shared(comm));
     if let Err(error) = written {
         if comm.is_root() {
             workdir.discard();

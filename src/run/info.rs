@@ -138,6 +138,6 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
         "created      {} by pairdist {}, arithmetic {}",
         plan.created, plan.pairdist_version, plan.arithmetic
     );
-    let _ = writeln!(out, "go on with   {}", host::command_to_resume(&plan.command_line));
+    let _ = writeln!(out, "resume with  {}", host::command_to_resume(&plan.command_line));
     print(&out)
 }

@@ -206,7 +206,7 @@ fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
     let marked = survey.found(Sort::Marked);
     if marked.values > 0 {
         log::warn!(
-            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; the values are computed with as they are: leave those samples or features out, or write other values in their place",
+            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, or write other values in their place",
             samples.describe(),
             how_many(marked, survey),
             first_of(samples, marked)?

@@ -234,7 +234,7 @@ fn read_some(
     Ok((done, totals))
 }
 
-/// Counts the tiles of a journal that no other journal has told of, or this one before: a tile that was computed again has two entries.
+/// Counts the tiles of a journal that were not counted before: a tile that was computed again has two entries.
 pub(super) fn count_new(entries: &[Entry], schedule: &Schedule, done: &mut TileSet, totals: &mut Totals) {
     for entry in entries {
         if done.contains(entry.tile) {

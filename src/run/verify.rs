@@ -109,6 +109,10 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         case.pairs::<T>(comm, &workers, args.pairs, args.seed)
     };
     let worst = comm.agree(checked)?.of_all(comm, case.reader.header.grid);
+    if worst.wrong > 0 && !args.all && !case.have_moved() {
+        // the samples may be others than then
+        case.check_samples::<T>(comm, &workers)?;
+    }
     case.judge(&worst)?;
     comm.on_root(|| {
         let what = if args.all {
@@ -173,7 +177,7 @@ impl Named<'_> {
         let (rows, features) = id.shape;
         if (samples.rows, samples.features) != (rows, features) {
             fail!(
-                "{} has {} x {} values, but had {rows} x {features} when {result} was computed; name the samples of that time with {file_option}",
+                "{} has {} x {} values, but had {rows} x {features} when {result} was computed; name the samples that it was computed from with {file_option}",
                 samples.describe(),
                 samples.rows,
                 samples.features
@@ -247,7 +251,7 @@ impl Case {
             let digest = format!("{digest:016x}");
             if digest != id.digest {
                 fail!(
-                    "{} holds other samples than {} was computed from: their digest is {digest}, and was {}; name the samples of that time with {option}",
+                    "{} holds other samples than {} was computed from: their digest is {digest}, and was {}; name the samples that it was computed from with {option}",
                     samples.describe(),
                     self.reader.shown(),
                     id.digest

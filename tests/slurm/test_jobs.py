@@ -85,7 +85,7 @@ def test_a_killed_rank_ends_the_job_which_can_be_taken_up(sandbox, long_run):
     ended = sandbox.wait(job, 20)
     assert ended["JobState"] == "FAILED" and ended["ExitCode"] != "0:0" and ended["Restarts"] == "0"
     assert not (production / "result/distances.h5").exists() and not ranks_of(production.folder)
-    assert f"go on with 'sbatch job.sh' in {production.folder}" in production.log
+    assert f"resume with 'sbatch job.sh' in {production.folder}" in production.log
     assert "tiles are done already" not in production.log
     taken_up = run("sbatch", "--parsable", production / "job.sh", env=sandbox.env).stdout.strip()
     until(lambda: "tiles are done already" in production.log, 30)

@@ -67,7 +67,7 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
         until(lambda: production.at_work, 30)
         os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
         assert submit.wait(30) == 1
-    assert production.log.endswith(f"go on with 'bash job.sh 2>&1 | tee -iap job.log' in {production.folder}\n")
+    assert production.log.endswith(f"resume with 'bash job.sh 2>&1 | tee -iap job.log' in {production.folder}\n")
     assert len(production.starts) == 1
 
 
@@ -79,7 +79,7 @@ def test_a_job_that_is_refused_says_to_submit_again(tmp_path):
     run(SUBMIT, "local", "production", "--folder", tmp_path / "refused", *options, status=1)
     log = Run(tmp_path / "refused").log
     assert "choose one with --dataset: a, b" in log
-    assert "no run was begun, see above; submit again with what it asks for" in log
+    assert "no run was begun, see above; correct the options that the message names and submit again" in log
     # the way out
     local("production", tmp_path / "run", "--input", tmp_path / "x.h5", "--dataset", "a")
 
