@@ -185,7 +185,8 @@ impl Job {
         while self.is_running() && !self.ranks().is_empty() {
             if Instant::now() > self.deadline {
                 self.kill_all();
-                panic!("a rank was left after {:?}: {}", self.patience, self.done());
+                let done = self.done();
+                panic!("a rank was left after {:?}: {done}", self.patience);
             }
             std::thread::sleep(Duration::from_millis(5));
         }
