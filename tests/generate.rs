@@ -172,11 +172,15 @@ fn a_run_whose_folder_another_node_took_over_publishes_nothing() {
         std::thread::sleep(Duration::from_millis(5));
     }
     let ranks = job.ranks();
-    ranks.iter().for_each(|rank| kill(*rank, Signal::SIGSTOP).expect("the rank is running"));
+    for rank in &ranks {
+        kill(*rank, Signal::SIGSTOP).expect("the rank is running");
+    }
     let other = work.program(ALONE).through(PRELOAD).run(SHORT);
     assert_eq!(other.code, 0, "{other}");
     let before = fs::read(work.path("x.h5")).expect("the samples of the other run");
-    ranks.iter().for_each(|rank| kill(*rank, Signal::SIGCONT).expect("the rank is there"));
+    for rank in &ranks {
+        kill(*rank, Signal::SIGCONT).expect("the rank is there");
+    }
     let done = job.wait();
     assert_eq!(done.code, 1, "{done}");
     assert!(fs::read(work.path("x.h5")).expect("the samples") == before, "{done}");
