@@ -54,6 +54,8 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Resu
         .and_then(|()| fill::<T>(comm, args, stop, &workdir))
         .and_then(|()| workdir.check_still_shared(comm));
     if let Err(error) = written {
+        // some file systems keep the name of a file that any rank has open
+        comm.barrier();
         if comm.is_root() {
             workdir.discard();
         }
