@@ -95,6 +95,15 @@ impl Schedule {
         own + whole + shared
     }
 
+    /// Tiles that the busiest rank computes.
+    ///
+    /// Rank 0 has the most rows, and the most columns pass it in whole rounds. Only where two ranks share tiles can another rank
+    /// have one more, because an odd number of them was shared: rank 1, or the one that rank 0 shares with.
+    pub fn most_tiles(&self) -> usize {
+        let candidates = [0, 1, self.ranks / 2].into_iter().filter(|&rank| rank < self.ranks);
+        candidates.map(|rank| self.tile_count(rank)).max().unwrap_or(0)
+    }
+
     /// Tiles of the chessboard that `rank` computes in the round in which two ranks share theirs.
     fn shared_count(&self, rank: usize, round: usize) -> usize {
         let source = self.source(rank, round);
@@ -145,6 +154,19 @@ mod tests {
                 let listed: usize =
                     (0..schedule.rounds()).map(|round| schedule.tiles(rank, round).count()).sum();
                 assert_eq!(schedule.tile_count(rank), listed, "rank {rank}, {schedule:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_rank_has_more_tiles_than_the_busiest() {
+        for ranks in 1..=64 {
+            for edges in 1..=4 * ranks + 1 {
+                for symmetric in [true, false] {
+                    let schedule = Schedule { grid: Grid { n: edges, m: edges, edge: 1 }, ranks, symmetric };
+                    let most = (0..ranks).map(|rank| schedule.tile_count(rank)).max();
+                    assert_eq!(Some(schedule.most_tiles()), most, "{schedule:?}");
+                }
             }
         }
     }

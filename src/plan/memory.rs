@@ -60,7 +60,7 @@ impl Source {
 const THREAD_BYTES: usize = 256 << 10;
 
 impl Memory {
-    /// Memory of the rank with the most samples, read from such a source, with tiles
+    /// Memory of a rank with the most samples and the most tiles, read from such a source, with tiles
     /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
     ///
     /// # Errors
@@ -97,7 +97,7 @@ impl Memory {
         };
         let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let images = schedule.images(written);
-        let tiles = schedule.tile_count(0);
+        let tiles = schedule.most_tiles();
         let features = rows.features;
         let stored = source.converted(T::DTYPE);
         // each input is read in turn, packed into the panels it is needed in
@@ -167,6 +167,18 @@ mod tests {
         assert_eq!(slabs(1000, 1, false), read(&[rows]) * row);
         assert_eq!(slabs(1, 1000, false), read(&[cols]) * row);
         assert_eq!(slabs(1, 2, false), 2 * row);
+    }
+
+    #[test]
+    fn the_plan_has_room_for_the_tiles_of_the_busiest_rank() {
+        let kernel = Kernel::<f64>::new(Metric::Cityblock, Method::Direct, 16, Level::Portable);
+        let grid = Grid { n: 6000, m: 6000, edge: 3000 };
+        let schedule = Schedule { grid, ranks: 2, symmetric: true };
+        assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
+        let source = Source { chunk_rows: 1, converted: [0, 0] };
+        let plan = Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap();
+        let tile = TileBuffer::len_for(&grid, &kernel, 2) * size_of::<f64>();
+        assert!(plan.buffers >= 2 * tile as u64, "{plan:?}");
     }
 
     #[test]
