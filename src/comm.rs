@@ -9,7 +9,7 @@ use mpi::environment::Universe;
 use mpi::topology::SimpleCommunicator;
 use mpi::traits::{AsRaw, Communicator, CommunicatorCollectives, Destination, Equivalence, Root, Source};
 
-use crate::error::{Error, Result, tell};
+use crate::error::{Error, Result, end_on_panic, tell};
 use crate::fail;
 use crate::host;
 
@@ -76,7 +76,9 @@ impl Comm {
             fail!("this MPI library cannot be used by a program with threads (MPI_THREAD_FUNNELED)");
         }
         let comm = Self { world: universe.world(), _universe: universe };
-        abort_on_panic(comm.rank());
+        // a panic on one rank would leave the others waiting
+        let who = format!("rank {} on {}: ", comm.rank(), host::name());
+        end_on_panic(who, || SimpleCommunicator::world().abort(ABORTED));
         Ok(comm)
     }
 
@@ -306,28 +308,4 @@ fn difference(mine: &[(String, String)], roots: &[u8], way_out: &str) -> Error {
 
 fn count(rank: usize) -> mpi::Count {
     mpi::Count::try_from(rank).expect("ranks are C ints")
-}
-
-/// A panic on one rank would leave the others waiting: it ends the job instead, also from a worker thread.
-fn abort_on_panic(rank: usize) {
-    let report = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |info| {
-        let (payload, host) = (info.payload(), host::name());
-        // no fault of the program; and a backtrace takes memory, which may be what there is none of
-        if let Some(error) = payload.downcast_ref::<Error>() {
-            tell(format_args!("rank {rank} on {host}: {error}"));
-            SimpleCommunicator::world().abort(ABORTED);
-        }
-        let text = payload.downcast_ref::<&str>().copied();
-        let text = text
-            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-            .unwrap_or("no reason given");
-        let place =
-            info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
-        tell(format_args!("rank {rank} on {host}: internal error{place}: {text}; please report it"));
-        if std::env::var_os("RUST_BACKTRACE").is_some() {
-            report(info);
-        }
-        SimpleCommunicator::world().abort(ABORTED);
-    }));
 }

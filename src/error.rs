@@ -63,6 +63,30 @@ pub fn tell(sentence: impl fmt::Display) {
     let _ = std::io::stderr().write_all(format!("pairdist: {sentence}\n").as_bytes());
 }
 
+/// Makes a panic of any thread end the program with `end`, after it was told in one sentence that begins with `who`.
+pub fn end_on_panic(who: String, end: impl Fn() + Send + Sync + 'static) {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |info| {
+        let payload = info.payload();
+        // no fault of the program; and a backtrace takes memory, which may be what there is none of
+        if let Some(error) = payload.downcast_ref::<Error>() {
+            tell(format_args!("{who}{error}"));
+            end();
+        }
+        let text = payload.downcast_ref::<&str>().copied();
+        let text = text
+            .or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+            .unwrap_or("no reason given");
+        let place =
+            info.location().map(|place| format!(" at {}:{}", place.file(), place.line())).unwrap_or_default();
+        tell(format_args!("{who}internal error{place}: {text}; please report it"));
+        if std::env::var_os("RUST_BACKTRACE").is_some() {
+            report(info);
+        }
+        end();
+    }));
+}
+
 /// Puts what was being done in front of a library's error.
 pub trait Context<T> {
     /// `what: error`, where `what` names the file or object.

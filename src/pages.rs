@@ -11,6 +11,7 @@ use memmap2::MmapMut;
 
 use crate::element::Element;
 use crate::error::{Context, Error};
+use crate::failpoint;
 
 /// An array that begins with a page. What is not yet written is zero and takes no memory.
 pub struct Pages<T> {
@@ -26,8 +27,10 @@ impl<T: Element> Pages<T> {
     /// With an [`Error`] as its payload, if the system has no room for them.
     pub fn zeroed(len: usize) -> Self {
         let len_bytes = len.checked_mul(size_of::<T>()).expect("an array is smaller than the address space");
-        let mapped = MmapMut::map_anon(len_bytes).context(|| {
-            format!("no memory is left for an array of {len_bytes} bytes; use more ranks, or raise the limit (ulimit -v)")
+        let mapped = failpoint::hit("map").and_then(|()| {
+            MmapMut::map_anon(len_bytes).context(|| {
+                format!("no memory is left for an array of {len_bytes} bytes; use more ranks, or raise the limit (ulimit -v)")
+            })
         });
         let bytes = mapped.unwrap_or_else(|error: Error| std::panic::panic_any(error));
         // a wish: a system without huge pages does without

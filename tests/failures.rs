@@ -125,6 +125,18 @@ fn a_run_that_failed_at_any_step_is_taken_up_with_other_ranks_and_gives_the_same
 }
 
 #[test]
+fn a_plan_that_gets_no_memory_ends_in_one_sentence() {
+    let work = Work::new();
+    for (action, words) in [("error", "pairdist: told to fail at map\n"), ("panic", "please report it\n")] {
+        let point = format!("map:0:1:{action}");
+        let program = work.program(ALONE).env("PAIRDIST_FAIL_AT", &point);
+        let done = program.within(PATIENCE).run("plan --samples 1000 --features 5");
+        assert_eq!(done.code, 1, "{done}");
+        assert!(done.stderr.ends_with(words) && done.stderr.lines().count() == 1, "{done}");
+    }
+}
+
+#[test]
 fn a_run_that_died_after_the_rename_is_complete() {
     for_all(&[ALONE, 3], |&ranks| {
         let work = work_with_input();

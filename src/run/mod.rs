@@ -13,7 +13,7 @@ mod verify;
 
 use crate::cli::{Cli, Command};
 use crate::comm::Comm;
-use crate::error::{Error, Result, tell};
+use crate::error::{Error, Result, end_on_panic, tell};
 use crate::failpoint;
 use crate::host;
 use crate::io::workdir::Workdir;
@@ -36,6 +36,8 @@ pub fn run(cli: Cli) -> u8 {
     match command {
         Command::Plan(args) => {
             start_log(0, 1);
+            end_on_panic(String::new(), || std::process::exit(1));
+            failpoint::arm(0);
             finish(plan::plan(&args), true)
         }
         Command::Compute(args) => {
