@@ -94,7 +94,10 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
     with(fewest - 1, 1);
     let arguments = "plan --samples 10000000 --features 128 --ranks 4 --threads 8 --machine machine.json";
     let told = work.run(ALONE, arguments, 1);
-    assert!(told.stderr.contains(&format!("use at least {fewest} nodes")), "{told}");
+    assert!(
+        told.stdout.contains(&format!("fewest nodes of 4 ranks and 4 GB that fit: {fewest}\n")),
+        "{told}"
+    );
     // the fewest of all, though tiles and so memory go up and down with the ranks
     fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 0.79}"#).expect("a file");
     let of = |nodes: u64| {
@@ -116,6 +119,14 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
     assert!(told.stderr.contains("nodes are not enough, so use nodes with more memory"), "{told}");
 }
 
+/// Options of `plan`, some of them changed.
+fn changed(arguments: &str, options: &str) -> String {
+    // each option is given once
+    let words: Vec<_> = arguments.split(' ').collect();
+    let kept = words.chunks(2).filter(|option| !options.split(' ').any(|word| word == option[0]));
+    kept.map(|option| option.join(" ")).chain([options.to_owned()]).collect::<Vec<_>>().join(" ")
+}
+
 #[test]
 fn the_layout_that_a_refusal_names_fits() {
     let cases = [
@@ -124,6 +135,10 @@ fn the_layout_that_a_refusal_names_fits() {
         ("--samples 10000000 --features 128 --ranks 4000 --threads 1", 4.0),
         ("--samples 3000 --features 20 --threads 2000", 0.3),
         ("--samples 100000 --features 20 --metric cityblock --tile 16000 --dtype f32 --threads 4", 2.0),
+        // of one rank each 5 nodes are enough, and 6, 7 and 9 are not
+        ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0),
+        ("--samples 50000 --features 20 --threads 16 --nodes 1", 0.2),
+        ("--samples 10000000 --features 128 --ranks 128 --threads 64", 3.0),
     ];
     let work = Work::new();
     for (arguments, gb) in cases {
@@ -132,12 +147,58 @@ fn the_layout_that_a_refusal_names_fits() {
         let refused = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 1);
         let advice = refused.stderr.split_once("(plan ").and_then(|(_, rest)| rest.split_once(')'));
         let (options, _) = advice.unwrap_or_else(|| panic!("{refused}"));
-        // an option is given once
-        let words: Vec<_> = arguments.split(' ').collect();
-        let kept = words.chunks(2).filter(|option| !options.split(' ').any(|word| word == option[0]));
-        let kept = kept.map(|option| option.join(" ")).collect::<Vec<_>>().join(" ");
-        work.run(ALONE, &format!("plan {kept} {options} --machine machine.json"), 0);
+        work.run(ALONE, &format!("plan {} --machine machine.json", changed(arguments, options)), 0);
+        // what is told in words is the same layout
+        if let Some((_, options)) = options.split_once(" --tile ") {
+            assert!(refused.stderr.contains(&format!("--tile {options} (plan ")), "{refused}");
+        }
     }
+}
+
+#[test]
+fn smaller_tiles_are_advised_before_more_nodes_and_few_nodes_before_many() {
+    let work = Work::new();
+    for (arguments, gb, advice) in [
+        ("--samples 50000 --features 20 --threads 16", 0.2, "use --tile 512 ("),
+        ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0, "use --tile 1024 ("),
+        (
+            "--samples 10000000 --features 128 --ranks 128 --threads 64",
+            3.0,
+            "use 21 nodes with 1 rank on each and --tile 512 (",
+        ),
+    ] {
+        let machine = format!(r#"{{"kernel_rate": 10, "memory_gb": {gb}}}"#);
+        fs::write(work.path("machine.json"), machine).expect("a file");
+        let refused = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 1);
+        assert!(refused.stderr.contains(advice), "{refused}");
+    }
+}
+
+#[test]
+fn each_way_to_have_cores_for_all_threads_works() {
+    let work = Work::new();
+    for (arguments, cores, ways_out) in [
+        ("--ranks 7 --threads 1", 2, &["--ranks 2", "--nodes 7"][..]),
+        ("--ranks 6 --nodes 2 --threads 3", 8, &["--threads 2", "--ranks 4", "--nodes 3"]),
+        ("--ranks 6 --nodes 2 --threads 9", 8, &["--threads 2"]),
+        ("--ranks 20 --nodes 2 --threads 9", 8, &["--ranks 2 --threads 8"]),
+        ("--threads 9", 8, &["--threads 8"]),
+        ("--ranks 14 --nodes 2", 2, &["--ranks 4", "--nodes 7"]),
+    ] {
+        let machine = format!(r#"{{"kernel_rate": 10, "cores": {cores}}}"#);
+        fs::write(work.path("machine.json"), machine).expect("a file");
+        let given = "--samples 99 --features 3 --machine machine.json";
+        let refused = work.run(ALONE, &format!("plan {given} {arguments}"), 1);
+        let (_, told) = refused.stderr.split_once("; use ").unwrap_or_else(|| panic!("{refused}"));
+        assert_eq!(told.trim().split(", ").flat_map(|way| way.split(" or ")).collect::<Vec<_>>(), ways_out);
+        for way_out in ways_out {
+            work.run(ALONE, &format!("plan {given} {}", changed(arguments, way_out)), 0);
+        }
+    }
+    let refused = work.run(ALONE, "plan --samples 99 --features 3 --ranks 7 --nodes 4", 2);
+    assert!(refused.stderr.ends_with("4 nodes do not share them evenly; use --ranks 8\n"), "{refused}");
+    fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+    plan(&work, "--samples 99 --features 3 --nodes 4 --ranks 8", 0);
 }
 
 #[test]
@@ -254,13 +315,13 @@ fn wrong_machines_and_nodes_are_refused() {
             "--ranks 6 --nodes 2 --threads 3",
             r#"{"cores": 8}"#,
             1,
-            "3 ranks x 3 threads on a node of 8 cores; use fewer of them, or at least 3 nodes",
+            "3 ranks x 3 threads need 9 cores, and a node has 8; use --threads 2, --ranks 4 or --nodes 3",
         ),
         (
             "--threads 9",
             r#"{"cores": 8}"#,
             1,
-            "1 rank x 9 threads on a node of 8 cores; use at most --threads 8",
+            "1 rank x 9 threads need 9 cores, and a node has 8; use --threads 8",
         ),
         ("--json /proc/record.json", "{}", 2, "--json /proc/record.json: it cannot be written"),
         ("", r#"{"cores": 0}"#, 1, "cores is 0"),

@@ -786,6 +786,15 @@ fn what_fits_no_disk_or_memory_is_refused_before_anything_is_written() {
     let arguments = format!("compute x.h5 -o out.h5 --tile 11000 --threads {threads}").leak();
     let samples = |w: &Work| write(w.path("x.h5"), &random::<f64>(300_000, 1, 1));
     check(&("more tiles than any memory", samples, arguments, &["memory", "are free", "--tile"]), &[], 1);
+    // the layout that is named fits: only the size of the file is refused then
+    let work = Work::new();
+    samples(&work);
+    let refused = work.run(ALONE, arguments, 1);
+    let (_, options) = refused.stderr.trim().rsplit_once("; use --").unwrap_or_else(|| panic!("{refused}"));
+    let given = if options.contains("--threads") { "" } else { &format!("--threads {threads}") };
+    let program = work.program(ALONE).through("ulimit -f 1000000; exec \"$@\"");
+    let done = program.run(&format!("compute x.h5 -o out.h5 {given} --{options}"));
+    assert!(done.code == 1 && done.stderr.contains("the result takes 720.00 GB"), "{done}");
 }
 
 const RESULTS: &[Case] = &[

@@ -39,31 +39,27 @@ impl<T: SimdElement> PageCache<T> {
 /// Tiles that each worker computes at least.
 const LEAST: usize = 3;
 
-/// Pair-features that a worker computes per second while all of them do, on a row of `columns` tiles of `edge`, of which so many
+/// Pair-features that a worker computes per second while all of them do, on whole tiles of such a grid, of which so many
 /// `images` are made: none but the checksum, the tile, or the tile and its mirror image. Counted are the features of the tile alone.
-pub fn kernel_rate<T: SimdElement>(
-    workers: &Workers,
-    kernel: &Kernel<T>,
-    edge: usize,
-    columns: usize,
-    images: usize,
-) -> f64 {
+pub fn kernel_rate<T: SimdElement>(workers: &Workers, kernel: &Kernel<T>, grid: Grid, images: usize) -> f64 {
     let features = kernel.row_panels().features;
-    let grid = Grid { n: edge, m: columns * edge, edge };
-    let mut rows = Block::new(0..1, edge, kernel.row_panels());
-    let mut cols = Block::new(0..columns, edge, kernel.col_panels());
+    let (height, width) = grid.tile_shape();
+    let mut rows = Block::new(0..grid.tile_rows(), height, kernel.row_panels());
+    let mut cols = Block::new(0..grid.tile_cols(), width, kernel.col_panels());
     // independent samples: none so close that the Gram guard would fail
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-    let mut samples = || (0..edge * features).map(|_| T::from_f64(rng.random())).collect::<Vec<_>>();
-    kernel.pack_rows(&samples(), rows.receive(0..1));
-    let slots = cols.receive(0..columns);
-    let len = slots.len() / columns;
-    for slot in slots.chunks_exact_mut(len) {
-        kernel.pack_cols(&samples(), slot);
-    }
+    let mut samples =
+        |count: usize| (0..count * features).map(|_| T::from_f64(rng.random())).collect::<Vec<_>>();
+    let slots = rows.receive(0..grid.tile_rows());
+    let len = slots.len() / grid.tile_rows();
+    slots.chunks_exact_mut(len).for_each(|slot| kernel.pack_rows(&samples(height), slot));
+    let slots = cols.receive(0..grid.tile_cols());
+    let len = slots.len() / grid.tile_cols();
+    slots.chunks_exact_mut(len).for_each(|slot| kernel.pack_cols(&samples(width), slot));
     // as in a run, tiles of a row are ordered one after the other, and a buffer is ordered again when its tile is done
-    let mut row = (0..columns).cycle().map(|j| Tile { i: 0, j });
-    let mut next = || row.next().expect("a row that begins anew has no end");
+    let tiles = (0..grid.tile_rows()).flat_map(|i| (0..grid.tile_cols()).map(move |j| Tile { i, j }));
+    let mut tiles = tiles.cycle();
+    let mut next = || tiles.next().expect("a grid that begins anew has no end");
     workers.pool.in_place_scope(|scope| {
         let (orders, ordered) = unbounded();
         let (finished, done) = unbounded();
@@ -86,7 +82,7 @@ pub fn kernel_rate<T: SimdElement>(
         }
         // a main thread with a core of its own writes meanwhile: workers share caches and memory with it
         let has_core = host::usable_cores() > workers.count();
-        let mut file = (images > 0 && has_core).then(|| PageCache::new(edge * edge));
+        let mut file = (images > 0 && has_core).then(|| PageCache::new(height * width));
         let mut turn = || {
             let result = done.recv().expect("workers are there");
             // as much as does not hold the workers up
@@ -99,12 +95,12 @@ pub fn kernel_rate<T: SimdElement>(
         };
         // the first tiles touch the memory
         (0..ready).for_each(|_| turn());
-        let (start, mut tiles) = (Instant::now(), 0);
-        while tiles < LEAST * workers.count() || start.elapsed() < DURATION {
+        let (start, mut count) = (Instant::now(), 0);
+        while count < LEAST * workers.count() || start.elapsed() < DURATION {
             turn();
-            tiles += 1;
+            count += 1;
         }
-        let per_worker = tiles as f64 / workers.count() as f64;
-        per_worker * (edge * edge * features) as f64 / start.elapsed().as_secs_f64()
+        let per_worker = count as f64 / workers.count() as f64;
+        per_worker * (height * width * features) as f64 / start.elapsed().as_secs_f64()
     })
 }

@@ -248,9 +248,9 @@ fn prepare<T: Number>(start: Start<'_>) -> Result<Setup<'_, T>> {
         let tile = args.problem.tile.or(unfinished.as_ref().map(|_| problem.tile));
         let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
         let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
-        // what is there of an unfinished run has tiles already
-        let smaller_than = if unfinished.is_some() { 1 } else { problem.tile };
-        Some(fit.way_out::<T>(layout, smaller_than)?.change_from(layout))
+        // the tile size of an unfinished run is fixed
+        let fitting = fit.way_out::<T>(layout, problem.tile, unfinished.is_some())?;
+        Some(fitting.change_from(layout, comm.size() != layout.ranks()))
     };
     comm.agree(setup::check_memory(&memory, threads, &nodes, way_out))?;
     let inputs_and_output = [Some(&args.input), args.problem.against.as_ref(), args.output.as_ref()];

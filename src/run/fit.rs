@@ -1,5 +1,9 @@
 //! Whether the ranks of a node fit its memory, and a layout that does.
 
+use std::cmp::Reverse;
+use std::iter::once;
+use std::ops::RangeInclusive;
+
 use super::setup::{self, Shape};
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, MAX_RANKS};
@@ -11,6 +15,9 @@ use crate::schedule::Schedule;
 
 /// Nodes among which the fewest that fit are looked for.
 pub(super) const MOST_NODES: usize = 10_000;
+
+/// The smallest tiles that are advised in place of larger ones. The time of a smaller tile is mostly its handing over.
+const SMALLEST_TILE: usize = 64;
 
 /// How a run is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,19 +35,25 @@ impl Layout {
         self.nodes.saturating_mul(self.ranks_per_node)
     }
 
-    /// What to change in another layout to get this one.
-    pub(super) fn change_from(&self, other: Self) -> String {
-        let nodes = (self.nodes != other.nodes).then(|| format!("at least {}", counted(self.nodes, "node")));
-        let ranks = (self.ranks_per_node != other.ranks_per_node)
-            .then(|| format!("{} on each node", counted(self.ranks_per_node, "rank")));
-        let changes: Vec<_> = [nodes, ranks].into_iter().flatten().chain(self.options(other)).collect();
-        format!("use {}", changes.join(", "))
+    /// What to change in another layout to get this one. If that has `unequal` numbers of ranks on its nodes, the ranks are named
+    /// in any case.
+    pub(super) fn change_from(&self, other: Self, unequal: bool) -> String {
+        let (nodes, ranks) = (counted(self.nodes, "node"), counted(self.ranks_per_node, "rank"));
+        let size = if self.nodes != other.nodes {
+            Some(format!("{nodes} with {ranks} on each"))
+        } else if unequal || self.ranks_per_node != other.ranks_per_node {
+            Some(format!("{ranks} on each node"))
+        } else {
+            None
+        };
+        let options = self.options(other).reduce(|all, option| format!("{all} {option}"));
+        format!("use {}", size.into_iter().chain(options).collect::<Vec<_>>().join(" and "))
     }
 
     /// The options of `plan` that lay a run out like this, if others stay as they are.
     pub(super) fn plan_options(&self, other: Self) -> String {
         let size = format!("--nodes {} --ranks {}", self.nodes, self.ranks());
-        std::iter::once(size).chain(self.options(other)).collect::<Vec<_>>().join(" ")
+        once(size).chain(self.options(other)).collect::<Vec<_>>().join(" ")
     }
 
     /// Options that differ from those of another layout.
@@ -77,47 +90,109 @@ impl Fit<'_> {
         Some(memory.ok()?.total())
     }
 
-    /// The fewest nodes whose memory holds ranks as in the layout, whatever number of nodes that has.
-    pub(super) fn fewest_nodes<T: SimdElement>(&self, layout: Layout) -> Option<usize> {
+    /// Whether the memory of a node holds its ranks.
+    fn fits<T: SimdElement>(&self, layout: Layout) -> bool {
+        let holds = |bytes| bytes as f64 * layout.ranks_per_node as f64 <= self.node_bytes;
+        layout.ranks() <= MAX_RANKS && self.of_a_rank::<T>(layout).is_some_and(holds)
+    }
+
+    /// The numbers of nodes that may do for so many ranks on each: from where the samples themselves fit beside the program.
+    fn nodes_to_try<T: SimdElement>(&self, ranks_per_node: usize) -> RangeInclusive<usize> {
         let Shape { n, d, .. } = self.shape;
-        let per_node = layout.ranks_per_node;
-        // where the samples themselves begin to fit beside the program
-        let left = self.node_bytes - per_node as f64 * Comm::resident_bytes() as f64;
-        if left <= 0.0 {
-            return None;
-        }
+        let left = self.node_bytes - ranks_per_node as f64 * Comm::resident_bytes() as f64;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
-            reason = "saturates where there is no way"
+            reason = "saturates where no number of nodes is enough"
         )]
-        let first = (n as f64 * d as f64 * T::DTYPE.size() as f64 / left) as usize;
-        // memory goes up and down with the edge of the tiles that a number of ranks gets: no bisection
-        (first.max(1)..=MOST_NODES.min(MAX_RANKS / per_node)).find(|&nodes| {
-            let bytes = self.of_a_rank::<T>(Layout { nodes, ..layout });
-            bytes.is_some_and(|bytes| bytes as f64 * per_node as f64 <= self.node_bytes)
-        })
+        let first = (n as f64 * d as f64 * T::DTYPE.size() as f64 / left.max(0.0)) as usize;
+        first.max(1)..=MOST_NODES.min(MAX_RANKS / ranks_per_node)
     }
 
-    /// The first layout that fits, of those that change little first: more nodes, then also smaller tiles than those of `tile`, fewer
-    /// ranks on each node, fewer threads.
-    pub(super) fn way_out<T: SimdElement>(&self, layout: Layout, tile: usize) -> Option<Layout> {
-        let halves = |of: usize| {
-            std::iter::successors(Some(of / 2), |half| Some(half / 2)).take_while(|&half| half > 0)
-        };
-        let tiles = halves(tile).map(|tile| Layout { tile: Some(tile), ..layout });
-        let ranks = halves(layout.ranks_per_node).map(|ranks_per_node| Layout { ranks_per_node, ..layout });
-        let threads = halves(layout.threads).map(|threads| Layout { threads, ..layout });
-        std::iter::once(layout)
-            .chain(tiles)
-            .chain(ranks)
-            .chain(threads)
-            .find_map(|layout| Some(Layout { nodes: self.fewest_nodes::<T>(layout)?, ..layout }))
+    /// The fewest nodes whose memory holds ranks as in the layout, whatever number of nodes that has. More of them need not fit:
+    /// the edge of the tiles depends on the number of ranks, and memory goes up and down with it.
+    pub(super) fn fewest_nodes<T: SimdElement>(&self, layout: Layout) -> Option<usize> {
+        self.nodes_to_try::<T>(layout.ranks_per_node)
+            .find(|&nodes| self.fits::<T>(Layout { nodes, ..layout }))
     }
+
+    /// A layout that fits, instead of one with tiles of `tile`, which may be fixed, that does not. On the same nodes if possible, with smaller tiles,
+    /// fewer ranks on each node or fewer threads; else on the fewest nodes, and fewer threads only if no number of nodes is
+    /// enough without. Of several such layouts it is one that keeps most threads of a node at work, with the largest tiles.
+    pub(super) fn way_out<T: SimdElement>(
+        &self,
+        layout: Layout,
+        tile: usize,
+        is_fixed: bool,
+    ) -> Option<Layout> {
+        let smallest = if tile > SMALLEST_TILE { SMALLEST_TILE } else { 1 };
+        let smaller = halves(tile.next_power_of_two() / 2).take_while(|&edge| edge >= smallest && !is_fixed);
+        let edges: Vec<_> = once(tile).chain(smaller).map(Some).collect();
+        let mut layouts = Vec::new();
+        for threads in halves(layout.threads) {
+            for ranks_per_node in halves(layout.ranks_per_node) {
+                let tiles = once(layout.tile).chain(edges.iter().copied());
+                layouts.extend(tiles.map(|tile| Layout { ranks_per_node, threads, tile, ..layout }));
+            }
+        }
+        layouts.sort_by_key(|layout| Reverse(layout.ranks_per_node.saturating_mul(layout.threads)));
+        let on = |nodes| {
+            let mut layouts = layouts.iter().map(|&other| Layout { nodes, ..other });
+            layouts.find(|&other| self.fits::<T>(other))
+        };
+        on(layout.nodes).or_else(|| {
+            let as_they_are = self.fewest_nodes::<T>(layout);
+            // whether so many nodes are enough is seen from tiles of a given edge: to choose one for each number takes long
+            let fewest = |threads| {
+                let mut to_try = *self.nodes_to_try::<T>(1).start()..=as_they_are.unwrap_or(MOST_NODES);
+                let are_enough = |nodes: &usize| {
+                    let ranks = halves(layout.ranks_per_node);
+                    let mut layouts = ranks.flat_map(|ranks_per_node| {
+                        let layout = Layout { nodes: *nodes, ranks_per_node, threads, ..layout };
+                        edges.iter().map(move |&tile| Layout { tile, ..layout })
+                    });
+                    layouts.any(|other| self.fits::<T>(other))
+                };
+                to_try.find(are_enough)
+            };
+            let nodes = fewest(layout.threads).or(as_they_are).or_else(|| fewest(1));
+            nodes.and_then(on)
+        })
+    }
+}
+
+/// A number, its half, the half of that, down to 1.
+fn halves(of: usize) -> impl Iterator<Item = usize> {
+    std::iter::successors(Some(of), |half| Some(half / 2)).take_while(|&half| half > 0)
 }
 
 /// The kernel of a problem, with panels for its tiles.
 pub(super) fn kernel<T: SimdElement>(problem: &Problem, schedule: &Schedule, level: Level) -> Kernel<T> {
     let (height, width) = schedule.grid.tile_shape();
     Kernel::new(problem.metric, problem.kernel, problem.d, level).for_tiles(height, width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_for_a_layout_name_all_that_changes() {
+        let old = Layout { nodes: 2, ranks_per_node: 3, threads: 8, tile: None };
+        for (new, unequal, words) in [
+            (Layout { tile: Some(64), ..old }, false, "use --tile 64"),
+            (Layout { threads: 4, tile: Some(64), ..old }, false, "use --threads 4 --tile 64"),
+            (Layout { nodes: 5, ..old }, false, "use 5 nodes with 3 ranks on each"),
+            (
+                Layout { ranks_per_node: 1, threads: 4, ..old },
+                false,
+                "use 1 rank on each node and --threads 4",
+            ),
+            // 3 + 1 ranks on two nodes
+            (old, true, "use 3 ranks on each node"),
+            (Layout { tile: Some(64), ..old }, true, "use 3 ranks on each node and --tile 64"),
+        ] {
+            assert_eq!(new.change_from(old, unequal), words);
+        }
+    }
 }

@@ -16,13 +16,14 @@ use crate::fail;
 use crate::host;
 use crate::io::record;
 use crate::kernel::{Kernel, Level};
+use crate::partition::Grid;
 use crate::pipeline::{Number, PAGE_CACHE_BYTES, Workers, buffers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
 
-/// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of a row of
-/// tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
+/// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
+/// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
 /// take much longer than its handing over.
 const MEASURED_FEATURES: usize = 1024;
 const MEASURED_LEAST: usize = 1 << 20;
@@ -100,7 +101,11 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
         return Err(Error::Usage(format!("{option} {ranks}: MPI has at most {MAX_RANKS} ranks")));
     }
     if !ranks.is_multiple_of(nodes) {
-        return Err(Error::Usage(format!("--ranks {ranks}: {nodes} nodes do not share them evenly")));
+        let more = ranks.next_multiple_of(nodes);
+        let way_out = if more <= MAX_RANKS { format!("--ranks {more}") } else { format!("--nodes {ranks}") };
+        return Err(Error::Usage(format!(
+            "--ranks {ranks}: {nodes} nodes do not share them evenly; use {way_out}"
+        )));
     }
     if let Some(record) = &args.json {
         let inputs = [&args.input, &args.problem.against, &args.machine];
@@ -157,7 +162,7 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     }
     print(&summary(&record))?;
     check_cores(&record)?;
-    check_memory(&record, || fit.way_out::<T>(layout, problem.tile), layout)
+    check_memory(&record, || fit.way_out::<T>(layout, problem.tile, false), layout)
 }
 
 fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Result<Record> {
@@ -211,16 +216,33 @@ fn measured_rate<T: Number>(
     images: usize,
 ) -> Result<f64> {
     let threads = layout.threads.saturating_mul(layout.ranks_per_node).min(host::usable_cores());
-    let edge = problem.tile.min((MEASURED_TILE / problem.d.min(MEASURED_FEATURES)).isqrt());
-    let features = problem.d.min(MEASURED_FEATURES.max(MEASURED_LEAST / (edge * edge)));
+    let (grid, features) = measured_grid(problem);
+    let (height, width) = grid.tile_shape();
     let kernel =
-        Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level()).for_tiles(edge, edge);
-    let columns = problem.m.min(MEASURED_VALUES / features).div_ceil(edge);
-    let values = (edge + columns * edge) * features + buffers(threads) * images * edge * edge;
+        Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level()).for_tiles(height, width);
+    let values = (grid.n + grid.m) * features + buffers(threads) * images * height * width;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
     setup::check_limit(planned as u64, threads, "raise the limit")?;
     let workers = Workers::start(threads)?;
-    Ok(kernel_rate(&workers, &kernel, edge, columns, images))
+    Ok(kernel_rate(&workers, &kernel, grid, images))
+}
+
+/// Whole tiles that stand for those of the problem, and the features of their samples. They have the problem's shape, unless that
+/// takes too long: a kernel computes two columns no faster than a whole panel of them.
+fn measured_grid(problem: Problem) -> (Grid, usize) {
+    let Problem { n, m, d, tile, .. } = problem;
+    // where one side of the matrix is short, the other may be longer
+    let area = MEASURED_TILE / d.min(MEASURED_FEATURES);
+    let edge = tile.min(area.isqrt().max(area / n.min(m)));
+    let (height, width) = Grid { n, m, edge }.tile_shape();
+    let features = d.min(MEASURED_FEATURES.max(MEASURED_LEAST / (height * width)));
+    // a row of tiles, or as many as leave the caches behind where rows are short
+    let room = MEASURED_VALUES / features;
+    let whole = |samples: usize, most: usize| {
+        if samples < edge { samples } else { samples.min(most.max(1)).next_multiple_of(edge) }
+    };
+    let m = whole(m, room);
+    (Grid { n: whole(n, room.saturating_sub(m)), m, edge }, features)
 }
 
 fn summary(record: &Record) -> String {
@@ -267,7 +289,7 @@ fn summary(record: &Record) -> String {
     line("  program", bytes(record.memory.base));
     if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {
         let ranks = counted(volume.ranks_per_node, "rank");
-        line("", format!("at least {} of {ranks} and {gb} GB", counted(nodes, "node")));
+        line("", format!("fewest nodes of {ranks} and {gb} GB that fit: {nodes}"));
     }
     line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
     let assumed = |rate| machine.assumption(rate);
@@ -326,16 +348,25 @@ fn summary(record: &Record) -> String {
 fn check_cores(record: &Record) -> Result<()> {
     let Some(cores) = record.machine.cores else { return Ok(()) };
     let Volume { ranks_per_node, threads, .. } = record.volume;
-    if ranks_per_node.saturating_mul(threads) > cores {
-        // as many on each as have cores
-        let way_out = match cores / threads {
-            0 => format!("use at most --threads {cores}"),
-            ranks => {
-                format!("use fewer of them, or at least {}", counted(record.ranks.div_ceil(ranks), "node"))
+    let needed = ranks_per_node.saturating_mul(threads);
+    if needed > cores {
+        let Record { nodes, ranks, .. } = *record;
+        let way_out = match (cores / ranks_per_node, cores / threads) {
+            (0, 0) => format!("use --ranks {nodes} --threads {cores}"),
+            (fewer_threads, 0) => format!("use --threads {fewer_threads}"),
+            (fewer_threads, fewer_ranks) => {
+                // nodes that share the ranks evenly
+                let most = (1..=fewer_ranks).rev().find(|&most| ranks.is_multiple_of(most)).unwrap_or(1);
+                let more_nodes = ranks / most;
+                let fewer = match fewer_threads {
+                    0 => format!("use --ranks {}", nodes * fewer_ranks),
+                    _ => format!("use --threads {fewer_threads}, --ranks {}", nodes * fewer_ranks),
+                };
+                format!("{fewer} or --nodes {more_nodes}")
             }
         };
         let (ranks, threads) = (counted(ranks_per_node, "rank"), counted(threads, "thread"));
-        fail!("{ranks} x {threads} on a node of {}; {way_out}", counted(cores, "core"));
+        fail!("{ranks} x {threads} need {needed} cores, and a node has {cores}; {way_out}");
     }
     Ok(())
 }
@@ -350,9 +381,43 @@ fn check_memory(record: &Record, way_out: impl Fn() -> Option<Layout>, layout: L
     let needed = record.memory_bytes.saturating_mul(ranks_per_node as u64);
     let way_out = match way_out() {
         Some(fitting) => {
-            format!("{} (plan {})", fitting.change_from(layout), fitting.plan_options(layout))
+            format!("{} (plan {})", fitting.change_from(layout, false), fitting.plan_options(layout))
         }
         None => format!("{MOST_NODES} nodes are not enough, so use nodes with more memory"),
     };
     fail!("the ranks of a node need {} of memory and it has {gb} GB; {way_out}", bytes(needed));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Method;
+    use crate::metric::Metric;
+
+    #[test]
+    fn the_tiles_that_are_measured_have_the_shape_of_those_that_are_planned() {
+        for (n, m, d, tile) in [
+            (200_000, 2, 20, 4096),
+            (2, 200_000, 20, 4096),
+            (200_000, 30, 500, 1448),
+            (50, 100, 3, 100),
+            (2, 2, 280_000_000, 2),
+            (1_000_000, 1_000_000, 30, 1024),
+            (1, 1, 1, 1),
+        ] {
+            let (metric, kernel, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
+            let problem = Problem { n, m, d, metric, kernel, dtype, tile };
+            let (grid, features) = measured_grid(problem);
+            assert_eq!(grid.tile_shape(), Grid { n, m, edge: tile }.tile_shape(), "{problem:?}");
+            let (height, width) = grid.tile_shape();
+            assert!(features <= d && height * width * features <= MEASURED_TILE, "{grid:?}");
+            // whole tiles, and as many values as there are, or as leave the caches behind
+            assert!(grid.n.is_multiple_of(height) && grid.m.is_multiple_of(width), "{grid:?}");
+            assert!((grid.n + grid.m) * features >= ((n + m) * features).min(MEASURED_VALUES), "{grid:?}");
+        }
+        let (metric, kernel, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
+        let wide = Problem { n: 9000, m: 9000, d: 1000, metric, kernel, dtype, tile: 4096 };
+        let (height, width) = measured_grid(wide).0.tile_shape();
+        assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
+    }
 }

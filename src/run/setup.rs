@@ -231,7 +231,7 @@ pub(super) fn check_limit(planned: u64, threads: usize, way_out: &str) -> Result
         && needed > limit.left()
     {
         fail!(
-            "a process on {} may have {} of memory ({}), {} of it are taken, and this run needs {} more; {way_out}",
+            "a process on {} may have {} of memory ({}), {} is in use, and this run needs another {}; {way_out}",
             host::name(),
             bytes(limit.bytes),
             limit.command,
