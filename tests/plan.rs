@@ -139,6 +139,9 @@ fn the_layout_that_a_refusal_names_fits() {
         ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0),
         ("--samples 50000 --features 20 --threads 16 --nodes 1", 0.2),
         ("--samples 10000000 --features 128 --ranks 128 --threads 64", 3.0),
+        // as many threads as are taken without the option depend on the ranks
+        ("--samples 20000 --features 10 --ranks 8", 0.04),
+        ("--samples 20000 --features 10 --ranks 8 --nodes 2 --tile 5000", 0.04),
     ];
     let work = Work::new();
     for (arguments, gb) in cases {

@@ -50,17 +50,21 @@ impl Layout {
         format!("use {}", size.into_iter().chain(options).collect::<Vec<_>>().join(" and "))
     }
 
-    /// The options of `plan` that lay a run out like this, if others stay as they are.
+    /// The options of `plan` that lay a run out like this, if others stay as they are. Threads are named in any case: as many as are
+    /// taken without the option depend on the ranks.
     pub(super) fn plan_options(&self, other: Self) -> String {
-        let size = format!("--nodes {} --ranks {}", self.nodes, self.ranks());
-        once(size).chain(self.options(other)).collect::<Vec<_>>().join(" ")
+        let size = format!("--nodes {} --ranks {} --threads {}", self.nodes, self.ranks(), self.threads);
+        once(size).chain(self.changed_tile(other)).collect::<Vec<_>>().join(" ")
     }
 
     /// Options that differ from those of another layout.
     fn options(&self, other: Self) -> impl Iterator<Item = String> {
         let threads = (self.threads != other.threads).then(|| format!("--threads {}", self.threads));
-        let tile = self.tile.filter(|_| self.tile != other.tile).map(|tile| format!("--tile {tile}"));
-        [threads, tile].into_iter().flatten()
+        threads.into_iter().chain(self.changed_tile(other))
+    }
+
+    fn changed_tile(&self, other: Self) -> Option<String> {
+        self.tile.filter(|_| self.tile != other.tile).map(|tile| format!("--tile {tile}"))
     }
 }
 

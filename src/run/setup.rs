@@ -250,6 +250,8 @@ pub(super) fn check_memory(
     nodes: &Nodes,
     way_out: impl Fn(f64) -> Option<String>,
 ) -> Result<()> {
+    // what no option changes is needed first
+    check_limit(0, 1, "raise the limit")?;
     let of_limits = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
     check_limit(memory.total() - memory.base, threads, of_limits)?;
     let needed = memory.total().saturating_mul(nodes.ranks_here as u64);
