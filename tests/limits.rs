@@ -24,7 +24,7 @@ fn limited(work: &Work, ranks: usize, limit: &str, backtrace: &str, arguments: &
     program.within(Duration::from_secs(40)).run(arguments)
 }
 
-/// Tiles of 72 MB, of which a rank has 1.3 GB or more at hand.
+/// A tile has 72 MB. The tile buffers of a rank take more than 1.3 GB.
 const LARGE: &str = "compute x.h5 -o out.h5 --tile 3000 --threads 8";
 
 #[test]

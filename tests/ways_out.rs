@@ -19,11 +19,11 @@ struct WayOut {
     first: (&'static str, i32),
     /// What it says to do.
     says: &'static str,
-    /// Some of it is done by other means than a command.
-    mend: fn(&Work),
-    /// A command that succeeds, and says none of it any more.
-    then: &'static str,
+    ways: &'static [Way],
 }
+
+/// A way to do it: what is done by other means than a command, and a command that then succeeds and says none of it any more.
+type Way = (fn(&Work), &'static str);
 
 const COMPUTE: &str = "compute x.h5 -o out.h5";
 
@@ -119,24 +119,23 @@ fn far_and_close(work: &Work) {
 const TAKEN: &str = "out.h5 exists; remove it, choose another name, or overwrite it with --force";
 const BEGUN: &str = "continue that run with --resume, or start over with --force";
 
-/// In the order of the table: what comes first, what it says, what is done, what comes then.
 const WAYS: &[WayOut] = &[
     // names
-    WayOut { make: done, first: (COMPUTE, 1), says: TAKEN, mend: remove_result, then: COMPUTE },
-    WayOut { make: done, first: (COMPUTE, 1), says: TAKEN, mend: nothing, then: "compute x.h5 -o other.h5" },
     WayOut {
         make: done,
         first: (COMPUTE, 1),
         says: TAKEN,
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[
+            (remove_result, COMPUTE),
+            (nothing, "compute x.h5 -o other.h5"),
+            (nothing, "compute x.h5 -o out.h5 --force"),
+        ],
     },
     WayOut {
         make: good,
         first: ("compute x.h5 -o no/out.h5", 1),
         says: "no is not a folder; make it first, or write the result elsewhere",
-        mend: |w| fs::create_dir(w.path("no")).expect("a folder"),
-        then: "compute x.h5 -o no/out.h5",
+        ways: &[(|w| fs::create_dir(w.path("no")).expect("a folder"), "compute x.h5 -o no/out.h5")],
     },
     WayOut {
         make: |w| {
@@ -145,18 +144,7 @@ const WAYS: &[WayOut] = &[
         },
         first: (COMPUTE, 1),
         says: "out.h5 is a symbolic link; name the file itself, or remove the link",
-        mend: nothing,
-        then: "compute x.h5 -o other.h5",
-    },
-    WayOut {
-        make: |w| {
-            good(w);
-            std::os::unix::fs::symlink("other.h5", w.path("out.h5")).expect("a link");
-        },
-        first: (COMPUTE, 1),
-        says: "out.h5 is a symbolic link; name the file itself, or remove the link",
-        mend: remove_result,
-        then: COMPUTE,
+        ways: &[(nothing, "compute x.h5 -o other.h5"), (remove_result, COMPUTE)],
     },
     WayOut {
         make: |w| {
@@ -165,8 +153,7 @@ const WAYS: &[WayOut] = &[
         },
         first: ("compute x.h5 -o out.h5 --force", 1),
         says: "which is all that --force overwrites",
-        mend: remove_result,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[(remove_result, "compute x.h5 -o out.h5 --force")],
     },
     WayOut {
         make: |w| {
@@ -175,79 +162,62 @@ const WAYS: &[WayOut] = &[
         },
         first: (COMPUTE, 1),
         says: "out.h5.partial is in the way of the working folder; move it away, or choose another name",
-        mend: |w| fs::rename(w.path("out.h5.partial"), w.path("moved")).expect("it is there"),
-        then: COMPUTE,
+        ways: &[(|w| fs::rename(w.path("out.h5.partial"), w.path("moved")).expect("it is there"), COMPUTE)],
     },
     WayOut {
         make: good,
         first: ("generate x.h5 --samples 3 --features 2", 1),
         says: "x.h5 exists; remove it, or choose another name",
-        mend: |w| fs::remove_file(w.path("x.h5")).expect("it is there"),
-        then: "generate x.h5 --samples 3 --features 2",
+        ways: &[(
+            |w| fs::remove_file(w.path("x.h5")).expect("it is there"),
+            "generate x.h5 --samples 3 --features 2",
+        )],
     },
     WayOut {
         make: good,
         first: ("compute x.h5 -o out.h5 --json x.h5", 2),
         says: "--json x.h5: it is an input or the result of this run; choose another name",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --json run.json",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --json run.json")],
     },
     // runs that have begun
     WayOut {
         make: begun,
         first: (COMPUTE, 1),
         says: BEGUN,
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --resume",
-    },
-    WayOut {
-        make: begun,
-        first: (COMPUTE, 1),
-        says: BEGUN,
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --resume"), (nothing, "compute x.h5 -o out.h5 --force")],
     },
     WayOut {
         make: begun,
         first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
         says: "go on as it was begun, or start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --resume",
-    },
-    WayOut {
-        make: begun,
-        first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
-        says: "go on as it was begun, or start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force --metric cityblock",
+        ways: &[
+            (nothing, "compute x.h5 -o out.h5 --resume"),
+            (nothing, "compute x.h5 -o out.h5 --force --metric cityblock"),
+        ],
     },
     WayOut {
         make: done,
         first: ("compute x.h5 -o out.h5 --resume --metric cityblock", 1),
         says: "choose another name, or use --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force --metric cityblock",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --force --metric cityblock")],
     },
     WayOut {
         make: not_complete,
         first: ("compute x.h5 -o out.h5 --resume", 1),
         says: "out.h5 is not complete; remove it, or start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
-    },
-    WayOut {
-        make: not_complete,
-        first: ("compute x.h5 -o out.h5 --resume", 1),
-        says: "out.h5 is not complete; remove it, or start over with --force",
-        mend: remove_result,
-        then: "compute x.h5 -o out.h5 --resume",
+        ways: &[
+            (nothing, "compute x.h5 -o out.h5 --force"),
+            (remove_result, "compute x.h5 -o out.h5 --resume"),
+        ],
     },
     WayOut {
         make: both,
         first: ("compute x.h5 -o out.h5 --resume", 1),
         says: "has a run that has not finished; move one of them away",
-        mend: |w| fs::rename(w.path("out.h5"), w.path("moved.h5")).expect("it is there"),
-        then: "compute x.h5 -o out.h5 --resume",
+        ways: &[(
+            |w| fs::rename(w.path("out.h5"), w.path("moved.h5")).expect("it is there"),
+            "compute x.h5 -o out.h5 --resume",
+        )],
     },
     WayOut {
         make: |w| {
@@ -258,8 +228,7 @@ const WAYS: &[WayOut] = &[
         },
         first: ("compute x.h5 -o out.h5 --resume", 1),
         says: "start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --force")],
     },
     WayOut {
         make: |w| {
@@ -268,8 +237,7 @@ const WAYS: &[WayOut] = &[
         },
         first: ("compute x.h5 -o out.h5 --resume", 1),
         says: "start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --force")],
     },
     WayOut {
         make: |w| {
@@ -278,8 +246,7 @@ const WAYS: &[WayOut] = &[
         },
         first: ("compute x.h5 -o out.h5 --resume", 1),
         says: "does not belong to this run; start over with --force",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --force",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --force")],
     },
     WayOut {
         make: |w| {
@@ -290,109 +257,95 @@ const WAYS: &[WayOut] = &[
         },
         first: ("verify out.h5 --pairs 36", 1),
         says: "compute it again",
-        mend: |w| {
-            w.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
-        },
-        then: "verify out.h5 --pairs 36",
+        ways: &[(
+            |w| {
+                w.run(ALONE, "compute x.h5 -o out.h5 --force", 0);
+            },
+            "verify out.h5 --pairs 36",
+        )],
     },
     // samples
     WayOut {
         make: several,
         first: (COMPUTE, 1),
         says: "choose one with --dataset: a, b",
-        mend: nothing,
-        then: "compute x.h5 --dataset a -o out.h5",
+        ways: &[(nothing, "compute x.h5 --dataset a -o out.h5")],
     },
     WayOut {
         make: several,
         first: ("plan x.h5", 1),
         says: "choose one with --dataset: a, b",
-        mend: nothing,
-        then: "plan x.h5 --dataset b",
+        ways: &[(nothing, "plan x.h5 --dataset b")],
     },
     WayOut {
         make: several,
         first: ("info x.h5", 1),
         says: "choose one with --dataset: a, b",
-        mend: nothing,
-        then: "info x.h5 --dataset b",
+        ways: &[(nothing, "info x.h5 --dataset b")],
     },
     WayOut {
         make: several,
         first: ("compute x.h5 --dataset c -o out.h5", 1),
         says: "its two-dimensional numeric datasets: a, b",
-        mend: nothing,
-        then: "compute x.h5 --dataset b -o out.h5",
+        ways: &[(nothing, "compute x.h5 --dataset b -o out.h5")],
     },
     WayOut {
         make: beside_umap,
         first: (COMPUTE, 1),
         says: "\"X\" seems to hold the samples, but it holds text; convert it, or choose another dataset with --dataset: umap",
-        mend: nothing,
-        then: "compute x.h5 --dataset umap -o out.h5",
+        ways: &[(nothing, "compute x.h5 --dataset umap -o out.h5")],
     },
     WayOut {
         make: beside_a_video,
         first: (COMPUTE, 0),
         says: "choose a dataset with --dataset if another is meant",
-        mend: remove_result,
-        then: "compute x.h5 --dataset positions -o out.h5",
+        ways: &[(remove_result, "compute x.h5 --dataset positions -o out.h5")],
     },
     WayOut {
         make: linked,
         first: (COMPUTE, 1),
         says: "(to see why a dataset cannot be used, name it with --dataset)",
-        mend: |w| {
-            let done = w.run(ALONE, "info x.h5 --dataset samples", 1);
-            assert!(
-                done.stderr.contains("is a link into another file; name that file and dataset instead"),
-                "{done}"
-            );
-        },
-        then: "compute y.h5 --dataset samples -o out.h5",
+        ways: &[(
+            |w| {
+                let done = w.run(ALONE, "info x.h5 --dataset samples", 1);
+                assert!(
+                    done.stderr.contains("is a link into another file; name that file and dataset instead"),
+                    "{done}"
+                );
+            },
+            "compute y.h5 --dataset samples -o out.h5",
+        )],
     },
     WayOut {
         make: one_chunk_of_two,
         first: (COMPUTE, 1),
         says: "if that is meant, use --allow-missing-chunks",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --allow-missing-chunks",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --allow-missing-chunks")],
     },
     // values
     WayOut {
         make: |w| value(w, f64::NAN),
         first: (COMPUTE, 1),
         says: "clean the samples, or compute with them by --allow-nonfinite",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --allow-nonfinite",
-    },
-    WayOut {
-        make: |w| value(w, f64::NAN),
-        first: (COMPUTE, 1),
-        says: "clean the samples, or compute with them by --allow-nonfinite",
-        mend: good,
-        then: COMPUTE,
+        ways: &[(nothing, "compute x.h5 -o out.h5 --allow-nonfinite"), (good, COMPUTE)],
     },
     WayOut {
         make: |w| value(w, 1e300),
         first: ("compute x.h5 -o out.h5 --dtype f32", 1),
         says: "too large for f32",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --dtype f64",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --dtype f64")],
     },
     WayOut {
         make: |w| write(w.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-60)),
         first: ("compute x.h5 -o out.h5 --dtype f32", 1),
         says: "all values are too small for f32 and would be 0",
-        mend: nothing,
-        then: "compute x.h5 -o out.h5 --dtype f64",
+        ways: &[(nothing, "compute x.h5 -o out.h5 --dtype f64")],
     },
     WayOut {
         make: |w| write(w.path("x.h5"), &(random::<f64>(6, 4, 1) * 1e-41)),
         first: ("compute x.h5 -o out.h5 --dtype f32", 0),
         says: "all values lose digits in f32",
-        mend: remove_result,
-        then: "compute x.h5 -o out.h5 --dtype f64",
+        ways: &[(remove_result, "compute x.h5 -o out.h5 --dtype f64")],
     },
     WayOut {
         make: |w| {
@@ -403,40 +356,42 @@ const WAYS: &[WayOut] = &[
         },
         first: ("compute x.h5 -o out.h5 --dtype f32", 0),
         says: "more digits than f32 holds; use --dtype f64",
-        mend: remove_result,
-        then: "compute x.h5 -o out.h5 --dtype f64",
+        ways: &[(remove_result, "compute x.h5 -o out.h5 --dtype f64")],
     },
     // choices
     WayOut {
         make: good,
         first: ("compute x.h5 -o out.h5 --metric cityblock --kernel gemm", 2),
         says: "use auto or direct",
-        mend: |w| {
-            w.run(ALONE, "compute x.h5 -o out.h5 --metric cityblock --kernel auto", 0);
-        },
-        then: "compute x.h5 -o out.h5 --metric cityblock --kernel direct --force",
+        ways: &[(
+            |w| {
+                w.run(ALONE, "compute x.h5 -o out.h5 --metric cityblock --kernel auto", 0);
+            },
+            "compute x.h5 -o out.h5 --metric cityblock --kernel direct --force",
+        )],
     },
     WayOut {
         make: |w| write(w.path("x.h5"), &random::<f64>(11_600, 1, 1)),
         first: ("compute x.h5 --no-output --tile 11600", 2),
         says: "the limit is 1073741824; choose a smaller one",
-        mend: nothing,
-        then: "compute x.h5 --no-output --tile 500",
+        ways: &[(nothing, "compute x.h5 --no-output --tile 500")],
     },
     WayOut {
         make: far_and_close,
         first: ("compute x.h5 --no-output --kernel gemm", 0),
         says: "--kernel direct spares the attempt",
-        mend: nothing,
-        then: "compute x.h5 --no-output --kernel direct",
+        ways: &[(nothing, "compute x.h5 --no-output --kernel direct")],
     },
 ];
 
 #[test]
 fn every_way_out_that_a_message_names_works() {
-    let numbers: Vec<_> = (0..WAYS.len()).collect();
-    for_all(&numbers, |&number| {
-        let WayOut { make, first: (first, code), says, mend, then } = &WAYS[number];
+    // of each message, each way
+    let places = |number: usize| (0..WAYS[number].ways.len()).map(move |way| (number, way));
+    let cases: Vec<_> = (0..WAYS.len()).flat_map(places).collect();
+    for_all(&cases, |&(number, way)| {
+        let WayOut { make, first: (first, code), says, ways } = &WAYS[number];
+        let (mend, then) = ways[way];
         let work = Work::new();
         make(&work);
         for ranks in if *code == 0 { &[ALONE] as &[usize] } else { &[ALONE, 3] } {

@@ -297,7 +297,8 @@ impl Workdir {
         self.empty(|name| name != PLAN)
     }
 
-    /// Takes the lock, and leaves in it who has it. Where the file system has no locks, goes on without, unless one is needed.
+    /// Locks the folder, and writes into the lock which process holds it. On a file system without locks this is an error if a
+    /// lock `is_needed`, and a warning if not.
     fn lock(&mut self, is_needed: bool) -> Result<()> {
         let (shown, path) = (self.folder.display(), self.folder.join(LOCK));
         let mut options = OpenOptions::new();

@@ -73,64 +73,56 @@ impl Memory {
         written: bool,
         base: u64,
     ) -> Result<Self> {
-        let memory = Self::checked(schedule, kernel, source, threads, written, base);
+        // nothing if 64 bits cannot count the bytes of one of the parts
+        let parts = || {
+            let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
+            let grid = schedule.grid;
+            let (height, width) = grid.tile_shape();
+            let size = size_of::<T>();
+            let block = |tiles: usize, edge: usize, samples: usize, shape: PanelShape| {
+                let panels = (tiles * shape.count(edge)).min(shape.count(samples) + tiles);
+                product(&[panels, shape.width, shape.lines()?, size])
+            };
+            let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
+            let images = schedule.images(written);
+            let tiles = schedule.most_tiles();
+            let features = rows.features;
+            let stored = source.converted(T::DTYPE);
+            // each input is read in turn, packed into the panels it is needed in
+            let slabs = |tiles: usize, total: usize, panels: &[PanelShape]| {
+                let row_bytes = features.checked_mul(size.max(stored))?;
+                let slab = slab_rows(row_bytes, panels, grid.edge, source.chunk_rows);
+                let most = tiles.saturating_mul(grid.edge).min(total);
+                let samples = |count: usize| slab.saturating_mul(count).min(most);
+                if stored == 0 {
+                    return product(&[samples(2), features, size]);
+                }
+                // two as they are stored, and one that is converted
+                product(&[samples(2), features, stored])?.checked_add(product(&[samples(1), features, size])?)
+            };
+            let slabs = if schedule.symmetric {
+                slabs(tile_rows, grid.n, &[rows, cols])?
+            } else {
+                slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
+            };
+            let buffer = TileBuffer::len_for(&grid, kernel, images);
+            let kept = [
+                product(&[buffers(threads).min(tiles), buffer, size])?,
+                product(&[threads, kernel.scratch_len(height, width), size])?,
+                product(&[threads, THREAD_BYTES])?,
+                product(&[images, tiles, size_of::<(Tile, u64)>()])?,
+            ];
+            Some(Self {
+                rows: block(tile_rows, height, grid.n, rows)?,
+                cols: block(tile_cols, width, grid.m, cols)?.checked_mul(schedule.rounds().min(3) as u64)?,
+                buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
+                slabs,
+                base,
+            })
+        };
+        let memory = parts();
         counted("the memory of a rank", memory.and_then(|memory| memory.sum()))?;
         Ok(memory.expect("there was a sum of it"))
-    }
-
-    /// Nothing if 64 bits cannot count the bytes of one of its parts.
-    fn checked<T: SimdElement>(
-        schedule: &Schedule,
-        kernel: &Kernel<T>,
-        source: Source,
-        threads: usize,
-        written: bool,
-        base: u64,
-    ) -> Option<Self> {
-        let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
-        let grid = schedule.grid;
-        let (height, width) = grid.tile_shape();
-        let size = size_of::<T>();
-        let block = |tiles: usize, edge: usize, samples: usize, shape: PanelShape| {
-            let panels = (tiles * shape.count(edge)).min(shape.count(samples) + tiles);
-            product(&[panels, shape.width, shape.lines()?, size])
-        };
-        let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
-        let images = schedule.images(written);
-        let tiles = schedule.most_tiles();
-        let features = rows.features;
-        let stored = source.converted(T::DTYPE);
-        // each input is read in turn, packed into the panels it is needed in
-        let slabs = |tiles: usize, total: usize, panels: &[PanelShape]| {
-            let row_bytes = features.checked_mul(size.max(stored))?;
-            let slab = slab_rows(row_bytes, panels, grid.edge, source.chunk_rows);
-            let most = tiles.saturating_mul(grid.edge).min(total);
-            let samples = |count: usize| slab.saturating_mul(count).min(most);
-            if stored == 0 {
-                return product(&[samples(2), features, size]);
-            }
-            // two as they are stored, and one that is converted
-            product(&[samples(2), features, stored])?.checked_add(product(&[samples(1), features, size])?)
-        };
-        let slabs = if schedule.symmetric {
-            slabs(tile_rows, grid.n, &[rows, cols])?
-        } else {
-            slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
-        };
-        let buffer = TileBuffer::len_for(&grid, kernel, images);
-        let kept = [
-            product(&[buffers(threads).min(tiles), buffer, size])?,
-            product(&[threads, kernel.scratch_len(height, width), size])?,
-            product(&[threads, THREAD_BYTES])?,
-            product(&[images, tiles, size_of::<(Tile, u64)>()])?,
-        ];
-        Some(Self {
-            rows: block(tile_rows, height, grid.n, rows)?,
-            cols: block(tile_cols, width, grid.m, cols)?.checked_mul(schedule.rounds().min(3) as u64)?,
-            buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
-            slabs,
-            base,
-        })
     }
 
     fn sum(&self) -> Option<u64> {

@@ -56,7 +56,7 @@ struct Record {
     fewest_nodes: Option<usize>,
 }
 
-/// The disk space of the result, and what the file system at hand has.
+/// Disk space: how much the result needs, and how much is free.
 #[derive(Serialize)]
 struct Disk {
     needed_bytes: u64,
