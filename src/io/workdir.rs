@@ -66,6 +66,8 @@ pub struct Workdir {
     lock: Option<(File, String)>,
     /// What all ranks have found in the folder.
     token: Vec<u8>,
+    /// This run has made or emptied the folder.
+    is_new: bool,
 }
 
 impl Workdir {
@@ -73,7 +75,14 @@ impl Workdir {
     pub fn of(output: &Path, existing: Existing) -> Self {
         let mut folder = output.as_os_str().to_owned();
         folder.push(".partial");
-        Self { output: output.to_owned(), folder: folder.into(), existing, lock: None, token: Vec::new() }
+        Self {
+            output: output.to_owned(),
+            folder: folder.into(),
+            existing,
+            lock: None,
+            token: Vec::new(),
+            is_new: false,
+        }
     }
 
     /// The matrix file.
@@ -274,10 +283,10 @@ impl Workdir {
         Ok(Some(text))
     }
 
-    /// Makes the folder and locks it, or empties one that no run holds.
-    pub fn create(&mut self) -> Result<()> {
+    /// Makes the folder and locks it, or locks one that no run holds. What is in that stays until [`Self::clear`].
+    pub fn claim(&mut self) -> Result<()> {
         let made = fs::create_dir(&self.folder);
-        let is_new = made.is_ok();
+        self.is_new = made.is_ok();
         match made {
             Err(error) if error.kind() == ErrorKind::AlreadyExists && self.may_take_over() => {}
             result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
@@ -285,7 +294,7 @@ impl Workdir {
         if self.lock.is_none() {
             self.check_ours()?;
             // the user has not asked to delete an earlier run, so a lock is required
-            self.lock(self.existing == Existing::Samples && !is_new)?;
+            self.lock(self.existing == Existing::Samples && !self.is_new)?;
         }
         if self.existing == Existing::Samples {
             self.check_samples_only()?;
@@ -293,8 +302,23 @@ impl Workdir {
         for rank in self.journals()? {
             journal::check_free(&self.journal(rank))?;
         }
+        Ok(())
+    }
+
+    /// Empties the claimed folder for a run that begins.
+    pub fn clear(&mut self) -> Result<()> {
+        self.check_lock()?;
         // without its plan, the rest of an older run counts no more
-        self.empty(|name| name != PLAN)
+        self.empty(&[LOCK, TOKEN], |name| name != PLAN)?;
+        self.is_new = true;
+        Ok(())
+    }
+
+    /// Removes the folder of a run that has failed before it had a plan. What an older run has left there stays.
+    pub fn give_up(&mut self) {
+        if self.is_new && !self.folder.join(PLAN).exists() {
+            self.discard();
+        }
     }
 
     /// Locks the folder, and writes into the lock which process holds it. On a file system without locks this is an error if a
@@ -336,8 +360,8 @@ impl Workdir {
         Ok(())
     }
 
-    /// Makes sure that all ranks work in the same folder, each with its own eyes: what has the same name may lie on a disk of
-    /// each node's own. Rank 0 leaves a token for the others to find. Collective.
+    /// Makes sure that all ranks work in the same folder and may write there, each with its own eyes: what has the same name may lie on
+    /// a disk of each node's own. Rank 0 leaves a token for the others to find. Collective.
     pub fn check_shared(&mut self, comm: &Comm) -> Result<()> {
         let path = self.folder.join(TOKEN);
         let mut token = Vec::new();
@@ -347,7 +371,14 @@ impl Workdir {
         })?;
         comm.broadcast(0, &mut token);
         self.token = token;
-        self.check_still_shared(comm)
+        self.check_still_shared(comm)?;
+        comm.agree(
+            File::options()
+                .write(true)
+                .open(&path)
+                .map(drop)
+                .context(|| format!("{} on {} cannot be written", self.folder.display(), host::name())),
+        )
     }
 
     /// Makes sure that the folder is still the one that all ranks have found. Collective.
@@ -443,11 +474,11 @@ impl Workdir {
         entries.context(|| format!("{} cannot be read", self.folder.display()))
     }
 
-    /// Removes what a run keeps in its folder, except the lock; first that for which `is_later` is false.
-    fn empty(&self, is_later: impl Fn(&OsStr) -> bool) -> Result<()> {
+    /// Removes what a run keeps in its folder, except some; first that for which `is_later` is false.
+    fn empty(&self, kept: &[&str], is_later: impl Fn(&OsStr) -> bool) -> Result<()> {
         let shown = self.folder.display();
         let mut names = self.names()?;
-        names.retain(|name| is_ours(name) && name != LOCK);
+        names.retain(|name| is_ours(name) && !kept.iter().any(|kept| name == kept));
         names.sort_by_key(|name| is_later(name));
         for name in names {
             match fs::remove_file(self.folder.join(name)) {
@@ -509,7 +540,7 @@ impl Workdir {
             return;
         }
         // as long as there is a plan, it tells that the result is published
-        let emptied = self.empty(|name| name == PLAN).map_err(|error| error.to_string());
+        let emptied = self.empty(&[LOCK], |name| name == PLAN).map_err(|error| error.to_string());
         // the lock last, and closed: network file systems keep the name of a file that is open
         self.lock = None;
         let removed = emptied.and_then(|()| {
@@ -564,7 +595,7 @@ mod tests {
 
     fn begun(output: &Path, existing: Existing) -> Workdir {
         let mut workdir = Workdir::of(output, existing);
-        workdir.create().unwrap();
+        workdir.claim().and_then(|()| workdir.clear()).unwrap();
         fs::write(workdir.matrix(), "distances").unwrap();
         workdir
     }

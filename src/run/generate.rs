@@ -44,7 +44,8 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Resu
     comm.on_root(|| workdir.check(&[]))?;
     comm.agree(setup::check_space(size as u64, &workdir))?;
     comm.on_root(|| {
-        workdir.create()?;
+        workdir.claim()?;
+        workdir.clear()?;
         let created = create::<T>(&workdir.samples(), (n, d), &host::command_line());
         created.map_err(|error| super::end_job(comm, &mut workdir, &error))?;
         workdir.reserve().inspect_err(|_| workdir.discard())

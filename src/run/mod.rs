@@ -1,9 +1,13 @@
 //! The subcommands, one file each: the only place that sees all other modules.
 
+mod blocks;
+mod claim;
 mod compute;
 mod fit;
 mod generate;
 mod info;
+mod job;
+mod outcome;
 mod placement;
 mod plan;
 mod reading;

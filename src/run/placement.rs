@@ -16,6 +16,21 @@ const CORES_TOLD: usize = 120;
 /// Threads for each core of a node that are still an honest wish.
 const THREADS_PER_CORE: usize = 16;
 
+/// Where the ranks run, and the worker threads of this one.
+pub(super) struct Cores {
+    pub(super) nodes: Nodes,
+    pub(super) threads: usize,
+}
+
+impl Cores {
+    /// With as many threads as asked for, or as [`wanted_threads`] has it. Collective.
+    pub(super) fn of(comm: &Comm, asked: Option<usize>) -> Result<Self> {
+        let nodes = nodes(comm);
+        let threads = comm.agree(threads(asked, &nodes))?;
+        Ok(Self { nodes, threads })
+    }
+}
+
 /// Finds out which ranks share nodes and cores. Collective.
 pub(super) fn nodes(comm: &Comm) -> Nodes {
     // a list too long to be sent whole still has a digest of its own
@@ -86,7 +101,8 @@ pub(super) fn warn_of_strangers(comm: &Comm) {
 
 /// Tells for each node where its ranks run; its first rank warns where the launcher's binding or the thread count does not fit the
 /// cores. Collective.
-pub(super) fn tell(comm: &Comm, threads: usize, nodes: &Nodes) {
+pub(super) fn tell(comm: &Comm, Cores { nodes, threads }: &Cores) {
+    let threads = *threads;
     let mut cores: Vec<_> = nodes.cores_here.iter().filter_map(|cores| cores.split_once(' ')).collect();
     cores.dedup();
     let mut cores: Vec<_> = cores.into_iter().map(|(_, list)| list).collect();

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::cli::ProblemArgs;
+use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Nodes, Reduce};
 use crate::element::Dtype;
 use crate::error::{Error, Result};
@@ -49,8 +49,21 @@ impl Inputs {
         Ok(Self { x, y, chunks: Vec::new() })
     }
 
+    /// Opens the inputs of a run, the same for all ranks, and says what they are. Collective.
+    pub(super) fn agreed(comm: &Comm, args: &ComputeArgs) -> Result<Self> {
+        let mut inputs = comm.agree(Self::open(&args.input, &args.problem))?;
+        comm.on_root(|| {
+            inputs.tell();
+            Ok(())
+        })?;
+        // first, since chunks that were never written need not read alike on all ranks
+        inputs.count_chunks(comm, args.allow_missing_chunks)?;
+        inputs.agree(comm)?;
+        Ok(inputs)
+    }
+
     /// Makes sure that all ranks see the same inputs. Collective.
-    pub(super) fn agree(&self, comm: &Comm) -> Result<()> {
+    fn agree(&self, comm: &Comm) -> Result<()> {
         self.all().try_for_each(|samples| agree_on_samples(comm, samples))
     }
 

@@ -1,0 +1,87 @@
+//! The samples of a rank: read, surveyed and packed.
+
+use std::ops::Range;
+
+use super::job::Job;
+use super::reading::{self, Known};
+use crate::comm::Comm;
+use crate::error::Result;
+use crate::io::matrix::InputId;
+use crate::io::samples::Samples;
+use crate::kernel::Kernel;
+use crate::partition::Grid;
+use crate::pipeline::{Number, Survey, Target, Workers, load, scale, slab_rows};
+use crate::tile::Block;
+
+/// The stationary block and the one that this rank brings to the ring.
+pub(super) struct Blocks<T> {
+    pub(super) rows: Block<T>,
+    pub(super) cols: Block<T>,
+    pub(super) read: Read,
+}
+
+/// What reading has told.
+pub(super) struct Read {
+    pub(super) ids: Vec<InputId>,
+    /// Of all ranks' samples of X, and of Y if there is one.
+    pub(super) known: Known,
+    /// Exponent of the power of two that the samples were scaled by.
+    pub(super) scaling: i32,
+}
+
+impl<T: Number> Blocks<T> {
+    /// Reads this rank's rows of X, and of Y if there is one. Collective.
+    ///
+    /// # Errors
+    /// If they cannot be read, or have no distances.
+    pub(super) fn load(comm: &Comm, job: &Job<'_>, kernel: &Kernel<T>, workers: &Workers) -> Result<Self> {
+        let Job { inputs, schedule, problem, .. } = job;
+        let Grid { n, m, edge } = schedule.grid;
+        let (row_tiles, col_tiles) = (schedule.tile_rows(comm.rank()), schedule.tile_cols(comm.rank()));
+        let (height, width) = schedule.grid.tile_shape();
+        let mut rows = Block::new(row_tiles.clone(), height, kernel.row_panels());
+        let mut cols = Block::new(col_tiles.clone(), width, kernel.col_panels());
+        let samples_of = |tiles: Range<usize>, total: usize| {
+            (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
+        };
+        let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
+        let load = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
+            comm.agree(load_some(workers, samples, range, edge, target))
+        };
+        let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
+            let x = inputs.x.less(subtracted);
+            let Some(y) = &inputs.y else {
+                let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
+                return Ok(vec![load(&x, row_samples.clone(), target)?]);
+            };
+            let target = Target { rows: Some(&mut rows), cols: None };
+            let x = load(&x, row_samples.clone(), target)?;
+            let target = Target { rows: None, cols: Some(&mut cols) };
+            Ok(vec![x, load(&y.less(subtracted), col_samples.clone(), target)?])
+        })?;
+        comm.on_root(|| reading::judge(inputs, &known, job.args.allow_nonfinite, T::DTYPE))?;
+        let scaling = problem.metric.scaling_exponent::<T>(problem.d, known.largest());
+        if scaling != 0 {
+            log::info!(
+                "the samples are scaled by 2^{scaling} so that their squares neither overflow nor vanish: their largest magnitude is {:e}",
+                known.largest()
+            );
+            scale(workers, &mut rows, row_samples, scaling);
+            scale(workers, &mut cols, col_samples, scaling);
+        }
+        let ids = inputs.ids(&known.digests(), known.subtracted);
+        Ok(Self { rows, cols, read: Read { ids, known, scaling } })
+    }
+}
+
+fn load_some<T: Number>(
+    workers: &Workers,
+    samples: &Samples,
+    range: Range<usize>,
+    edge: usize,
+    target: Target<'_, T>,
+) -> Result<Survey> {
+    let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
+    let slab = slab_rows(row_bytes, &target.shapes(), edge, samples.chunk_rows());
+    load(workers, samples, range, edge, slab, target)
+}

@@ -1,0 +1,116 @@
+//! What a run is to do, settled before anything is made or read: the same on all ranks.
+
+use std::path::Path;
+
+use super::fit::{self, Fit, Layout};
+use super::placement::{self, Cores};
+use super::setup::{self, Inputs};
+use super::unfinished::Found;
+use crate::cli::{ComputeArgs, ProblemArgs};
+use crate::comm::{Comm, Reduce};
+use crate::error::Result;
+use crate::host;
+use crate::io::matrix::InputId;
+use crate::io::record;
+use crate::io::runplan::RunPlan;
+use crate::io::workdir::Workdir;
+use crate::kernel::{Kernel, Level};
+use crate::pipeline::Number;
+use crate::plan::Memory;
+use crate::problem::Problem;
+use crate::report::{bytes, counted};
+use crate::schedule::Schedule;
+
+/// A run of `compute`.
+pub(super) struct Job<'a> {
+    pub(super) args: &'a ComputeArgs,
+    pub(super) inputs: Inputs,
+    pub(super) problem: Problem,
+    pub(super) schedule: Schedule,
+    pub(super) cores: Cores,
+    /// The best SIMD level that every rank has.
+    pub(super) level: Level,
+    /// When it began.
+    pub(super) started: String,
+}
+
+impl<'a> Job<'a> {
+    /// Opens the inputs, and chooses what the command line leaves open; of a run that is taken up, the tiles are those that it had.
+    /// Collective.
+    pub(super) fn settle(comm: &Comm, args: &'a ComputeArgs, found: &Found) -> Result<Self> {
+        let inputs = Inputs::agreed(comm, args)?;
+        let cores = Cores::of(comm, args.threads)?;
+        let threads = comm.all_reduce(&[cores.threads as u64], Reduce::Sum)[0];
+        let threads = usize::try_from(threads).unwrap_or(usize::MAX);
+        let tile = args.problem.tile.or(found.run().map(|run| run.plan.problem.tile));
+        let wanted = ProblemArgs { tile, ..args.problem.clone() };
+        let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
+        let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
+        let level = setup::common_level(comm)?;
+        Ok(Self { args, inputs, problem, schedule, cores, level, started: host::timestamp() })
+    }
+
+    /// How its tiles are computed.
+    pub(super) fn kernel<T: Number>(&self) -> Kernel<T> {
+        fit::kernel(&self.problem, &self.schedule, self.level)
+    }
+
+    /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.
+    pub(super) fn memory<T: Number>(&self, comm: &Comm, kernel: &Kernel<T>, found: &Found) -> Result<Memory> {
+        let Self { args, problem, schedule, cores, level, .. } = self;
+        let (shape, symmetric, written) = (self.inputs.shape(), schedule.symmetric, args.output.is_some());
+        let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
+        let memory = Memory::of(schedule, kernel, shape.source, threads, written, Comm::resident_bytes());
+        let memory = comm.agree(memory)?;
+        let is_unfinished = found.run().is_some();
+        let way_out = |node_bytes| {
+            let tile = args.problem.tile.or(is_unfinished.then_some(problem.tile));
+            let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
+            let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
+            // the tile size of an unfinished run is fixed
+            let fitting = fit.way_out::<T>(layout, problem.tile, is_unfinished)?;
+            Some(fitting.change_from(layout, comm.size() != layout.ranks()))
+        };
+        comm.agree(setup::check_memory(&memory, threads, nodes, way_out))?;
+        Ok(memory)
+    }
+
+    /// Refuses names that cannot be written without harm. On one rank.
+    pub(super) fn check_names(&self, workdir: Option<&Workdir>) -> Result<()> {
+        let Self { args, .. } = self;
+        let inputs: Vec<&Path> =
+            std::iter::once(args.input.as_path()).chain(args.problem.against.as_deref()).collect();
+        if let Some(record) = &args.json {
+            let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
+            let others: Vec<&Path> = inputs.iter().copied().chain(outputs.into_iter().flatten()).collect();
+            record::check(record, record::Kind::Run, &others)?;
+        }
+        workdir.map_or(Ok(()), |workdir| workdir.check(&inputs))
+    }
+
+    /// Tells what it is, and where it runs. Collective.
+    pub(super) fn tell(&self, comm: &Comm, memory: &Memory) {
+        let Self { problem, schedule, cores, .. } = self;
+        placement::tell(comm, cores);
+        let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
+        log::info!(
+            "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",
+            self.level.name(),
+            bytes(problem.result_bytes())
+        );
+        log::info!(
+            "{} x {} on {}, tiles of {tile} x {tile}, {}, {} of memory per rank",
+            counted(comm.size(), "rank"),
+            counted(cores.threads, "thread"),
+            counted(cores.nodes.count, "node"),
+            counted(schedule.rounds(), "round"),
+            bytes(memory.total())
+        );
+    }
+
+    /// What a run that resumes this one must agree with, with as much of the inputs as is known.
+    pub(super) fn plan(&self, inputs: Vec<InputId>) -> RunPlan {
+        let (replaces, started) = (self.args.force, self.started.clone());
+        RunPlan::new(self.problem, inputs.len() == 1, replaces, inputs, started, host::command_line())
+    }
+}

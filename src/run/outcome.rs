@@ -1,0 +1,124 @@
+//! What a run has come to: its record, its summary, and what they give reason to warn of.
+
+use super::blocks::Read;
+use super::job::Job;
+use crate::comm::{Comm, Reduce};
+use crate::element::Dtype;
+use crate::error::Result;
+use crate::host;
+use crate::io::record;
+use crate::kernel::ARITHMETIC;
+use crate::metric::Metric;
+use crate::pipeline::{Number, Totals};
+use crate::plan::Memory;
+use crate::problem::Problem;
+use crate::report::{Clock, Phases, Record, Versions, print};
+
+/// What a rank knows at the end.
+pub(super) struct Outcome {
+    pub(super) read: Read,
+    pub(super) totals: Totals,
+    /// Pairs that an earlier run had computed.
+    pub(super) resumed_pairs: u64,
+    pub(super) planned: Memory,
+    pub(super) clock: Clock,
+}
+
+/// Gathers what all ranks have seen, writes the run record and prints the summary. Collective.
+pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Result<()> {
+    let record = gather(comm, job, outcome);
+    let args = job.args;
+    comm.on_root(|| {
+        warn_of_range::<T>(&record, args.allow_nonfinite);
+        if record.recomputed_pairs > record.pairs / 2 {
+            log::warn!(
+                "{} of {} pairs lay too close for the Gram trick and were computed from differences; --kernel direct spares the attempt",
+                record.recomputed_pairs,
+                record.pairs
+            );
+        }
+        if let Some(path) = &args.json {
+            // the result is there, whatever becomes of its record
+            let hint = |text| match &args.output {
+                Some(output) => format!("{text}; the result, {}, is complete", output.display()),
+                None => text,
+            };
+            record::write(path, record::Kind::Run, &record).map_err(|error| error.map(hint))?;
+        }
+        // the result is there, and what it took is in its record
+        if let Err(error) = print(&record.summary(args.output.as_deref())) {
+            log::warn!("the summary is lost: {error}");
+        }
+        Ok(())
+    })
+}
+
+/// The run record. Collective.
+fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
+    let Outcome { read, totals, resumed_pairs, planned, clock } = outcome;
+    let (problem, nodes, summary) = (&job.problem, &job.cores.nodes, &totals.summary);
+    let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, *resumed_pairs];
+    let counts = comm.all_reduce(&counts, Reduce::Sum);
+    let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
+    let pairs = problem.n as u64 * problem.m as u64;
+    Record {
+        problem: *problem,
+        symmetric: job.schedule.symmetric,
+        scaling_exponent: read.scaling,
+        inputs: read.known.record(&job.inputs),
+        ranks: comm.size(),
+        nodes: nodes.count,
+        threads_per_rank: job.cores.threads,
+        hosts: nodes.hosts.clone(),
+        versions: versions(job),
+        wall_s,
+        phases: Phases::gather(clock, comm),
+        pairs,
+        resumed_pairs: counts[4],
+        pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
+        recomputed_pairs: counts[0],
+        bytes_read: read.known.bytes(),
+        bytes_written: counts[1],
+        bytes_exchanged: counts[2],
+        peak_rss_bytes: comm.all_reduce(&[host::peak_rss_bytes()], Reduce::Max)[0],
+        planned_bytes: planned.total(),
+        sum: comm.all_reduce(&[summary.sum], Reduce::Sum)[0],
+        min: comm.all_reduce(&[summary.min], Reduce::Min)[0],
+        max: comm.all_reduce(&[summary.max], Reduce::Max)[0],
+        digest: format!("{:016x}", counts[3]),
+    }
+}
+
+fn versions(job: &Job<'_>) -> Versions {
+    Versions {
+        pairdist: env!("CARGO_PKG_VERSION").into(),
+        commit: crate::COMMIT.into(),
+        arithmetic: ARITHMETIC,
+        mpi: Comm::library_version(),
+        hdf5: crate::io::library_version(),
+        simd: job.level.name().into(),
+    }
+}
+
+/// Says so if the type is too small for some distances, or for all.
+fn warn_of_range<T: Number>(record: &Record, allow_nonfinite: bool) {
+    let Problem { metric, dtype, .. } = record.problem;
+    let mut ways_out = Vec::new();
+    if metric == Metric::Sqeuclidean {
+        ways_out.push("use --metric euclidean");
+    }
+    if dtype == Dtype::F32 {
+        ways_out.push("use --dtype f64");
+    }
+    ways_out.push("scale the samples");
+    let ways_out = ways_out.join(", or ");
+    if record.max == f64::INFINITY && !allow_nonfinite {
+        log::warn!("some distances are infinite: they are too large for {dtype}; {ways_out}");
+    }
+    if record.scaling_exponent > 0 && metric.degree() > 1 && record.max < T::SMALLEST_NORMAL {
+        log::warn!(
+            "all distances have lost digits, or are 0: the largest, {:e}, is below the normal numbers of {dtype}; {ways_out}",
+            record.max
+        );
+    }
+}
