@@ -178,14 +178,22 @@ impl Workdir {
             }
             // what is somebody else's, nobody is told to remove
             self.check_ours()?;
-            let begun = "another run is writing it, or has not finished";
             match self.existing {
-                Existing::Refuse => fail!(
-                    "{folder} is there: {begun}; continue that run with --resume, or start over with --force"
-                ),
+                Existing::Refuse => self.check_claim_only()?,
                 Existing::Samples => self.check_samples_only()?,
                 Existing::Replace | Existing::Resume => {}
             }
+        }
+        Ok(())
+    }
+
+    /// Refuses a folder that holds more than the claim of a run, which may have ended before it had anything to lose.
+    fn check_claim_only(&self) -> Result<()> {
+        if !self.names()?.iter().all(|name| name == LOCK || name == TOKEN) {
+            fail!(
+                "{} is there: another run is writing it, or has not finished; continue that run with --resume, or start over with --force",
+                self.folder.display()
+            );
         }
         Ok(())
     }
@@ -202,11 +210,6 @@ impl Workdir {
             );
         }
         Ok(())
-    }
-
-    /// Whether the folder of an earlier run may be taken.
-    fn may_take_over(&self) -> bool {
-        self.existing != Existing::Refuse
     }
 
     /// Whether a run may be taken up here.
@@ -288,16 +291,19 @@ impl Workdir {
         let made = fs::create_dir(&self.folder);
         self.is_new = made.is_ok();
         match made {
-            Err(error) if error.kind() == ErrorKind::AlreadyExists && self.may_take_over() => {}
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             result => result.context(|| format!("{} cannot be made", self.folder.display()))?,
         }
         if self.lock.is_none() {
             self.check_ours()?;
-            // the user has not asked to delete an earlier run, so a lock is required
-            self.lock(self.existing == Existing::Samples && !self.is_new)?;
+            // unless the user has asked to delete an earlier run, a lock is required
+            let is_asked = matches!(self.existing, Existing::Replace | Existing::Resume);
+            self.lock(!is_asked && !self.is_new)?;
         }
-        if self.existing == Existing::Samples {
-            self.check_samples_only()?;
+        match self.existing {
+            Existing::Refuse => self.check_claim_only()?,
+            Existing::Samples => self.check_samples_only()?,
+            Existing::Replace | Existing::Resume => {}
         }
         for rank in self.journals()? {
             journal::check_free(&self.journal(rank))?;
