@@ -115,7 +115,7 @@ fn micro_tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
 
 fn tile_of<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: bool) {
     let kernel = case.kernel::<T>();
-    let grid = Grid { n: EDGE, m: EDGE, edge: EDGE };
+    let grid = Grid { n: EDGE, m: EDGE, edge: EDGE, symmetric: false };
     let mut rows = Block::new(0..1, EDGE, kernel.row_panels());
     let mut cols = Block::new(0..1, EDGE, kernel.col_panels());
     kernel.pack_rows(&samples(EDGE * case.features, 1), rows.receive(0..1));

@@ -25,7 +25,8 @@ pub fn lcm(a: usize, b: usize) -> usize {
     a / x * b
 }
 
-/// The n × m matrix as a grid of square tiles; the last tile of a row or column may be shorter.
+/// The n × m matrix as a grid of square tiles; the last tile of a row or column may be shorter. Of a symmetric matrix a tile stands for
+/// its mirror image too.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Grid {
     /// Rows of the matrix: samples of X.
@@ -34,6 +35,8 @@ pub struct Grid {
     pub m: usize,
     /// Edge of a tile.
     pub edge: usize,
+    /// One input: X and Y are the same samples.
+    pub symmetric: bool,
 }
 
 /// A tile of the grid, by its row and column there.
@@ -69,6 +72,11 @@ impl Grid {
         (self.edge.min(self.n), self.edge.min(self.m))
     }
 
+    /// Whether a tile stands for a mirror image that is another tile.
+    pub fn is_mirrored(&self, tile: Tile) -> bool {
+        self.symmetric && tile.i != tile.j
+    }
+
     /// Matrix rows in row `i` of tiles.
     pub fn rows(&self, i: usize) -> Range<usize> {
         i * self.edge..self.n.min((i + 1) * self.edge)
@@ -90,8 +98,8 @@ pub struct TileSet {
 
 impl TileSet {
     /// No tiles of this grid.
-    pub fn empty(grid: &Grid, symmetric: bool) -> Self {
-        Self { cols: grid.tile_cols(), symmetric, words: Vec::new() }
+    pub fn empty(grid: &Grid) -> Self {
+        Self { cols: grid.tile_cols(), symmetric: grid.symmetric, words: Vec::new() }
     }
 
     fn place(&self, tile: Tile) -> (usize, u64) {
@@ -163,7 +171,7 @@ pub fn choose_edge(n: usize, m: usize, ranks: usize, threads: usize, element_byt
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "between 1 and 4096")]
     let wanted = (wanted as usize).min(n.div_ceil(ranks).max(EDGE_MIN)).min(n.max(m));
     let cost = |edge: usize| {
-        let grid = Grid { n, m, edge };
+        let grid = Grid { n, m, edge, symmetric: false };
         let rows_of_first = (grid.tile_rows().div_ceil(ranks) * edge).min(n);
         let imbalance = (rows_of_first * ranks) as f64 / n as f64 - 1.0;
         let ragged = usize::from(!n.is_multiple_of(edge)) + usize::from(!m.is_multiple_of(edge));
@@ -197,16 +205,15 @@ mod tests {
 
     #[test]
     fn the_last_tile_is_shorter() {
-        let grid = Grid { n: 10, m: 4, edge: 4 };
+        let grid = Grid { n: 10, m: 4, edge: 4, symmetric: false };
         assert_eq!((grid.tile_rows(), grid.tile_cols()), (3, 1));
         assert_eq!((grid.rows(2), grid.cols(0)), (8..10, 0..4));
     }
 
     #[test]
     fn a_set_of_tiles_knows_mirror_images() {
-        let grid = Grid { n: 100, m: 100, edge: 10 };
         for symmetric in [false, true] {
-            let mut set = TileSet::empty(&grid, symmetric);
+            let mut set = TileSet::empty(&Grid { n: 100, m: 100, edge: 10, symmetric });
             set.insert(Tile { i: 7, j: 2 });
             set.insert(Tile { i: 9, j: 9 });
             assert!(set.contains(Tile { i: 7, j: 2 }) && set.contains(Tile { i: 9, j: 9 }));
@@ -223,7 +230,12 @@ mod tests {
             let edge = choose_edge(n, m, ranks, 2 * ranks, 4);
             assert!(edge >= 1 && edge <= n.max(m), "{edge} for {n} x {m} on {ranks}");
         }
-        let grid = Grid { n: 100_000, m: 100_000, edge: choose_edge(100_000, 100_000, 100, 100, 4) };
+        let grid = Grid {
+            n: 100_000,
+            m: 100_000,
+            edge: choose_edge(100_000, 100_000, 100, 100, 4),
+            symmetric: false,
+        };
         assert_eq!(grid.tile_rows() % 100, 0, "{grid:?}");
     }
 

@@ -19,8 +19,6 @@ pub struct Schedule {
     pub grid: Grid,
     /// Number of ranks.
     pub ranks: usize,
-    /// One input: the matrix is symmetric, and tile (i, j) stands for (j, i) too.
-    pub symmetric: bool,
 }
 
 impl Schedule {
@@ -36,7 +34,7 @@ impl Schedule {
 
     /// Rounds, the same for all ranks.
     pub fn rounds(&self) -> usize {
-        if self.symmetric { self.ranks / 2 + 1 } else { self.ranks }
+        if self.grid.symmetric { self.ranks / 2 + 1 } else { self.ranks }
     }
 
     /// Whose column block `rank` holds in a round.
@@ -58,28 +56,23 @@ impl Schedule {
     pub fn tiles(&self, rank: usize, round: usize) -> impl Iterator<Item = Tile> + use<> {
         let source = self.source(rank, round);
         let (rows, cols) = (self.tile_rows(rank), self.tile_cols(source));
-        let own = self.symmetric && round == 0;
-        let shared = self.symmetric && round > 0 && 2 * round == self.ranks;
+        let own = self.grid.symmetric && round == 0;
+        let shared = self.grid.symmetric && round > 0 && 2 * round == self.ranks;
         let parity = usize::from(rank > source);
         rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }))
             .filter(move |tile| !own || tile.i <= tile.j)
             .filter(move |tile| !shared || (tile.i + tile.j) % 2 == parity)
     }
 
-    /// Whether a computed tile is written a second time, transposed.
-    pub fn is_mirrored(&self, tile: Tile) -> bool {
-        self.symmetric && tile.i != tile.j
-    }
-
     /// Images that are made of a tile, if tiles are `written`: the tile, and with one input its mirror image.
     pub fn images(&self, written: bool) -> usize {
-        if written { 1 + usize::from(self.symmetric) } else { 0 }
+        if written { 1 + usize::from(self.grid.symmetric) } else { 0 }
     }
 
     /// Tiles that `rank` computes in all rounds.
     pub fn tile_count(&self, rank: usize) -> usize {
         let (rows, total) = (self.tile_rows(rank), self.grid.tile_cols());
-        if !self.symmetric {
+        if !self.grid.symmetric {
             return rows.len() * total;
         }
         let own = rows.len() * (rows.len() + 1) / 2;
@@ -125,7 +118,7 @@ mod tests {
         grids.into_iter().flat_map(move |(n, m)| {
             [true, false].map(|symmetric| {
                 let m = if symmetric { n } else { m };
-                Schedule { grid: Grid { n, m, edge: 1 }, ranks, symmetric }
+                Schedule { grid: Grid { n, m, edge: 1, symmetric }, ranks }
             })
         })
     }
@@ -137,7 +130,7 @@ mod tests {
             for rank in 0..schedule.ranks {
                 for tile in (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round)) {
                     *written.entry(tile).or_insert(0) += 1;
-                    if schedule.is_mirrored(tile) {
+                    if schedule.grid.is_mirrored(tile) {
                         *written.entry(tile.transposed()).or_insert(0) += 1;
                     }
                 }
@@ -163,7 +156,8 @@ mod tests {
         for ranks in 1..=64 {
             for edges in 1..=4 * ranks + 1 {
                 for symmetric in [true, false] {
-                    let schedule = Schedule { grid: Grid { n: edges, m: edges, edge: 1 }, ranks, symmetric };
+                    let grid = Grid { n: edges, m: edges, edge: 1, symmetric };
+                    let schedule = Schedule { grid, ranks };
                     let most = (0..ranks).map(|rank| schedule.tile_count(rank)).max();
                     assert_eq!(Some(schedule.most_tiles()), most, "{schedule:?}");
                 }
@@ -208,8 +202,8 @@ mod tests {
                     cases.flat_map(|case| [1, 16].map(|threads| (case, threads)))
                 {
                     let edge = choose_edge(n, n, ranks, ranks * threads, bytes);
-                    let grid = Grid { n, m: n, edge };
-                    let schedule = Schedule { grid, ranks, symmetric };
+                    let grid = Grid { n, m: n, edge, symmetric };
+                    let schedule = Schedule { grid, ranks };
                     let counts: Vec<_> = (0..ranks).map(|rank| schedule.tile_count(rank)).collect();
                     let (most, mean) =
                         (*counts.iter().max().unwrap(), counts.iter().sum::<usize>() as f64 / ranks as f64);
@@ -225,8 +219,8 @@ mod tests {
     #[test]
     fn work_is_balanced_where_rows_divide() {
         for ranks in 1..=64 {
-            let grid = Grid { n: 8 * ranks, m: 8 * ranks, edge: 1 };
-            let schedule = Schedule { grid, ranks, symmetric: true };
+            let grid = Grid { n: 8 * ranks, m: 8 * ranks, edge: 1, symmetric: true };
+            let schedule = Schedule { grid, ranks };
             let counts: Vec<_> = (0..ranks).map(|rank| schedule.tile_count(rank)).collect();
             assert_eq!(counts.iter().min(), counts.iter().max());
         }

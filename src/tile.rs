@@ -205,7 +205,7 @@ mod tests {
     fn panels_of_a_block_hold_every_row_once() {
         let shape = PanelShape { width: 4, features: 3, norms: false, level: Level::Portable };
         for edge in [1, 3, 4, 10] {
-            let grid = Grid { n: 35, m: 35, edge };
+            let grid = Grid { n: 35, m: 35, edge, symmetric: false };
             let tiles = 1..grid.tile_rows();
             let mut block = Block::<f32>::new(tiles, edge, shape);
             let rows: Vec<usize> = block.panels_mut(edge..35).flat_map(|(rows, _)| rows).collect();

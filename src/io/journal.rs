@@ -214,7 +214,7 @@ mod tests {
     use std::fs;
 
     const RUN: u64 = 42;
-    const GRID: Grid = Grid { n: 100, m: 100, edge: 10 };
+    const GRID: Grid = Grid { n: 100, m: 100, edge: 10, symmetric: false };
 
     fn entry(number: usize) -> Entry {
         let tile = Tile { i: number / 10 % 10, j: number % 10 };

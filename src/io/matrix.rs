@@ -71,8 +71,6 @@ pub struct Header {
     pub scaling_exponent: i32,
     /// Version of the arithmetic.
     pub arithmetic: u32,
-    /// One input: the matrix is symmetric.
-    pub symmetric: bool,
     /// The inputs: X, and Y if there were two.
     pub inputs: Vec<InputId>,
     /// When the run began.
@@ -132,7 +130,7 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
         let file = File::with_options()
             .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
             .create_excl(name)?;
-        let Grid { n, m, edge } = header.grid;
+        let Grid { n, m, edge, .. } = header.grid;
         file.new_dataset::<T>()
             .shape((n, m))
             .chunk((edge.min(n), edge.min(m)))
@@ -173,7 +171,7 @@ impl Header {
         Attributes::from([
             ("format_version", Value::Version(FORMAT_VERSION)),
             // no bool, which is an enumeration in HDF5: netCDF passes over those
-            ("symmetric", Value::Byte(self.symmetric.into())),
+            ("symmetric", Value::Byte(self.grid.symmetric.into())),
             ("scaling_exponent", Value::Signed(self.scaling_exponent)),
             ("arithmetic", Value::Version(self.arithmetic)),
             ("tile", Value::Number(self.grid.edge as u64)),
@@ -198,18 +196,15 @@ impl Header {
 
     /// What in it contradicts itself.
     fn contradiction(&self) -> Option<String> {
-        let Grid { n, m, .. } = self.grid;
+        let Grid { n, m, symmetric, .. } = self.grid;
         let (x, y) = match self.inputs.as_slice() {
             [x] => (x, x),
             [x, y] => (x, y),
             inputs => return Some(format!("it has {} inputs", inputs.len())),
         };
-        if self.symmetric != (self.inputs.len() == 1) {
+        if symmetric != (self.inputs.len() == 1) {
             let number = crate::report::counted(self.inputs.len(), "input");
-            return Some(format!(
-                "attribute \"symmetric\" is {}, and it has {number}",
-                u8::from(self.symmetric)
-            ));
+            return Some(format!("attribute \"symmetric\" is {}, and it has {number}", u8::from(symmetric)));
         }
         if (n, m) != (x.shape.0, y.shape.0) || x.shape.1 != y.shape.1 {
             return Some(format!(
@@ -445,14 +440,13 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     let method = text("kernel")?;
     let dtype = distances.dtype().map_err(|error| error.to_string())?;
     let header = Header {
-        grid: Grid { n, m, edge },
+        grid: Grid { n, m, edge, symmetric: symmetric.map_err(|error| missing("symmetric", error))? },
         features: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
         dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
         scaling_exponent,
         arithmetic,
-        symmetric: symmetric.map_err(|error| missing("symmetric", error))?,
         inputs,
         created: text("created")?,
         command_line: text("command_line")?,

@@ -188,7 +188,7 @@ fn compute_tiles<T: Number>(
     let mut worker = TileWorker::new(kernel, schedule.grid);
     for Order { tile, cols, buffer } in ordered {
         failpoint::hit("compute").expect("a worker can panic, not fail");
-        let result = worker.compute(tile, schedule.is_mirrored(tile), rows, &cols, buffer);
+        let result = worker.compute(tile, schedule.grid.is_mirrored(tile), rows, &cols, buffer);
         // the block is free for the next arrival before the result is looked at
         drop(cols);
         if finished.send(result).is_err() {

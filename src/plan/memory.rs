@@ -100,7 +100,7 @@ impl Memory {
                 // two as they are stored, and one that is converted
                 product(&[samples(2), features, stored])?.checked_add(product(&[samples(1), features, size])?)
             };
-            let slabs = if schedule.symmetric {
+            let slabs = if grid.symmetric {
                 slabs(tile_rows, grid.n, &[rows, cols])?
             } else {
                 slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
@@ -148,7 +148,7 @@ mod tests {
     fn the_plan_counts_the_slabs_of_both_inputs() {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
         let slabs = |n, m, symmetric| {
-            let schedule = Schedule { grid: Grid { n, m, edge: 64 }, ranks: 1, symmetric };
+            let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
             let source = Source { chunk_rows: 1, converted: [0, 0] };
             Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap().slabs
         };
@@ -164,8 +164,8 @@ mod tests {
     #[test]
     fn the_plan_has_room_for_the_tiles_of_the_busiest_rank() {
         let kernel = Kernel::<f64>::new(Metric::Cityblock, Method::Direct, 16, Level::Portable);
-        let grid = Grid { n: 6000, m: 6000, edge: 3000 };
-        let schedule = Schedule { grid, ranks: 2, symmetric: true };
+        let grid = Grid { n: 6000, m: 6000, edge: 3000, symmetric: true };
+        let schedule = Schedule { grid, ranks: 2 };
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
         let source = Source { chunk_rows: 1, converted: [0, 0] };
         let plan = Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap();
@@ -179,8 +179,9 @@ mod tests {
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
         for ranks in [1, 7, 64, 1000, 10_000] {
             for n in [100_003, 1_000_000, 10_000_000] {
-                let grid = Grid { n, m: n, edge: choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>()) };
-                let schedule = Schedule { grid, ranks, symmetric: true };
+                let edge = choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>());
+                let grid = Grid { n, m: n, edge, symmetric: true };
+                let schedule = Schedule { grid, ranks };
                 let source = Source { chunk_rows: 1, converted: [0, 0] };
                 let plan = Memory::of(&schedule, &kernel, source, 16, true, 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {

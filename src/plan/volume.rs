@@ -51,7 +51,7 @@ impl Traffic {
     pub fn of<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, written: bool) -> Result<Self> {
         let grid = schedule.grid;
         let read = |samples: usize| product(&[samples, kernel.row_panels().features, size_of::<T>()]);
-        let both = || read(grid.n)?.checked_add(if schedule.symmetric { 0 } else { read(grid.m)? });
+        let both = || read(grid.n)?.checked_add(if grid.symmetric { 0 } else { read(grid.m)? });
         let exchanged = || {
             let block = block_bytes(schedule, kernel, grid.tile_cols())?;
             block.checked_mul((schedule.rounds() - 1) as u64)
@@ -113,7 +113,7 @@ impl Volume {
         let (rows, cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
         let read = |samples: usize| product(&[samples, features, size_of::<T>()]);
         let both = || {
-            let cols = if schedule.symmetric { 0 } else { read(own(cols, grid.m))? };
+            let cols = if grid.symmetric { 0 } else { read(own(cols, grid.m))? };
             read(own(rows, grid.n))?.checked_add(cols)
         };
         let busiest = balance.tiles_of_busiest_rank;

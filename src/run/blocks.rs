@@ -36,7 +36,7 @@ impl<T: Number> Blocks<T> {
     /// If they cannot be read, or have no distances.
     pub(super) fn load(comm: &Comm, job: &Job<'_>, kernel: &Kernel<T>, workers: &Workers) -> Result<Self> {
         let Job { inputs, schedule, problem, .. } = job;
-        let Grid { n, m, edge } = schedule.grid;
+        let Grid { n, m, edge, .. } = schedule.grid;
         let (row_tiles, col_tiles) = (schedule.tile_rows(comm.rank()), schedule.tile_cols(comm.rank()));
         let (height, width) = schedule.grid.tile_shape();
         let mut rows = Block::new(row_tiles.clone(), height, kernel.row_panels());

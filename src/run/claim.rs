@@ -36,7 +36,7 @@ pub(super) struct Begun {
 impl Begun {
     /// Of a run that writes nothing.
     pub(super) fn counted(job: &Job<'_>) -> Self {
-        let done = TileSet::empty(&job.schedule.grid, job.schedule.symmetric);
+        let done = TileSet::empty(&job.schedule.grid);
         Self { output: None, done, before: Totals::default() }
     }
 }
@@ -150,7 +150,6 @@ fn header(comm: &Comm, job: &Job<'_>, read: &Read) -> Header {
         method: problem.kernel,
         scaling_exponent: read.scaling,
         arithmetic: ARITHMETIC,
-        symmetric: job.schedule.symmetric,
         inputs: read.ids.clone(),
         created: job.started.clone(),
         command_line: host::command_line(),

@@ -50,11 +50,8 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let _ =
         writeln!(out, "distances    {} x {}, {}, {}", grid.n, grid.m, header.dtype, bytes(header.bytes()));
     let _ = writeln!(out, "metric       {}, {} kernel", header.metric, header.method);
-    let _ = writeln!(
-        out,
-        "symmetric    {}",
-        if header.symmetric { "yes (one input)" } else { "no (two inputs)" }
-    );
+    let _ =
+        writeln!(out, "symmetric    {}", if grid.symmetric { "yes (one input)" } else { "no (two inputs)" });
     let _ = writeln!(
         out,
         "tiles        {} x {} of {} x {}",
@@ -111,7 +108,7 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let Run { plan, number } = Run::of(text, workdir)?;
     let Problem { n, m, d, metric, kernel, dtype, tile } = plan.problem;
     let schedule = setup::schedule(&plan.problem, 1, plan.symmetric);
-    let mut done = TileSet::empty(&schedule.grid, schedule.symmetric);
+    let mut done = TileSet::empty(&schedule.grid);
     let (mut totals, mut latest, journals) = (Totals::default(), None, workdir.journals()?);
     for rank in &journals {
         let path = workdir.journal(*rank);

@@ -58,7 +58,8 @@ impl<'a> Job<'a> {
     /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.
     pub(super) fn memory<T: Number>(&self, comm: &Comm, kernel: &Kernel<T>, found: &Found) -> Result<Memory> {
         let Self { args, problem, schedule, cores, level, .. } = self;
-        let (shape, symmetric, written) = (self.inputs.shape(), schedule.symmetric, args.output.is_some());
+        let (shape, symmetric, written) =
+            (self.inputs.shape(), schedule.grid.symmetric, args.output.is_some());
         let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
         let memory = Memory::of(schedule, kernel, shape.source, threads, written, Comm::resident_bytes());
         let memory = comm.agree(memory)?;

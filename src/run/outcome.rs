@@ -63,7 +63,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     let pairs = problem.n as u64 * problem.m as u64;
     Record {
         problem: *problem,
-        symmetric: job.schedule.symmetric,
+        symmetric: job.schedule.grid.symmetric,
         scaling_exponent: read.scaling,
         inputs: read.known.record(&job.inputs),
         ranks: comm.size(),

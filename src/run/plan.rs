@@ -234,7 +234,7 @@ fn measured_grid(problem: Problem) -> (Grid, usize) {
     // where one side of the matrix is short, the other may be longer
     let area = MEASURED_TILE / d.min(MEASURED_FEATURES);
     let edge = tile.min(area.isqrt().max(area / n.min(m)));
-    let (height, width) = Grid { n, m, edge }.tile_shape();
+    let (height, width) = Grid { n, m, edge, symmetric: false }.tile_shape();
     let features = d.min(MEASURED_FEATURES.max(MEASURED_LEAST / (height * width)));
     // a row of tiles, or as many as leave the caches behind where rows are short
     let room = MEASURED_VALUES / features;
@@ -242,7 +242,7 @@ fn measured_grid(problem: Problem) -> (Grid, usize) {
         if samples < edge { samples } else { samples.min(most.max(1)).next_multiple_of(edge) }
     };
     let m = whole(m, room);
-    (Grid { n: whole(n, room.saturating_sub(m)), m, edge }, features)
+    (Grid { n: whole(n, room.saturating_sub(m)), m, edge, symmetric: false }, features)
 }
 
 fn summary(record: &Record) -> String {
@@ -408,7 +408,8 @@ mod tests {
             let (metric, kernel, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
             let problem = Problem { n, m, d, metric, kernel, dtype, tile };
             let (grid, features) = measured_grid(problem);
-            assert_eq!(grid.tile_shape(), Grid { n, m, edge: tile }.tile_shape(), "{problem:?}");
+            let planned = Grid { n, m, edge: tile, symmetric: false };
+            assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
             let (height, width) = grid.tile_shape();
             assert!(features <= d && height * width * features <= MEASURED_TILE, "{grid:?}");
             // whole tiles, and as many values as there are, or as leave the caches behind

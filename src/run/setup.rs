@@ -204,7 +204,8 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
 
 /// Who computes which tiles.
 pub(super) fn schedule(problem: &Problem, ranks: usize, symmetric: bool) -> Schedule {
-    Schedule { grid: Grid { n: problem.n, m: problem.m, edge: problem.tile }, ranks, symmetric }
+    let Problem { n, m, tile, .. } = *problem;
+    Schedule { grid: Grid { n, m, edge: tile, symmetric }, ranks }
 }
 
 /// The best SIMD level that every rank has.

@@ -171,7 +171,8 @@ fn plan_of(header: &Header) -> RunPlan {
         tile: header.grid.edge,
     };
     let (inputs, created) = (header.inputs.clone(), header.created.clone());
-    let plan = RunPlan::new(problem, header.symmetric, false, inputs, created, header.command_line.clone());
+    let plan =
+        RunPlan::new(problem, header.grid.symmetric, false, inputs, created, header.command_line.clone());
     let pairdist_version = header.pairdist_version.clone();
     RunPlan { pairdist_version, arithmetic: header.arithmetic, ..plan }
 }
@@ -217,7 +218,7 @@ fn read_some(
     schedule: &Schedule,
 ) -> Result<(TileSet, Totals)> {
     let grid = &schedule.grid;
-    let (mut done, mut totals) = (TileSet::empty(grid, schedule.symmetric), Totals::default());
+    let (mut done, mut totals) = (TileSet::empty(grid), Totals::default());
     for rank in ranks {
         let path = workdir.journal(usize::try_from(u64::from_le_bytes(*rank)).unwrap_or(usize::MAX));
         journal::check_free(&path)?;
@@ -240,7 +241,7 @@ pub(super) fn count_new(entries: &[Entry], schedule: &Schedule, done: &mut TileS
         if done.contains(entry.tile) {
             continue;
         }
-        let mirrored = schedule.is_mirrored(entry.tile);
+        let mirrored = schedule.grid.is_mirrored(entry.tile);
         done.insert(entry.tile);
         totals.count(entry, &schedule.grid, mirrored);
         totals.keep_checksum(entry, mirrored);

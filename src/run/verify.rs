@@ -406,7 +406,7 @@ mod tests {
     #[test]
     fn random_pairs_differ_and_as_many_as_there_are_are_all_of_them() {
         for (n, m) in [(1, 1), (5, 3), (20, 31)] {
-            let grid = Grid { n, m, edge: 4 };
+            let grid = Grid { n, m, edge: 4, symmetric: false };
             for count in [1, n, n * m / 2 + 1, n * m] {
                 for seed in [0, 1, u64::MAX] {
                     let pairs: HashSet<_> =
@@ -420,7 +420,7 @@ mod tests {
 
     #[test]
     fn random_pairs_lie_everywhere_in_a_matrix_too_large_for_any_disk() {
-        let grid = Grid { n: 1 << 30, m: 1 << 30, edge: 4 };
+        let grid = Grid { n: 1 << 30, m: 1 << 30, edge: 4, symmetric: false };
         let pairs: Vec<_> = (0..1000).map(|number| pair(grid, 1000, number, 0)).collect();
         for part in 0..10 {
             let range = range_of(1 << 30, 10, part);
