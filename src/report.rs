@@ -325,13 +325,13 @@ pub struct Record {
 impl Record {
     /// The summary for people.
     pub fn summary(&self, output: Option<&Path>) -> String {
-        let Problem { n, m, d, metric, kernel, dtype, tile } = self.problem;
+        let Problem { n, m, d, metric, method, dtype, tile } = self.problem;
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");
         };
         let kind = if self.symmetric { "one input, symmetric" } else { "two inputs" };
-        line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {kernel}, {kind}"));
+        line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {method}, {kind}"));
         line(
             "layout",
             format!(

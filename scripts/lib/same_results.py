@@ -16,6 +16,8 @@ import numpy as np
 
 # what tells when, how and by what a result was made
 MADE = {"header_checksum", "created", "command_line", "pairdist_version", "pairdist_commit"}
+# what a plan did not always say of that
+MADE_PLAN = MADE | {"ranks", "threads", "mpi_version", "hdf5_version"}
 # what a run record says of the run, not of the result
 MEASURED = {"wall_s", "phases", "pair_features_per_s", "peak_rss_bytes", "planned_bytes", "versions", "sum"}
 # lines of texts that say when, how or how fast; the last digits of a sum depend on the order of tiles
@@ -102,7 +104,7 @@ def of_plan(path):
     plan = json.loads(path.read_text())
     for sample in plan["inputs"]:
         del sample["path"]
-    return {name: value for name, value in plan.items() if name not in MADE}
+    return {name: value for name, value in plan.items() if name not in MADE_PLAN}
 
 
 def results(program, folder):

@@ -15,10 +15,9 @@ use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
 use hdf5::{Dataset, File, H5Type};
 use ndarray::ArrayView2;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::runplan::first_arithmetic;
 use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset};
 use crate::comm::Comm;
 use crate::element::Dtype;
@@ -28,9 +27,7 @@ use crate::failpoint;
 use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::partition::{Grid, Tile};
-
-/// Version of the layout that `docs/FORMAT.md` describes.
-pub const FORMAT_VERSION: u32 = 1;
+use crate::problem::{FORMAT_VERSION, Identity, InputId, Problem, Provenance, first_arithmetic, unknown};
 
 /// Largest tile in bytes: HDF5 and MPI-IO transfer at most 2 GiB at once, some of them less.
 pub const MAX_TILE_BYTES: usize = 1 << 30;
@@ -38,63 +35,21 @@ pub const MAX_TILE_BYTES: usize = 1 << 30;
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
 
-/// Where samples came from.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct InputId {
-    /// Path of the file, absolute.
-    pub path: String,
-    /// Name of the dataset.
-    pub dataset: String,
-    /// Samples and features.
-    pub shape: (usize, usize),
-    /// Digest of the samples, in the type that was computed in; independent of ranks.
-    pub digest: String,
-    /// The whole number that was taken off every value before it was rounded; empty for none.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub subtracted: String,
-}
-
 /// Everything the result's attributes say.
 #[derive(Clone, Debug)]
 pub struct Header {
-    /// The matrix and its tiles.
-    pub grid: Grid,
-    /// Features of the samples.
-    pub features: usize,
-    /// Type of the distances.
-    pub dtype: Dtype,
-    /// The metric.
-    pub metric: Metric,
-    /// How it was computed.
-    pub method: Method,
+    /// What was computed.
+    pub identity: Identity,
+    /// How.
+    pub provenance: Provenance,
     /// Exponent k of the factor 2^k that the samples were scaled by; the distances are those of the samples as they were.
     pub scaling_exponent: i32,
-    /// Version of the arithmetic.
-    pub arithmetic: u32,
-    /// The inputs: X, and Y if there were two.
-    pub inputs: Vec<InputId>,
-    /// When the run began.
-    pub created: String,
-    /// How the program was called.
-    pub command_line: String,
-    /// MPI ranks.
-    pub ranks: usize,
-    /// Threads of a rank.
-    pub threads: usize,
-    /// The program's version.
-    pub pairdist_version: String,
-    /// The commit it is from.
-    pub pairdist_commit: String,
-    /// The MPI library.
-    pub mpi_version: String,
-    /// The HDF5 library.
-    pub hdf5_version: String,
 }
 
 impl Header {
-    /// Bytes of the distances.
-    pub fn bytes(&self) -> u64 {
-        self.grid.n as u64 * self.grid.m as u64 * self.dtype.size() as u64
+    /// The matrix and its tiles.
+    pub fn grid(&self) -> Grid {
+        self.identity.grid()
     }
 }
 
@@ -130,7 +85,8 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
         let file = File::with_options()
             .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
             .create_excl(name)?;
-        let Grid { n, m, edge, .. } = header.grid;
+        let grid = header.grid();
+        let Grid { n, m, edge, .. } = grid;
         file.new_dataset::<T>()
             .shape((n, m))
             .chunk((edge.min(n), edge.min(m)))
@@ -138,7 +94,7 @@ pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
             .fill_time(FillTime::Never)
             .create("distances")?;
         file.new_dataset::<u64>()
-            .shape((header.grid.tile_rows(), header.grid.tile_cols()))
+            .shape((grid.tile_rows(), grid.tile_cols()))
             .alloc_time(Some(AllocTime::Early))
             .fill_time(FillTime::Never)
             .create("tile_checksums")?;
@@ -165,57 +121,35 @@ type Attributes = BTreeMap<&'static str, Value>;
 
 impl Header {
     fn attributes(&self) -> Attributes {
-        let inputs = serde_json::to_string(&self.inputs).expect("numbers and texts can be written");
+        let Self { identity, provenance, scaling_exponent } = self;
+        let Identity { format_version, arithmetic, problem, symmetric, inputs } = identity;
+        let inputs = serde_json::to_string(inputs).expect("numbers and texts can be written");
         // HDF5 ends a text with the first 0
         let text = |text: &str| Value::Text(text.replace('\0', " "));
         Attributes::from([
-            ("format_version", Value::Version(FORMAT_VERSION)),
+            ("format_version", Value::Version(*format_version)),
             // no bool, which is an enumeration in HDF5: netCDF passes over those
-            ("symmetric", Value::Byte(self.grid.symmetric.into())),
-            ("scaling_exponent", Value::Signed(self.scaling_exponent)),
-            ("arithmetic", Value::Version(self.arithmetic)),
-            ("tile", Value::Number(self.grid.edge as u64)),
-            ("ranks", Value::Number(self.ranks as u64)),
-            ("threads", Value::Number(self.threads as u64)),
-            ("pairdist_version", text(&self.pairdist_version)),
-            ("pairdist_commit", text(&self.pairdist_commit)),
-            ("metric", text(self.metric.name())),
-            ("kernel", text(self.method.name())),
+            ("symmetric", Value::Byte((*symmetric).into())),
+            ("scaling_exponent", Value::Signed(*scaling_exponent)),
+            ("arithmetic", Value::Version(*arithmetic)),
+            ("tile", Value::Number(problem.tile as u64)),
+            ("ranks", Value::Number(provenance.ranks as u64)),
+            ("threads", Value::Number(provenance.threads as u64)),
+            ("pairdist_version", text(&provenance.pairdist_version)),
+            ("pairdist_commit", text(&provenance.pairdist_commit)),
+            ("metric", text(problem.metric.name())),
+            ("kernel", text(problem.method.name())),
             ("input", text(&inputs)),
-            ("created", text(&self.created)),
-            ("command_line", text(&self.command_line)),
-            ("mpi_version", text(&self.mpi_version)),
-            ("hdf5_version", text(&self.hdf5_version)),
+            ("created", text(&provenance.created)),
+            ("command_line", text(&provenance.command_line)),
+            ("mpi_version", text(&provenance.mpi_version)),
+            ("hdf5_version", text(&provenance.hdf5_version)),
         ])
     }
 
     /// What is stored beside the attributes, and tells if one of them was changed.
     fn checksum(&self) -> u64 {
         xxh3_64(&serde_json::to_vec(&self.attributes()).expect("numbers and texts can be written"))
-    }
-
-    /// What in it contradicts itself.
-    fn contradiction(&self) -> Option<String> {
-        let Grid { n, m, symmetric, .. } = self.grid;
-        let (x, y) = match self.inputs.as_slice() {
-            [x] => (x, x),
-            [x, y] => (x, y),
-            inputs => return Some(format!("it has {} inputs", inputs.len())),
-        };
-        if symmetric != (self.inputs.len() == 1) {
-            let number = crate::report::counted(self.inputs.len(), "input");
-            return Some(format!("attribute \"symmetric\" is {}, and it has {number}", u8::from(symmetric)));
-        }
-        if (n, m) != (x.shape.0, y.shape.0) || x.shape.1 != y.shape.1 {
-            return Some(format!(
-                "its distances are {n} x {m}, and its samples {} x {} and {} x {}",
-                x.shape.0, x.shape.1, y.shape.0, y.shape.1
-            ));
-        }
-        if self.method == Method::Gemm && !self.metric.has_gram() {
-            return Some(format!("{} has no kernel \"gemm\"", self.metric));
-        }
-        None
     }
 }
 
@@ -349,7 +283,8 @@ impl MatrixReader {
             let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
             let header = read_header(&file, &distances)
                 .map_err(|text| Error::Failed(format!("{shown} is damaged: {text}")))?;
-            let tiles = [header.grid.tile_rows(), header.grid.tile_cols()];
+            let grid = header.grid();
+            let tiles = [grid.tile_rows(), grid.tile_cols()];
             if checksums.shape() != tiles {
                 fail!("{shown} is damaged: its checksums are {:?}, its tiles {tiles:?}", checksums.shape());
             }
@@ -380,7 +315,7 @@ impl MatrixReader {
     /// Wrapping sum of all stored checksums: the digest of the matrix.
     pub fn digest(&self) -> Result<u64> {
         let mut digest = 0_u64;
-        for i in 0..self.header.grid.tile_rows() {
+        for i in 0..self.header.grid().tile_rows() {
             let row = self.checksums.read_slice_1d::<u64, _>((i, ..));
             let row = row.context(|| format!("the checksums of {} cannot be read", self.shown))?;
             digest = row.iter().fold(digest, |sum, checksum| sum.wrapping_add(*checksum));
@@ -439,28 +374,32 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     let metric = text("metric")?;
     let method = text("kernel")?;
     let dtype = distances.dtype().map_err(|error| error.to_string())?;
-    let header = Header {
-        grid: Grid { n, m, edge, symmetric: symmetric.map_err(|error| missing("symmetric", error))? },
-        features: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
-        dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
+    let problem = Problem {
+        n,
+        m,
+        d: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
-        scaling_exponent,
-        arithmetic,
-        inputs,
+        dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
+        tile: edge,
+    };
+    let symmetric = symmetric.map_err(|error| missing("symmetric", error))?;
+    let identity = Identity { format_version: FORMAT_VERSION, arithmetic, problem, symmetric, inputs };
+    let provenance = Provenance {
         created: text("created")?,
         command_line: text("command_line")?,
-        ranks: number("ranks")?,
-        threads: number("threads")?,
         pairdist_version: text("pairdist_version")?,
         // results did not always have it
-        pairdist_commit: text("pairdist_commit").unwrap_or_else(|_| "unknown".into()),
+        pairdist_commit: text("pairdist_commit").unwrap_or_else(|_| unknown()),
+        ranks: number("ranks")?,
+        threads: number("threads")?,
         mpi_version: text("mpi_version")?,
         hdf5_version: text("hdf5_version")?,
     };
-    if let Some(contradiction) = header.contradiction() {
+    if let Some(contradiction) = identity.contradiction() {
         return Err(contradiction);
     }
+    let header = Header { identity, provenance, scaling_exponent };
     // results did not always have it
     if let Ok(attribute) = file.attr(HEADER_CHECKSUM) {
         let stored: u64 = attribute.read_scalar().map_err(|error| missing(HEADER_CHECKSUM, error))?;

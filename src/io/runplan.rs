@@ -1,68 +1,25 @@
 //! The plan of a run, as it lies in its working folder: what a run that resumes it must agree with.
 
-use std::fmt::Display;
-
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::matrix::{FORMAT_VERSION, InputId};
 use crate::error::{Error, Result};
-use crate::kernel::ARITHMETIC;
-use crate::problem::Problem;
+use crate::problem::{Identity, Problem, Provenance};
 
-/// Everything that decides the bytes of a result, and where it came from.
+/// What a run has set out to do.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RunPlan {
-    /// Version of the files' layout.
-    pub format_version: u32,
-    /// Version of the program: where the result is from, nothing more.
-    pub pairdist_version: String,
-    /// Version of the arithmetic, which decides the bits of a distance. Plans did not always have it.
-    #[serde(default = "first_arithmetic")]
-    pub arithmetic: u32,
-    /// What is computed.
-    pub problem: Problem,
-    /// One input.
-    pub symmetric: bool,
+    /// What it computes.
+    #[serde(flatten)]
+    pub identity: Identity,
     /// Begun with --force: an older result is to be replaced.
     pub replaces: bool,
-    /// The inputs.
-    pub inputs: Vec<InputId>,
-    /// When the run began.
-    pub created: String,
-    /// How the program was called.
-    pub command_line: String,
-}
-
-/// The version of the arithmetic in plans and results that do not say it.
-pub(super) const fn first_arithmetic() -> u32 {
-    1
+    /// How it was begun.
+    #[serde(flatten)]
+    pub provenance: Provenance,
 }
 
 impl RunPlan {
-    /// The plan of a run that begins now, with the inputs' digests.
-    pub fn new(
-        problem: Problem,
-        symmetric: bool,
-        replaces: bool,
-        inputs: Vec<InputId>,
-        created: String,
-        command_line: String,
-    ) -> Self {
-        let pairdist_version = env!("CARGO_PKG_VERSION").into();
-        Self {
-            format_version: FORMAT_VERSION,
-            pairdist_version,
-            arithmetic: ARITHMETIC,
-            problem,
-            symmetric,
-            replaces,
-            inputs,
-            created,
-            command_line,
-        }
-    }
-
     /// As text for the file.
     pub fn to_json(&self) -> Result<String> {
         serde_json::to_string_pretty(self)
@@ -75,9 +32,9 @@ impl RunPlan {
     /// What is wrong with it.
     pub fn from_json(text: &str) -> std::result::Result<Self, String> {
         let plan: Self = serde_json::from_str(text).map_err(|error| error.to_string())?;
-        let Problem { n, m, d, dtype, tile, .. } = plan.problem;
+        let Problem { n, m, d, dtype, tile, .. } = plan.identity.problem;
         let has_bytes = n.checked_mul(m).is_some_and(|pairs| pairs.checked_mul(dtype.size()).is_some());
-        if [n, m, d, tile].contains(&0) || !has_bytes || plan.inputs.is_empty() {
+        if [n, m, d, tile].contains(&0) || !has_bytes || plan.identity.inputs.is_empty() {
             return Err("its sizes are impossible".into());
         }
         Ok(plan)
@@ -87,42 +44,6 @@ impl RunPlan {
     pub fn run(text: &str) -> u64 {
         xxh3_64(text.as_bytes())
     }
-
-    /// The first field in which a run that resumes this one differs, and both values. Where the inputs lie may change.
-    /// Digests are compared where both are known.
-    pub fn difference(&self, now: &Self) -> Option<String> {
-        fn differ(name: &str, then: &impl Display, now: &impl Display) -> Option<String> {
-            let (then, now) = (then.to_string(), now.to_string());
-            (then != now).then(|| format!("{name} was {then} and is {now}"))
-        }
-        let (a, b) = (&self.problem, &now.problem);
-        let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
-            let known = !then.digest.is_empty() && !now.digest.is_empty();
-            let differs = || {
-                let subtracted =
-                    |id: &InputId| if id.subtracted.is_empty() { "0".into() } else { id.subtracted.clone() };
-                differ(&format!("what is taken off {}", now.path), &subtracted(then), &subtracted(now))
-                    .or_else(|| differ(&format!("the digest of {}", now.path), &then.digest, &now.digest))
-            };
-            known.then(differs).flatten()
-        });
-        [
-            differ("format_version", &self.format_version, &now.format_version),
-            differ("the version of the arithmetic", &self.arithmetic, &now.arithmetic),
-            differ("the number of inputs", &self.inputs.len(), &now.inputs.len()),
-            differ("the number of samples of X", &a.n, &b.n),
-            differ("the number of samples of Y", &a.m, &b.m),
-            differ("the number of features", &a.d, &b.d),
-            differ("metric", &a.metric, &b.metric),
-            differ("kernel", &a.kernel, &b.kernel),
-            differ("dtype", &a.dtype, &b.dtype),
-            differ("tile", &a.tile, &b.tile),
-        ]
-        .into_iter()
-        .chain(inputs)
-        .flatten()
-        .next()
-    }
 }
 
 #[cfg(test)]
@@ -131,12 +52,13 @@ mod tests {
     use crate::element::Dtype;
     use crate::kernel::Method;
     use crate::metric::Metric;
+    use crate::problem::InputId;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     fn plan() -> RunPlan {
-        let (metric, kernel, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem = Problem { n: 10, m: 10, d: 3, metric, kernel, dtype, tile: 4 };
+        let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
+        let problem = Problem { n: 10, m: 10, d: 3, metric, method, dtype, tile: 4 };
         let id = InputId {
             path: "/x.h5".into(),
             dataset: "/x".into(),
@@ -144,7 +66,17 @@ mod tests {
             digest: "00ff".into(),
             subtracted: String::new(),
         };
-        RunPlan::new(problem, true, false, vec![id], "now".into(), "pairdist compute".into())
+        let provenance = Provenance {
+            created: "now".into(),
+            command_line: "pairdist compute".into(),
+            pairdist_version: "1.2.3".into(),
+            pairdist_commit: "abc".into(),
+            ranks: 2,
+            threads: 3,
+            mpi_version: "an MPI".into(),
+            hdf5_version: "1.10.8".into(),
+        };
+        RunPlan { identity: Identity::new(problem, vec![id]), replaces: false, provenance }
     }
 
     #[test]
@@ -154,38 +86,20 @@ mod tests {
     }
 
     #[test]
-    fn the_field_that_differs_is_named() {
-        let mut other = plan();
-        assert_eq!(plan().difference(&other), None);
-        other.inputs[0].path = "/moved.h5".into();
-        other.command_line = "another".into();
-        assert_eq!(plan().difference(&other), None);
-        other.inputs[0].digest = "0000".into();
-        assert_eq!(plan().difference(&other).unwrap(), "the digest of /moved.h5 was 00ff and is 0000");
-        other.inputs[0].subtracted = "150".into();
-        assert_eq!(plan().difference(&other).unwrap(), "what is taken off /moved.h5 was 0 and is 150");
-        other.problem.metric = Metric::Cityblock;
-        assert_eq!(plan().difference(&other).unwrap(), "metric was euclidean and is cityblock");
-    }
-
-    #[test]
-    fn the_version_of_the_arithmetic_counts_and_that_of_the_program_does_not() {
-        let mut other = plan();
-        other.pairdist_version = "99.0.0".into();
-        assert_eq!(plan().difference(&other), None);
-        other.arithmetic += 1;
-        let difference = plan().difference(&other).unwrap();
-        assert_eq!(
-            difference,
-            format!("the version of the arithmetic was {ARITHMETIC} and is {}", ARITHMETIC + 1)
-        );
-    }
-
-    #[test]
-    fn a_plan_that_does_not_say_its_arithmetic_has_the_first() {
+    fn a_plan_of_an_earlier_version_is_read() {
         let mut fields: serde_json::Value = serde_json::from_str(&plan().to_json().unwrap()).unwrap();
-        fields.as_object_mut().unwrap().remove("arithmetic").unwrap();
-        assert_eq!(RunPlan::from_json(&fields.to_string()).unwrap().arithmetic, 1);
+        for name in ["arithmetic", "pairdist_commit", "ranks", "threads", "mpi_version", "hdf5_version"] {
+            fields.as_object_mut().unwrap().remove(name).unwrap();
+        }
+        let read = RunPlan::from_json(&fields.to_string()).unwrap();
+        assert_eq!(read.identity.arithmetic, 1);
+        assert_eq!(read.identity.inputs, plan().identity.inputs);
+        assert_eq!((read.provenance.pairdist_commit.as_str(), read.provenance.ranks), ("unknown", 0));
+        for name in ["created", "command_line", "pairdist_version", "symmetric", "problem"] {
+            let mut fields = fields.clone();
+            fields.as_object_mut().unwrap().remove(name).unwrap();
+            assert!(RunPlan::from_json(&fields.to_string()).unwrap_err().contains(name));
+        }
     }
 
     #[test]
@@ -203,7 +117,7 @@ mod tests {
                 }
             }
             if let Ok(plan) = RunPlan::from_json(&String::from_utf8_lossy(&bytes)) {
-                assert!(plan.problem.tile > 0 && plan.problem.result_bytes() > 0);
+                assert!(plan.identity.problem.tile > 0 && plan.identity.problem.result_bytes() > 0);
             }
         }
     }

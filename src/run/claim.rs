@@ -4,16 +4,15 @@ use super::blocks::Read;
 use super::job::Job;
 use super::setup;
 use super::unfinished::{Found, Run, read_journals};
+use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
 use crate::failpoint;
-use crate::host;
 use crate::io::journal::Journal;
 use crate::io::matrix::{self, Header, MatrixReader, MatrixWriter};
 use crate::io::runplan::RunPlan;
 use crate::io::workdir::Workdir;
-use crate::kernel::ARITHMETIC;
 use crate::partition::{Tile, TileSet};
 use crate::pipeline::{Checkpoints, Number, Output, Totals};
 
@@ -48,7 +47,7 @@ impl Claim {
         let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
         comm.on_root(|| {
             if let Some(run) = &unfinished {
-                return run.check(&job.plan(job.inputs.ids(&[], 0)), &workdir);
+                return run.check(&job.identity(job.inputs.ids(&[], 0)), &workdir);
             }
             setup::check_space(job.problem.result_bytes(), &workdir)?;
             workdir.claim()
@@ -68,14 +67,15 @@ impl Claim {
     /// Opens the matrix on all ranks, after making it, or reading what is done of it; and this rank's journal. Collective.
     pub(super) fn begin<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, read: &Read) -> Result<Begun> {
         let Self { workdir, unfinished } = self;
-        let plan = job.plan(read.ids.clone());
+        let (identity, provenance) = (job.identity(read.ids.clone()), job.provenance(comm.size()));
         let mut number = unfinished.as_ref().map_or(0, |run| run.number);
         comm.on_root(|| {
             if let Some(run) = unfinished {
-                run.check(&plan, workdir)?;
+                run.check(&identity, workdir)?;
                 return run.check_matrix(workdir);
             }
-            number = make_matrix::<T>(comm, workdir, &header(comm, job, read), &plan, !job.args.no_sync)?;
+            let header = Header { identity, provenance, scaling_exponent: read.scaling };
+            number = make_matrix::<T>(comm, workdir, header, job.args)?;
             Ok(())
         })?;
         let number = comm.all_reduce(&[number], Reduce::Or)[0];
@@ -125,41 +125,19 @@ impl Claim {
 fn make_matrix<T: Number>(
     comm: &Comm,
     workdir: &mut Workdir,
-    header: &Header,
-    plan: &RunPlan,
-    sync: bool,
+    header: Header,
+    args: &ComputeArgs,
 ) -> Result<u64> {
     workdir.clear()?;
     failpoint::hit("create")?;
-    let created = matrix::create::<T>(&workdir.matrix(), header);
+    let created = matrix::create::<T>(&workdir.matrix(), &header);
     created.map_err(|error| super::end_job(comm, workdir, &error))?;
     workdir.reserve()?;
-    let text = plan.to_json()?;
+    let Header { identity, provenance, .. } = header;
+    let text = RunPlan { identity, replaces: args.force, provenance }.to_json()?;
     failpoint::hit("plan")?;
-    workdir.commit_plan(&text, sync)?;
+    workdir.commit_plan(&text, !args.no_sync)?;
     Ok(RunPlan::run(&text))
-}
-
-fn header(comm: &Comm, job: &Job<'_>, read: &Read) -> Header {
-    let problem = &job.problem;
-    Header {
-        grid: job.schedule.grid,
-        features: problem.d,
-        dtype: problem.dtype,
-        metric: problem.metric,
-        method: problem.kernel,
-        scaling_exponent: read.scaling,
-        arithmetic: ARITHMETIC,
-        inputs: read.ids.clone(),
-        created: job.started.clone(),
-        command_line: host::command_line(),
-        ranks: comm.size(),
-        threads: job.cores.threads,
-        pairdist_version: env!("CARGO_PKG_VERSION").into(),
-        pairdist_commit: crate::COMMIT.into(),
-        mpi_version: Comm::library_version(),
-        hdf5_version: crate::io::library_version(),
-    }
 }
 
 /// Stores the checksums, forces all to the disk and declares the matrix complete.

@@ -34,7 +34,7 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
 /// The result of an earlier run is the one that is asked for, or it is in the way.
 fn already_there<T: Number>(comm: &Comm, job: &Job<'_>, run: &Run, mut workdir: Workdir) -> Result<()> {
     let (inputs, shown) = (&job.inputs, workdir.output().display().to_string());
-    let check = |ids| match run.plan.difference(&job.plan(ids)) {
+    let check = |ids| match run.plan.identity.difference(&job.identity(ids)) {
         Some(difference) => Err(Error::Failed(format!(
             "{shown} exists, and is another result: {difference}; choose another name, or use --force"
         ))),
@@ -94,7 +94,7 @@ fn run<T: Number>(
     let resumed_pairs = before.pairs;
     totals.add(before);
     let [pairs, digest] = [totals.pairs, totals.digest].map(|mine| comm.all_reduce(&[mine], Reduce::Sum)[0]);
-    if pairs != job.problem.n as u64 * job.problem.m as u64 {
+    if pairs != job.problem.pairs() {
         if let Some(writer) = writer {
             comm.or_abort(writer.close());
         }
@@ -143,7 +143,7 @@ fn stopped(comm: &Comm, job: &Job<'_>, stop: &Stop, pairs: u64) -> Error {
     let flags = [stop.is_due(), stop.is_signalled()].map(u64::from);
     let flags = comm.all_reduce(&flags, Reduce::Max);
     let (is_due, is_signalled) = (flags[0] == 1, flags[1] == 1);
-    let percent = 100.0 * pairs as f64 / (job.problem.n as f64 * job.problem.m as f64);
+    let percent = 100.0 * pairs as f64 / job.problem.pairs() as f64;
     if !is_due {
         return Error::Failed(format!(
             "internal error: only {percent} % of the distances came; please report it"

@@ -4,19 +4,20 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::setup;
 use super::unfinished::{Run, count_new};
 use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::io::journal;
 use crate::io::matrix::{MatrixReader, is_result};
+use crate::io::runplan::RunPlan;
 use crate::io::samples::Samples;
 use crate::io::workdir::{Existing, Workdir};
 use crate::partition::TileSet;
 use crate::pipeline::Totals;
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
+use crate::schedule::Schedule;
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
     // the folder of an unfinished run stands for its result
@@ -40,16 +41,22 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let (path, mut out) = (&file, String::new());
     let reader = MatrixReader::open(path)?;
     let header = &reader.header;
-    let grid = header.grid;
+    let (grid, problem, made) = (header.grid(), header.identity.problem, &header.provenance);
     let _ = writeln!(out, "file         {}", path.display());
     let _ = writeln!(
         out,
         "state        {}",
         if reader.complete { "complete" } else { "not finished: its values are not to be used" }
     );
-    let _ =
-        writeln!(out, "distances    {} x {}, {}, {}", grid.n, grid.m, header.dtype, bytes(header.bytes()));
-    let _ = writeln!(out, "metric       {}, {} kernel", header.metric, header.method);
+    let _ = writeln!(
+        out,
+        "distances    {} x {}, {}, {}",
+        grid.n,
+        grid.m,
+        problem.dtype,
+        bytes(problem.result_bytes())
+    );
+    let _ = writeln!(out, "metric       {}, {} kernel", problem.metric, problem.method);
     let _ =
         writeln!(out, "symmetric    {}", if grid.symmetric { "yes (one input)" } else { "no (two inputs)" });
     let _ = writeln!(
@@ -63,7 +70,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     if header.scaling_exponent != 0 {
         let _ = writeln!(out, "scaled       the samples, by 2^{}, while computing", header.scaling_exponent);
     }
-    for input in &header.inputs {
+    for input in &header.identity.inputs {
         let (rows, features) = input.shape;
         let _ = writeln!(
             out,
@@ -74,17 +81,17 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
     let _ = writeln!(
         out,
         "created      {} by pairdist {} (commit {}), arithmetic {}",
-        header.created, header.pairdist_version, header.pairdist_commit, header.arithmetic
+        made.created, made.pairdist_version, made.pairdist_commit, header.identity.arithmetic
     );
     let _ = writeln!(
         out,
         "on           {} x {}; {}; HDF5 {}",
-        counted(header.ranks, "rank"),
-        counted(header.threads, "thread"),
-        header.mpi_version,
-        header.hdf5_version
+        counted(made.ranks, "rank"),
+        counted(made.threads, "thread"),
+        made.mpi_version,
+        made.hdf5_version
     );
-    let _ = writeln!(out, "command      {}", header.command_line);
+    let _ = writeln!(out, "command      {}", made.command_line);
     print(&out)
 }
 
@@ -106,8 +113,9 @@ fn samples(path: &Path, dataset: Option<&str>) -> Result<()> {
 /// How far a run is that has not come to its end.
 fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let Run { plan, number } = Run::of(text, workdir)?;
-    let Problem { n, m, d, metric, kernel, dtype, tile } = plan.problem;
-    let schedule = setup::schedule(&plan.problem, 1, plan.symmetric);
+    let RunPlan { identity, provenance: made, .. } = &plan;
+    let Problem { n, m, d, metric, method, dtype, tile } = identity.problem;
+    let schedule = Schedule { grid: identity.grid(), ranks: 1 };
     let mut done = TileSet::empty(&schedule.grid);
     let (mut totals, mut latest, journals) = (Totals::default(), None, workdir.journals()?);
     for rank in &journals {
@@ -125,16 +133,16 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let _ = writeln!(out, "journals     {}, the latest written {age} ago", journals.len());
     let _ = writeln!(
         out,
-        "distances    {n} x {m}, {d} features, {metric}, {dtype}, {kernel}, tiles of {tile} x {tile}"
+        "distances    {n} x {m}, {d} features, {metric}, {dtype}, {method}, tiles of {tile} x {tile}"
     );
-    for input in &plan.inputs {
+    for input in &identity.inputs {
         let _ = writeln!(out, "input        {}:{}, digest {}", input.path, input.dataset, input.digest);
     }
     let _ = writeln!(
         out,
         "created      {} by pairdist {}, arithmetic {}",
-        plan.created, plan.pairdist_version, plan.arithmetic
+        made.created, made.pairdist_version, identity.arithmetic
     );
-    let _ = writeln!(out, "resume with  {}", host::command_to_resume(&plan.command_line));
+    let _ = writeln!(out, "resume with  {}", host::command_to_resume(&made.command_line));
     print(&out)
 }

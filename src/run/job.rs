@@ -10,14 +10,12 @@ use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::host;
-use crate::io::matrix::InputId;
 use crate::io::record;
-use crate::io::runplan::RunPlan;
 use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::Number;
 use crate::plan::Memory;
-use crate::problem::Problem;
+use crate::problem::{Identity, InputId, Problem, Provenance};
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
 
@@ -42,7 +40,7 @@ impl<'a> Job<'a> {
         let cores = Cores::of(comm, args.threads)?;
         let threads = comm.all_reduce(&[cores.threads as u64], Reduce::Sum)[0];
         let threads = usize::try_from(threads).unwrap_or(usize::MAX);
-        let tile = args.problem.tile.or(found.run().map(|run| run.plan.problem.tile));
+        let tile = args.problem.tile.or(found.run().map(|run| run.plan.identity.problem.tile));
         let wanted = ProblemArgs { tile, ..args.problem.clone() };
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
@@ -93,7 +91,7 @@ impl<'a> Job<'a> {
     pub(super) fn tell(&self, comm: &Comm, memory: &Memory) {
         let Self { problem, schedule, cores, .. } = self;
         placement::tell(comm, cores);
-        let Problem { n, m, d, metric, kernel: method, dtype, tile } = problem;
+        let Problem { n, m, d, metric, method, dtype, tile } = problem;
         log::info!(
             "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",
             self.level.name(),
@@ -109,9 +107,21 @@ impl<'a> Job<'a> {
         );
     }
 
-    /// What a run that resumes this one must agree with, with as much of the inputs as is known.
-    pub(super) fn plan(&self, inputs: Vec<InputId>) -> RunPlan {
-        let (replaces, started) = (self.args.force, self.started.clone());
-        RunPlan::new(self.problem, inputs.len() == 1, replaces, inputs, started, host::command_line())
+    /// What it computes, with as much of the inputs as is known.
+    pub(super) fn identity(&self, inputs: Vec<InputId>) -> Identity {
+        Identity::new(self.problem, inputs)
+    }
+
+    pub(super) fn provenance(&self, ranks: usize) -> Provenance {
+        Provenance {
+            created: self.started.clone(),
+            command_line: host::command_line(),
+            pairdist_version: env!("CARGO_PKG_VERSION").into(),
+            pairdist_commit: crate::COMMIT.into(),
+            ranks,
+            threads: self.cores.threads,
+            mpi_version: Comm::library_version(),
+            hdf5_version: crate::io::library_version(),
+        }
     }
 }

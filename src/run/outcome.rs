@@ -11,7 +11,7 @@ use crate::kernel::ARITHMETIC;
 use crate::metric::Metric;
 use crate::pipeline::{Number, Totals};
 use crate::plan::Memory;
-use crate::problem::Problem;
+use crate::problem::{Problem, Provenance};
 use crate::report::{Clock, Phases, Record, Versions, print};
 
 /// What a rank knows at the end.
@@ -60,7 +60,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, *resumed_pairs];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
-    let pairs = problem.n as u64 * problem.m as u64;
+    let pairs = problem.pairs();
     Record {
         problem: *problem,
         symmetric: job.schedule.grid.symmetric,
@@ -70,7 +70,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         nodes: nodes.count,
         threads_per_rank: job.cores.threads,
         hosts: nodes.hosts.clone(),
-        versions: versions(job),
+        versions: versions(job, job.provenance(comm.size())),
         wall_s,
         phases: Phases::gather(clock, comm),
         pairs,
@@ -89,13 +89,13 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     }
 }
 
-fn versions(job: &Job<'_>) -> Versions {
+fn versions(job: &Job<'_>, made: Provenance) -> Versions {
     Versions {
-        pairdist: env!("CARGO_PKG_VERSION").into(),
-        commit: crate::COMMIT.into(),
+        pairdist: made.pairdist_version,
+        commit: made.pairdist_commit,
         arithmetic: ARITHMETIC,
-        mpi: Comm::library_version(),
-        hdf5: crate::io::library_version(),
+        mpi: made.mpi_version,
+        hdf5: made.hdf5_version,
         simd: job.level.name().into(),
     }
 }

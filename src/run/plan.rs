@@ -219,7 +219,7 @@ fn measured_rate<T: Number>(
     let (grid, features) = measured_grid(problem);
     let (height, width) = grid.tile_shape();
     let kernel =
-        Kernel::<T>::new(problem.metric, problem.kernel, features, kernel.level()).for_tiles(height, width);
+        Kernel::<T>::new(problem.metric, problem.method, features, kernel.level()).for_tiles(height, width);
     let values = (grid.n + grid.m) * features + buffers(threads) * images * height * width;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
     setup::check_limit(planned as u64, threads, "raise the limit")?;
@@ -251,10 +251,10 @@ fn summary(record: &Record) -> String {
         let _ = writeln!(out, "{name:<12} {value}");
     };
     let Record { problem, balance, traffic, volume, seconds, machine, .. } = record;
-    let Problem { n, m, d, metric, kernel, dtype, tile } = problem;
+    let Problem { n, m, d, metric, method, dtype, tile } = problem;
     // first, since a result that has no place is not worth planning
     line("disk", record.disk.line());
-    line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {kernel}", counted(*d, "feature")));
+    line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {method}", counted(*d, "feature")));
     let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
     line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
     line(
@@ -405,8 +405,8 @@ mod tests {
             (1_000_000, 1_000_000, 30, 1024),
             (1, 1, 1, 1),
         ] {
-            let (metric, kernel, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-            let problem = Problem { n, m, d, metric, kernel, dtype, tile };
+            let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
+            let problem = Problem { n, m, d, metric, method, dtype, tile };
             let (grid, features) = measured_grid(problem);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
@@ -416,8 +416,8 @@ mod tests {
             assert!(grid.n.is_multiple_of(height) && grid.m.is_multiple_of(width), "{grid:?}");
             assert!((grid.n + grid.m) * features >= ((n + m) * features).min(MEASURED_VALUES), "{grid:?}");
         }
-        let (metric, kernel, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-        let wide = Problem { n: 9000, m: 9000, d: 1000, metric, kernel, dtype, tile: 4096 };
+        let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
+        let wide = Problem { n: 9000, m: 9000, d: 1000, metric, method, dtype, tile: 4096 };
         let (height, width) = measured_grid(wide).0.tile_shape();
         assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
     }

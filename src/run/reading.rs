@@ -5,11 +5,11 @@ use crate::comm::Comm;
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::io::matrix::InputId;
 use crate::io::samples::Samples;
 use crate::metric::Metric;
 use crate::partition::range_of;
 use crate::pipeline::{Found, Number, Sort, Survey, Workers, survey_of};
+use crate::problem::InputId;
 use crate::report::InputRecord;
 
 /// What passes over all samples have told.

@@ -11,14 +11,14 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::io::matrix::{InputId, MAX_TILE_BYTES};
+use crate::io::matrix::MAX_TILE_BYTES;
 use crate::io::samples::Samples;
 use crate::io::workdir::Workdir;
 use crate::kernel::Level;
-use crate::partition::{Grid, choose_edge, range_of};
+use crate::partition::{choose_edge, range_of};
 use crate::pipeline::{Number, Workers, survey_of};
 use crate::plan::{Memory, Source};
-use crate::problem::Problem;
+use crate::problem::{InputId, Problem};
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
 use crate::stop;
@@ -172,7 +172,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
     let Shape { n, m, d, dtype, .. } = shape;
     let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
-    let Some(kernel) = args.kernel.method(metric, d) else {
+    let Some(method) = args.kernel.method(metric, d) else {
         return Err(Error::Usage(format!(
             "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
         )));
@@ -199,13 +199,12 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_TILE_BYTES}; choose a smaller one"
         )));
     }
-    Ok(Problem { n, m, d, metric, kernel, dtype, tile })
+    Ok(Problem { n, m, d, metric, method, dtype, tile })
 }
 
 /// Who computes which tiles.
 pub(super) fn schedule(problem: &Problem, ranks: usize, symmetric: bool) -> Schedule {
-    let Problem { n, m, tile, .. } = *problem;
-    Schedule { grid: Grid { n, m, edge: tile, symmetric }, ranks }
+    Schedule { grid: problem.grid(symmetric), ranks }
 }
 
 /// The best SIMD level that every rank has.

@@ -9,7 +9,7 @@ use crate::io::runplan::RunPlan;
 use crate::io::workdir::Workdir;
 use crate::partition::{TileSet, range_of};
 use crate::pipeline::Totals;
-use crate::problem::Problem;
+use crate::problem::Identity;
 use crate::schedule::Schedule;
 
 /// What `--resume` has found.
@@ -82,13 +82,14 @@ impl Run {
                 }
                 _ if has_result => {
                     is_published = 1;
-                    published(workdir)?.to_json()?
+                    let Header { identity, provenance, .. } = published(workdir)?;
+                    RunPlan { identity, replaces: false, provenance }.to_json()?
                 }
                 Some((run, _)) => {
                     log::warn!(
                         "{} has the plan of the run begun at {} and no matrix; something has removed it, such as a clean-up of the file system: starting from the beginning",
                         workdir.folder().display(),
-                        run.plan.created
+                        run.plan.provenance.created
                     );
                     String::new()
                 }
@@ -119,14 +120,14 @@ impl Run {
     }
 
     /// Whether a matrix was made by this run.
-    fn is_of(&self, made: &RunPlan) -> bool {
-        let is_mine = made.created == self.plan.created && made.inputs == self.plan.inputs;
-        is_mine && made.difference(&self.plan).is_none()
+    fn is_of(&self, made: &Header) -> bool {
+        let RunPlan { identity, provenance, .. } = &self.plan;
+        made.provenance.created == provenance.created && made.identity == *identity
     }
 
     /// Refuses to go on with another problem than the run was begun with.
-    pub(super) fn check(&self, now: &RunPlan, workdir: &Workdir) -> Result<()> {
-        if let Some(difference) = self.plan.difference(now) {
+    pub(super) fn check(&self, now: &Identity, workdir: &Workdir) -> Result<()> {
+        if let Some(difference) = self.plan.identity.difference(now) {
             fail!(
                 "{} was begun with something else: {difference}; go on as it was begun, or start over with --force",
                 workdir.folder().display()
@@ -143,38 +144,20 @@ impl Run {
             format!("{} is not the matrix of its plan ({text}); start over with --force", path.display())
         };
         let header = open.map_err(|error| error.map(why))?.header;
-        if !self.is_of(&plan_of(&header)) {
+        if !self.is_of(&header) {
             fail!("{} is not the matrix of its plan; start over with --force", path.display());
         }
         Ok(())
     }
 }
 
-/// The plan of a run that has published its result.
-fn published(workdir: &Workdir) -> Result<RunPlan> {
+/// What a run that has published its result says of it.
+fn published(workdir: &Workdir) -> Result<Header> {
     let reader = MatrixReader::open(workdir.output())?;
     if !reader.complete {
         fail!("{} is not complete; remove it, or start over with --force", workdir.output().display());
     }
-    Ok(plan_of(&reader.header))
-}
-
-/// The plan that a matrix was made by.
-fn plan_of(header: &Header) -> RunPlan {
-    let problem = Problem {
-        n: header.grid.n,
-        m: header.grid.m,
-        d: header.features,
-        metric: header.metric,
-        kernel: header.method,
-        dtype: header.dtype,
-        tile: header.grid.edge,
-    };
-    let (inputs, created) = (header.inputs.clone(), header.created.clone());
-    let plan =
-        RunPlan::new(problem, header.grid.symmetric, false, inputs, created, header.command_line.clone());
-    let pairdist_version = header.pairdist_version.clone();
-    RunPlan { pairdist_version, arithmetic: header.arithmetic, ..plan }
+    Ok(reader.header)
 }
 
 /// What the journals of a run say is done: the tiles, and this rank's share of what they add up to. Collective.

@@ -11,11 +11,12 @@ use crate::cli::VerifyArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::io::matrix::{InputId, MatrixReader};
+use crate::io::matrix::MatrixReader;
 use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
 use crate::partition::{Grid, Tile, range_of};
 use crate::pipeline::{Number, Workers};
+use crate::problem::{InputId, Problem};
 use crate::report::print;
 
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
@@ -94,7 +95,7 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     comm.same(&seen, "put the result on a file system that all nodes share")?;
     comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
     case.samples().try_for_each(|samples| setup::agree_on_samples(comm, samples))?;
-    with_dtype!(case.reader.header.dtype, verify_in(comm, args, &case))
+    with_dtype!(case.problem().dtype, verify_in(comm, args, &case))
 }
 
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
@@ -108,7 +109,7 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
     } else {
         case.pairs::<T>(comm, &workers, args.pairs, args.seed)
     };
-    let worst = comm.agree(checked)?.of_all(comm, case.reader.header.grid);
+    let worst = comm.agree(checked)?.of_all(comm, case.reader.header.grid());
     if worst.wrong > 0 && !args.all && !case.have_moved() {
         // the samples may be others than then
         case.check_samples::<T>(comm, &workers)?;
@@ -214,7 +215,7 @@ impl Case {
             dataset: dataset.as_deref(),
             options,
         });
-        let inputs = &reader.header.inputs;
+        let inputs = &reader.header.identity.inputs;
         if inputs.len() == 1 && (y.file.is_some() || y.dataset.is_some()) {
             let option = y.options[usize::from(y.file.is_none())];
             return Err(Error::Usage(format!(
@@ -229,7 +230,7 @@ impl Case {
 
     /// Each input, and what the result says of it.
     fn inputs(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
-        self.samples().zip(&self.reader.header.inputs)
+        self.samples().zip(&self.reader.header.identity.inputs)
     }
 
     /// Whether samples are not where they were, so that only their digest tells that they are those.
@@ -276,18 +277,21 @@ impl Case {
         [Some(&self.x), self.y.as_ref()].into_iter().flatten()
     }
 
+    fn problem(&self) -> &Problem {
+        &self.reader.header.identity.problem
+    }
+
     fn y(&self) -> &Samples {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
     /// Compares an entry with the definition.
     fn compare<T: Number>(&self, place: (usize, usize), value: T, x: &[T], y: &[T]) -> Worst {
-        let header = &self.reader.header;
-        let definition = header.metric.distance(x, y);
-        let tau = (header.method == Method::Gemm).then(|| guard_tau(header.dtype));
-        let (features, scaling) = (header.features, header.scaling_exponent);
-        let tolerance = header.metric.tolerance::<T>(features, tau, scaling, definition);
-        let error = header.metric.error::<T>(features, tau, value, definition);
+        let Problem { d, metric, method, dtype, .. } = *self.problem();
+        let definition = metric.distance(x, y);
+        let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
+        let tolerance = metric.tolerance::<T>(d, tau, self.reader.header.scaling_exponent, definition);
+        let error = metric.error::<T>(d, tau, value, definition);
         let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
         let is_wrong = error.is_nan() || error > tolerance;
         Worst {
@@ -301,12 +305,11 @@ impl Case {
 
     /// This rank's share of `count` different random pairs, or of all; the same pairs for any number of ranks.
     fn pairs<T: Number>(&self, comm: &Comm, workers: &Workers, count: usize, seed: u64) -> Result<Worst> {
-        let header = &self.reader.header;
-        let grid = header.grid;
+        let grid = self.reader.header.grid();
         let count = count.min(grid.n * grid.m);
         // what is kept of a pair: two samples, places and value, and what comparing them gave
         let beside = 64 + size_of::<Worst>();
-        let pair_bytes = (2 * header.features).saturating_mul(size_of::<T>()).saturating_add(beside);
+        let pair_bytes = (2 * self.problem().d).saturating_mul(size_of::<T>()).saturating_add(beside);
         let mut worst = Worst::default();
         for numbers in
             parts(range_of(count, comm.size(), comm.rank()), (2 * SAMPLES_BYTES / pair_bytes).max(1))
@@ -336,7 +339,7 @@ impl Case {
     /// some of each.
     fn all<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<Worst> {
         let level = Level::detect().map_err(Error::Failed)?;
-        let (grid, d) = (self.reader.header.grid, self.reader.header.features);
+        let (grid, d) = (self.reader.header.grid(), self.problem().d);
         let tile_bytes = grid.edge.saturating_mul(d).saturating_mul(size_of::<T>());
         let together = (SAMPLES_BYTES / tile_bytes.max(1)).max(1);
         let mut checksum = Checksum::default();
@@ -371,7 +374,8 @@ impl Case {
     fn check_checksum(&self, tile: Tile, computed: u64) -> Result<()> {
         let stored = self.reader.checksum(tile)?;
         if computed != stored {
-            let (rows, cols) = (self.reader.header.grid.rows(tile.i), self.reader.header.grid.cols(tile.j));
+            let grid = self.reader.header.grid();
+            let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
             fail!(
                 "{}: tile ({}, {}), rows {} to {} and columns {} to {}, has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
                 self.reader.shown(),
