@@ -8,9 +8,9 @@ use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
 use crate::element::Dtype;
-use crate::io::workdir::Existing;
 use crate::kernel::Method;
 use crate::metric::Metric;
+use crate::store::workdir::Existing;
 
 /// The full matrix of distances between the rows of large sample matrices.
 ///

@@ -24,7 +24,9 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod source;
 pub mod stop;
+pub mod store;
 pub mod tile;
 
 /// The commit that the program is from, with `-dirty` if its sources were changed; `unknown` if there was no repository.

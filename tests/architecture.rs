@@ -6,13 +6,13 @@ use std::path::Path;
 /// Crates that no module but their home may name. A home is a file, or a folder.
 const HOMES: [(&str, &[&str]); 12] = [
     ("mpi", &["comm.rs"]),
-    ("hdf5", &["io/"]),
+    ("hdf5", &["io/", "source/"]),
     ("ndarray", &["io/"]),
     ("rayon", &["pipeline/"]),
     ("crossbeam_channel", &["pipeline/"]),
     ("pulp", &["kernel/"]),
     ("clap", &["cli.rs"]),
-    ("indicatif", &["report.rs"]),
+    ("indicatif", &["report/"]),
     ("memmap2", &["pages.rs"]),
     ("nix", &["host/", "stop.rs", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),

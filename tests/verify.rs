@@ -11,7 +11,7 @@ use hdf5::File;
 use hdf5::types::{IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::Array2;
 use pairdist::element::Element;
-use pairdist::io::samples::Samples;
+use pairdist::source::Samples;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Samples and a result of them, in tiles of 7.

@@ -1,21 +1,12 @@
-//! Files. These are the only modules that read or write HDF5.
+//! HDF5 files.
 //!
-//! - `samples` — input matrices, and the checks that refuse unfit ones
 //! - `generated` — samples written in parallel
 //! - `matrix` — the result: created by one rank, written by all, read back
-//! - `runplan`, `journal` — what a run that is taken up again must agree with, and what is done
-//! - `record` — run records and plans, for other programs
-//! - `workdir` — the folder of an unfinished run, and the rename that publishes its result
 //!
 //! Only the main thread calls these.
 
 pub mod generated;
-pub mod journal;
 pub mod matrix;
-pub mod record;
-pub mod runplan;
-pub mod samples;
-pub mod workdir;
 
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
@@ -114,7 +105,7 @@ fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
 }
 
 /// Opens an existing file to read, or says in a sentence why not.
-fn open(path: &Path) -> Result<File> {
+pub(crate) fn open(path: &Path) -> Result<File> {
     let shown = path.display();
     let meta = match std::fs::metadata(path) {
         Ok(meta) => meta,

@@ -9,9 +9,9 @@ use super::survey::{Source, Survey};
 use super::{Number, Workers};
 use crate::error::Result;
 use crate::failpoint;
-use crate::io::samples::{Mark, Samples, Slice};
 use crate::kernel::PanelShape;
 use crate::partition::lcm;
+use crate::source::{Mark, Samples, Slice};
 use crate::tile::Block;
 
 /// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in

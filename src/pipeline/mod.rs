@@ -1,20 +1,17 @@
 //! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5.
 //!
-//! - `checkpoint` — brings what was written to the disk, and into the rank's journal
 //! - `load` — reads samples, digests and packs them
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and write, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
 
-mod checkpoint;
 mod load;
 mod rate;
 mod rounds;
 mod scale;
 mod survey;
 
-pub use checkpoint::Checkpoints;
 pub use load::{Target, load, slab_rows, survey_of};
 pub use rate::{PAGE_CACHE_BYTES, kernel_rate};
 pub use rounds::{Output, Totals, Work, buffers, rounds};

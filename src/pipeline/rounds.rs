@@ -11,17 +11,18 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
-use super::{Checkpoints, Number, Workers};
+use super::{Number, Workers};
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::failpoint;
-use crate::io::journal::Entry;
 use crate::io::matrix::MatrixWriter;
 use crate::kernel::{Kernel, Summary};
 use crate::partition::{Grid, Tile, TileSet};
 use crate::report::{Clock, Phase, Progress};
 use crate::schedule::Schedule;
 use crate::stop::Stop;
+use crate::store::Checkpoints;
+use crate::store::journal::Entry;
 use crate::tile::{Block, TileBuffer, TileResult, TileWorker};
 
 /// How long the main thread waits for a tile before it looks after the messages.

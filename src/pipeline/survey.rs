@@ -2,8 +2,8 @@
 
 use crate::comm::{Comm, Reduce};
 use crate::element::Element;
-use crate::io::samples::{Mark, Values, marked};
 use crate::kernel::extremes;
+use crate::source::{Mark, Values, marked};
 
 /// A place that no value has. Places are below 2⁶³, as is all that ranks compare.
 const NOWHERE: u64 = i64::MAX as u64;

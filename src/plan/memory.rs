@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::{counted, product};
 use crate::element::Dtype;
 use crate::error::Result;
-use crate::io::samples::Samples;
 use crate::kernel::{Kernel, PanelShape, SimdElement};
 use crate::partition::Tile;
 use crate::pipeline::{buffers, slab_rows};
 use crate::schedule::Schedule;
+use crate::source::Samples;
 use crate::tile::TileBuffer;
 
 /// Resident memory of a rank, in bytes, by purpose.

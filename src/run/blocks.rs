@@ -6,11 +6,11 @@ use super::job::Job;
 use super::reading::{self, Known};
 use crate::comm::Comm;
 use crate::error::Result;
-use crate::io::samples::Samples;
 use crate::kernel::Kernel;
 use crate::partition::Grid;
 use crate::pipeline::{Number, Survey, Target, Workers, load, scale, slab_rows};
 use crate::problem::InputId;
+use crate::source::Samples;
 use crate::tile::Block;
 
 /// The stationary block and the one that this rank brings to the ring.

@@ -9,12 +9,13 @@ use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
 use crate::failpoint;
-use crate::io::journal::Journal;
 use crate::io::matrix::{self, Header, MatrixReader, MatrixWriter};
-use crate::io::runplan::RunPlan;
-use crate::io::workdir::Workdir;
 use crate::partition::{Tile, TileSet};
-use crate::pipeline::{Checkpoints, Number, Output, Totals};
+use crate::pipeline::{Number, Output, Totals};
+use crate::store::Checkpoints;
+use crate::store::journal::Journal;
+use crate::store::runplan::RunPlan;
+use crate::store::workdir::Workdir;
 
 /// A working folder that no other run has.
 pub(super) struct Claim {

@@ -11,12 +11,12 @@ use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::io::workdir::Workdir;
 use crate::kernel::Kernel;
 use crate::partition::TileSet;
 use crate::pipeline::{Number, Output, Work, Workers, rounds};
 use crate::report::{Clock, Phase, Progress};
 use crate::stop::Stop;
+use crate::store::workdir::Workdir;
 
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()> {
     let stop = stop.after(setup::time_left(comm, args.time_limit));

@@ -16,11 +16,11 @@ use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::io::generated::{SamplesWriter, create};
-use crate::io::workdir::{Existing, Workdir};
 use crate::partition::range_of;
 use crate::pipeline::Number;
 use crate::report::{bytes, counted};
 use crate::stop::Stop;
+use crate::store::workdir::{Existing, Workdir};
 
 /// Clusters of `--distribution blobs`, as many as digits have classes.
 const BLOBS: u64 = 10;

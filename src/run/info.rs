@@ -8,16 +8,16 @@ use super::unfinished::{Run, count_new};
 use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::io::journal;
 use crate::io::matrix::{MatrixReader, is_result};
-use crate::io::runplan::RunPlan;
-use crate::io::samples::Samples;
-use crate::io::workdir::{Existing, Workdir};
 use crate::partition::TileSet;
 use crate::pipeline::Totals;
 use crate::problem::Problem;
 use crate::report::{bytes, counted, print};
 use crate::schedule::Schedule;
+use crate::source::Samples;
+use crate::store::journal;
+use crate::store::runplan::RunPlan;
+use crate::store::workdir::{Existing, Workdir};
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
     // the folder of an unfinished run stands for its result

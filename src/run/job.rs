@@ -10,14 +10,14 @@ use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::host;
-use crate::io::record;
-use crate::io::workdir::Workdir;
 use crate::kernel::{Kernel, Level};
 use crate::pipeline::Number;
 use crate::plan::Memory;
 use crate::problem::{Identity, InputId, Problem, Provenance};
+use crate::report::file;
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
+use crate::store::workdir::Workdir;
 
 /// A run of `compute`.
 pub(super) struct Job<'a> {
@@ -82,7 +82,7 @@ impl<'a> Job<'a> {
         if let Some(record) = &args.json {
             let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
             let others: Vec<&Path> = inputs.iter().copied().chain(outputs.into_iter().flatten()).collect();
-            record::check(record, record::Kind::Run, &others)?;
+            file::check(record, file::Kind::Run, &others)?;
         }
         workdir.map_or(Ok(()), |workdir| workdir.check(&inputs))
     }

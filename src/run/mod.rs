@@ -20,10 +20,10 @@ use crate::comm::Comm;
 use crate::error::{Error, Result, end_on_panic, tell};
 use crate::failpoint;
 use crate::host;
-use crate::io::workdir::Workdir;
 use crate::kernel::ARITHMETIC;
 use crate::report::start_log;
 use crate::stop::{self, Stop};
+use crate::store::workdir::Workdir;
 
 /// Ends the job where the file of a result could not be created: HDF5 holds what it could not write and
 /// would crash when MPI ends in the ordinary way.

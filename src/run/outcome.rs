@@ -6,12 +6,12 @@ use crate::comm::{Comm, Reduce};
 use crate::element::Dtype;
 use crate::error::Result;
 use crate::host;
-use crate::io::record;
 use crate::kernel::ARITHMETIC;
 use crate::metric::Metric;
 use crate::pipeline::{Number, Totals};
 use crate::plan::Memory;
 use crate::problem::{Problem, Provenance};
+use crate::report::file;
 use crate::report::{Clock, Phases, Record, Versions, print};
 
 /// What a rank knows at the end.
@@ -43,7 +43,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
                 Some(output) => format!("{text}; the result, {}, is complete", output.display()),
                 None => text,
             };
-            record::write(path, record::Kind::Run, &record).map_err(|error| error.map(hint))?;
+            file::write(path, file::Kind::Run, &record).map_err(|error| error.map(hint))?;
         }
         // the result is there, and what it took is in its record
         if let Err(error) = print(&record.summary(args.output.as_deref())) {

@@ -14,12 +14,12 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::io::record;
 use crate::kernel::{Kernel, Level};
 use crate::partition::Grid;
 use crate::pipeline::{Number, PAGE_CACHE_BYTES, Workers, buffers, kernel_rate};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
+use crate::report::file;
 use crate::report::{bytes, counted, print};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
@@ -110,7 +110,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     if let Some(record) = &args.json {
         let inputs = [&args.input, &args.problem.against, &args.machine];
         let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
-        record::check(record, record::Kind::Plan, &inputs)?;
+        file::check(record, file::Kind::Plan, &inputs)?;
     }
     let machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
     let ranks_per_node = ranks / nodes;
@@ -158,7 +158,7 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
     let record = predict::<T>(args, planned, &fit)?;
     if let Some(path) = &args.json {
-        record::write(path, record::Kind::Plan, &record)?;
+        file::write(path, file::Kind::Plan, &record)?;
     }
     print(&summary(&record))?;
     check_cores(&record)?;

@@ -5,12 +5,12 @@ use crate::comm::Comm;
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::io::samples::Samples;
 use crate::metric::Metric;
 use crate::partition::range_of;
 use crate::pipeline::{Found, Number, Sort, Survey, Workers, survey_of};
 use crate::problem::InputId;
 use crate::report::InputRecord;
+use crate::source::Samples;
 
 /// What passes over all samples have told.
 pub(super) struct Known {

@@ -12,8 +12,6 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
 use crate::io::matrix::MAX_TILE_BYTES;
-use crate::io::samples::Samples;
-use crate::io::workdir::Workdir;
 use crate::kernel::Level;
 use crate::partition::{choose_edge, range_of};
 use crate::pipeline::{Number, Workers, survey_of};
@@ -21,7 +19,9 @@ use crate::plan::{Memory, Source};
 use crate::problem::{InputId, Problem};
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
+use crate::source::Samples;
 use crate::stop;
+use crate::store::workdir::Workdir;
 
 /// The open inputs of a run.
 pub(super) struct Inputs {

@@ -3,14 +3,14 @@
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
-use crate::io::journal::{self, Entry};
 use crate::io::matrix::{Header, MatrixReader};
-use crate::io::runplan::RunPlan;
-use crate::io::workdir::Workdir;
 use crate::partition::{TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::problem::Identity;
 use crate::schedule::Schedule;
+use crate::store::journal::{self, Entry};
+use crate::store::runplan::RunPlan;
+use crate::store::workdir::Workdir;
 
 /// What `--resume` has found.
 pub(super) enum Found {

@@ -12,12 +12,12 @@ use crate::comm::{Comm, Reduce};
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::matrix::MatrixReader;
-use crate::io::samples::Samples;
 use crate::kernel::{Checksum, Level, Method, guard_tau};
 use crate::partition::{Grid, Tile, range_of};
 use crate::pipeline::{Number, Workers};
 use crate::problem::{InputId, Problem};
 use crate::report::print;
+use crate::source::Samples;
 
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
 const SAMPLES_BYTES: usize = 64 << 20;

@@ -13,10 +13,10 @@ use hdf5::plist::dataset_create::{FillTime, FillValue, Layout};
 use hdf5::types::{FixedAscii, IntSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
 
-use super::{Stored, open};
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
+use crate::io::{Stored, open};
 use crate::report::counted;
 use find::Finder;
 

@@ -12,14 +12,14 @@ use std::io::{ErrorKind, Read, Write};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::matrix;
+use super::journal;
 use super::runplan::RunPlan;
 use crate::comm::Comm;
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::host;
-use crate::io::journal;
+use crate::io::matrix;
 use crate::report::bytes;
 
 /// The files a run keeps in its folder.

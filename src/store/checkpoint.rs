@@ -6,14 +6,13 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, unbounded};
-
+use super::journal::{Entry, Journal};
 use crate::error::{Context, Result};
 use crate::failpoint;
-use crate::io::journal::{Entry, Journal};
 
 /// The rank's checkpoints.
 pub struct Checkpoints {
@@ -32,7 +31,7 @@ impl Checkpoints {
     pub fn start(matrix: &Path, journal: Journal, interval: Duration, sync: bool) -> Result<Self> {
         let shown = matrix.display().to_string();
         let matrix = File::open(matrix).context(|| format!("{shown} cannot be opened"))?;
-        let (batches, received) = unbounded();
+        let (batches, received) = channel();
         let work = move || write_batches(&received, (&matrix, &shown), journal, sync);
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
         let thread = thread.context(|| {
@@ -69,7 +68,7 @@ impl Checkpoints {
     pub fn finish(mut self) -> Result<()> {
         let _ = self.batches.send(std::mem::take(&mut self.batch));
         // without a sender, the thread ends with the last batch
-        self.batches = unbounded().0;
+        self.batches = channel().0;
         self.join()
     }
 

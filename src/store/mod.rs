@@ -1,0 +1,13 @@
+//! The folder of an unfinished run, and what is in it.
+//!
+//! - `workdir` — claiming the folder, and the rename that publishes its result
+//! - `runplan` — what a run that is taken up again must agree with
+//! - `journal` — what is done
+//! - `checkpoint` — brings what was written to the disk, and into the journal
+
+mod checkpoint;
+pub mod journal;
+pub mod runplan;
+pub mod workdir;
+
+pub use checkpoint::Checkpoints;
