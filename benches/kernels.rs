@@ -8,13 +8,17 @@
 
 use std::fmt;
 use std::ops::Neg;
+use std::sync::Arc;
 
 use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
+use pairdist::block::Block;
 use pairdist::kernel::{Kernel, Level, Method, Scratch, SimdElement};
 use pairdist::metric::Metric;
+use pairdist::number::Number;
 use pairdist::partition::{Grid, Tile};
-use pairdist::tile::{Block, TileBuffer, TileWorker};
+use pairdist::pipeline::{Order, ThreadWorker};
+use pairdist::sink::{Asked, Parcel, Results};
 
 const EDGE: usize = 512;
 const FEATURES: [usize; 5] = [3, 16, 64, 128, 784];
@@ -113,31 +117,33 @@ fn micro_tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
         .bench_local(|| kernel.compute(black_box(&rows), m, black_box(&cols), n, &mut out, &mut scratch));
 }
 
-fn tile_of<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: bool) {
+fn tile_of<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: bool) {
     let kernel = case.kernel::<T>();
-    let grid = Grid { n: EDGE, m: EDGE, edge: EDGE, symmetric: false };
+    let grid = Grid { n: EDGE, m: EDGE, edge: EDGE, symmetric: mirrored };
     let mut rows = Block::new(0..1, EDGE, kernel.row_panels());
     let mut cols = Block::new(0..1, EDGE, kernel.col_panels());
     kernel.pack_rows(&samples(EDGE * case.features, 1), rows.receive(0..1));
     kernel.pack_cols(&samples(EDGE * case.features, 2), cols.receive(0..1));
-    let mut worker = TileWorker::new(&kernel, grid);
+    let cols = Arc::new(cols);
+    let mut worker = ThreadWorker::new(&kernel, grid, &rows);
     let images = 1 + usize::from(mirrored);
-    let mut buffer = Some(TileBuffer::new(&grid, &kernel, images));
+    let results = Results::of(Asked { output: true });
+    let mut parcel = Some(Parcel::new(&results, &grid, kernel.strip_len(EDGE)));
     bencher.counter(ItemsCount::new(images * EDGE * EDGE * case.features)).bench_local(|| {
-        let free = buffer.take().expect("it comes back every time");
-        let result = worker.compute(Tile { i: 0, j: 0 }, mirrored, &rows, &cols, free);
-        let checksum = result.checksum;
-        buffer = Some(result.buffer);
-        checksum
+        let free = parcel.take().expect("it comes back every time");
+        let order = Order { tile: Tile { i: 0, j: 0 }, mirrored, cols: Arc::clone(&cols), parcel: free };
+        let computed = worker.compute(order);
+        parcel = Some(computed.parcel);
+        computed.done.checksum
     });
 }
 
 #[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
-fn tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+fn tile<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case) {
     tile_of::<T>(bencher, case, false);
 }
 
 #[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
-fn tile_mirrored<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
+fn tile_mirrored<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case) {
     tile_of::<T>(bencher, case, true);
 }

@@ -7,6 +7,7 @@
 //! Letters: the matrix has n rows (samples of X) and m columns (samples of Y), a sample has d features; within a tile of m × n
 //! entries and k features, i, j and l are the indices, as in BLAS. A micro-tile has MR rows and NR columns.
 
+pub mod block;
 pub mod cli;
 pub mod comm;
 pub mod element;
@@ -16,6 +17,7 @@ pub mod host;
 pub mod io;
 pub mod kernel;
 pub mod metric;
+pub mod number;
 pub mod pages;
 pub mod partition;
 pub mod pipeline;
@@ -24,10 +26,10 @@ pub mod problem;
 pub mod report;
 pub mod run;
 pub mod schedule;
+pub mod sink;
 pub mod source;
 pub mod stop;
 pub mod store;
-pub mod tile;
 
 /// The commit that the program is from, with `-dirty` if its sources were changed; `unknown` if there was no repository.
 pub const COMMIT: &str = env!("PAIRDIST_COMMIT");

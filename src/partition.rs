@@ -72,6 +72,11 @@ impl Grid {
         (self.edge.min(self.n), self.edge.min(self.m))
     }
 
+    /// Distances of a tile.
+    pub fn pairs(&self, tile: Tile) -> usize {
+        self.rows(tile.i).len() * self.cols(tile.j).len()
+    }
+
     /// Whether a tile stands for a mirror image that is another tile.
     pub fn is_mirrored(&self, tile: Tile) -> bool {
         self.symmetric && tile.i != tile.j
@@ -121,6 +126,19 @@ impl TileSet {
             self.words.resize(word + 1, 0);
         }
         self.words[word] |= bit;
+    }
+
+    /// Leaves out the tiles for which `is_kept` is false.
+    pub fn retain(&mut self, is_kept: impl Fn(Tile) -> bool) {
+        let cols = self.cols;
+        for (number, word) in self.words.iter_mut().enumerate() {
+            for bit in 0..64 {
+                let place = 64 * number + bit;
+                if *word & 1 << bit != 0 && !is_kept(Tile { i: place / cols, j: place % cols }) {
+                    *word &= !(1 << bit);
+                }
+            }
+        }
     }
 
     /// Number of tiles.

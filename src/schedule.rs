@@ -33,7 +33,7 @@ impl Schedule {
     }
 
     /// Rounds, the same for all ranks.
-    pub fn rounds(&self) -> usize {
+    pub fn round_count(&self) -> usize {
         if self.grid.symmetric { self.ranks / 2 + 1 } else { self.ranks }
     }
 
@@ -62,11 +62,6 @@ impl Schedule {
         rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }))
             .filter(move |tile| !own || tile.i <= tile.j)
             .filter(move |tile| !shared || (tile.i + tile.j) % 2 == parity)
-    }
-
-    /// Images that are made of a tile, if tiles are `written`: the tile, and with one input its mirror image.
-    pub fn images(&self, written: bool) -> usize {
-        if written { 1 + usize::from(self.grid.symmetric) } else { 0 }
     }
 
     /// Tiles that `rank` computes in all rounds.
@@ -128,7 +123,7 @@ mod tests {
         for schedule in (1..=64).flat_map(schedules) {
             let mut written = HashMap::new();
             for rank in 0..schedule.ranks {
-                for tile in (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round)) {
+                for tile in (0..schedule.round_count()).flat_map(|round| schedule.tiles(rank, round)) {
                     *written.entry(tile).or_insert(0) += 1;
                     if schedule.grid.is_mirrored(tile) {
                         *written.entry(tile.transposed()).or_insert(0) += 1;
@@ -145,7 +140,7 @@ mod tests {
         for schedule in (1..=64).flat_map(schedules) {
             for rank in 0..schedule.ranks {
                 let listed: usize =
-                    (0..schedule.rounds()).map(|round| schedule.tiles(rank, round).count()).sum();
+                    (0..schedule.round_count()).map(|round| schedule.tiles(rank, round).count()).sum();
                 assert_eq!(schedule.tile_count(rank), listed, "rank {rank}, {schedule:?}");
             }
         }
@@ -171,7 +166,7 @@ mod tests {
             for rank in 0..schedule.ranks {
                 assert_eq!(schedule.receive_from(schedule.send_to(rank)), rank);
                 assert_eq!(schedule.source(rank, 0), rank);
-                for round in 1..schedule.rounds() {
+                for round in 1..schedule.round_count() {
                     let neighbour = schedule.receive_from(rank);
                     assert_eq!(schedule.source(rank, round), schedule.source(neighbour, round - 1));
                 }
@@ -183,7 +178,7 @@ mod tests {
     fn tiles_lie_in_the_own_rows_and_the_moving_columns() {
         for schedule in (1..=16).flat_map(schedules) {
             for rank in 0..schedule.ranks {
-                for round in 0..schedule.rounds() {
+                for round in 0..schedule.round_count() {
                     let cols = schedule.tile_cols(schedule.source(rank, round));
                     for tile in schedule.tiles(rank, round) {
                         assert!(schedule.tile_rows(rank).contains(&tile.i) && cols.contains(&tile.j));

@@ -13,7 +13,7 @@ use ndarray::Array2;
 use pairdist::element::Dtype;
 use pairdist::kernel::{ARITHMETIC, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
-use pairdist::pipeline::Number;
+use pairdist::number::Number;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Around the vectors and the blocks of a sum, and beyond the features that stay in cache.

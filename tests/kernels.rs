@@ -10,7 +10,7 @@ use ndarray::{Array2, Axis, Slice, concatenate};
 use pairdist::element::Dtype;
 use pairdist::kernel::{Kernel, Level, Method, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
-use pairdist::pipeline::Number;
+use pairdist::number::Number;
 use proptest::prelude::*;
 
 /// Around the vectors, around the blocks of a sum, and beyond the features that stay in cache.

@@ -40,7 +40,7 @@ pub struct SamplesWriter {
 impl SamplesWriter {
     /// Opens a file that [`create`] made. Collective.
     pub fn open(path: &Path, comm: &Comm) -> Result<Self> {
-        let (file, [samples]) = open_on_all_ranks(path, [SAMPLES], comm)?;
+        let (file, samples) = open_on_all_ranks(path, comm, |file| file.dataset(SAMPLES))?;
         Ok(Self { file, samples, path: path.to_owned() })
     }
 

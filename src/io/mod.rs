@@ -1,12 +1,14 @@
 //! HDF5 files.
 //!
 //! - `generated` — samples written in parallel
-//! - `matrix` — the result: created by one rank, written by all, read back
+//! - `result` — the file of a result: created by one rank, filled by all, read back
+//! - `array` — the matrices in it
 //!
 //! Only the main thread calls these.
 
+pub mod array;
 pub mod generated;
-pub mod matrix;
+pub mod result;
 
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;
@@ -45,15 +47,21 @@ fn cannot_return() -> String {
     "the folder that the run was started in cannot be entered again".into()
 }
 
-/// Opens a file that rank 0 has created on all ranks, to be written with MPI-IO, and some of its datasets. Collective.
+/// What the HDF5 library made of a call.
+pub type Attempt<T> = hdf5::Result<T>;
+
+/// Largest block in bytes that is written at once: HDF5 and MPI-IO transfer at most 2 GiB, some of them less.
+pub const MAX_WRITE_BYTES: usize = 1 << 30;
+
+/// Opens a file that rank 0 has created on all ranks, to be written with MPI-IO, and what `find` finds in it. Collective.
 ///
 /// It is named from inside its folder: Open MPI has no room for a path of 227 bytes, and ROMIO takes what stands before a colon
 /// for the name of a file system.
-fn open_on_all_ranks<const N: usize>(
+fn open_on_all_ranks<R>(
     path: &Path,
-    names: [&str; N],
     comm: &Comm,
-) -> Result<(File, [Dataset; N])> {
+    find: impl FnOnce(&File) -> Attempt<R>,
+) -> Result<(File, R)> {
     let shown = path.display();
     let visit = comm.agree(go_to_folder_of(path))?;
     let name = path.file_name().unwrap_or_default();
@@ -69,12 +77,10 @@ fn open_on_all_ranks<const N: usize>(
     let cannot = || format!("{shown} cannot be opened by all ranks (MPI-IO)");
     // closing is collective: no rank may close the file before all know that they have it
     let file = comm.all_or_end(opened.context(cannot))?;
-    let find = || -> hdf5::Result<Vec<Dataset>> { names.iter().map(|name| file.dataset(name)).collect() };
-    let found = failpoint::hit("opened").and_then(|()| find().context(cannot));
-    let datasets = comm.agree(found);
+    let found = failpoint::hit("opened").and_then(|()| find(&file).context(cannot));
+    let found = comm.agree(found);
     comm.agree(visit.end().context(cannot_return))?;
-    let datasets = datasets?.try_into().expect("a dataset for each name");
-    Ok((file, datasets))
+    Ok((file, found?))
 }
 
 /// Closes a file that [`open_on_all_ranks`] has opened, by the name that it was opened with. Its datasets must be closed. Collective.

@@ -5,14 +5,15 @@ use std::ops::Range;
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::Workers;
 use super::survey::{Source, Survey};
-use super::{Number, Workers};
+use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
 use crate::kernel::PanelShape;
+use crate::number::Number;
 use crate::partition::lcm;
 use crate::source::{Mark, Samples, Slice};
-use crate::tile::Block;
 
 /// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in
 /// a cache until they are packed.

@@ -2,32 +2,33 @@
 //!
 //! - `load` — reads samples, digests and packs them
 //! - `rate` — how fast this machine computes tiles
-//! - `rounds` — exchange, compute and write, overlapped
+//! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
+//! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;
 mod rate;
 mod rounds;
 mod scale;
 mod survey;
+mod worker;
 
 pub use load::{Target, load, slab_rows, survey_of};
 pub use rate::{PAGE_CACHE_BYTES, kernel_rate};
-pub use rounds::{Output, Totals, Work, buffers, rounds};
+pub use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub use scale::scale;
 pub use survey::{Found, Sort, Survey};
+pub use worker::{Order, ThreadWorker};
 
 use rayon::prelude::*;
 
-use crate::comm::Message;
 use crate::error::{Context, Result};
-use crate::io::Stored;
-use crate::kernel::SimdElement;
 
-/// What an element type must be able to do to go through the whole pipeline.
-pub trait Number: SimdElement + Stored + Message {}
-impl<T: SimdElement + Stored + Message> Number for T {}
+/// Parcels of a rank: one for each worker, and as many again to be stored, at least two.
+pub fn parcels(threads: usize) -> usize {
+    threads.saturating_add(threads.max(2))
+}
 
 /// The worker threads of a rank.
 pub struct Workers {

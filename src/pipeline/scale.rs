@@ -4,9 +4,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Number, Workers};
+use super::Workers;
+use crate::block::Block;
 use crate::metric::PowerOfTwo;
-use crate::tile::Block;
+use crate::number::Number;
 
 /// Multiplies the samples of a block, which are those of matrix rows (or columns) `samples`, by 2^`exponent`.
 pub fn scale<T: Number>(workers: &Workers, block: &mut Block<T>, samples: Range<usize>, exponent: i32) {

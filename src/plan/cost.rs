@@ -5,7 +5,7 @@
 //! node has cores to spare,
 //!
 //! ```text
-//! write   = b/β + i·o                      i tiles and mirror images, each with an overhead of o seconds
+//! write   = b/β + i·o                      i times, each with an overhead of o seconds
 //! rounds  = max(write, w·t + write/T)      computing and writing overlap; max(write, w·t) with a core to spare
 //! compute = rounds − write                 waiting for tiles
 //! ```
@@ -180,7 +180,7 @@ impl Cost {
             .max(seconds(volume.read_by_all, machine.disk_gb_s));
         let overhead = machine.write_us * 1e-6 + volume.chunks as f64 * CHUNK_S;
         let write =
-            seconds(volume.written, of_a_rank(machine.node_write_gb_s)) + volume.images as f64 * overhead;
+            seconds(volume.written, of_a_rank(machine.node_write_gb_s)) + volume.writes as f64 * overhead;
         let computed = volume.waves as f64 * (volume.tile / kernel_rate + machine.tile_us * 1e-6);
         let busy = volume.threads.saturating_add(1).saturating_mul(volume.ranks_per_node);
         let is_spare = machine.cores.is_some_and(|cores| busy <= cores);
@@ -213,7 +213,7 @@ mod tests {
             read_by_all: 15 * GB,
             block: GB,
             written: 4 * GB,
-            images: 0,
+            writes: 0,
             chunks: 100,
             written_by_all: 60 * GB,
         }
@@ -284,11 +284,11 @@ mod tests {
     #[test]
     fn every_tile_takes_a_moment_and_more_where_it_is_written() {
         let machine = Machine { tile_us: 1e6, write_us: 1e5, cores: Some(10), ..Machine::default() };
-        let cost = Cost::of(&Volume { images: 20, ..volume() }, &machine, RATE);
-        // a second for each of 10 tiles, and a tenth for each of 20 images
+        let cost = Cost::of(&Volume { writes: 20, ..volume() }, &machine, RATE);
+        // a second for each of 10 tiles, and a tenth for each of 20 writes
         assert!(is_near(cost.write, 10.0) && is_near(cost.compute + cost.write, 30.0), "{cost:?}");
         // with many tiles each write takes longer
-        let many = Volume { images: 20, chunks: 10 * GB, ..volume() };
+        let many = Volume { writes: 20, chunks: 10 * GB, ..volume() };
         let longer = 20.0 * 1e10 * CHUNK_S;
         assert!(longer > 1.0 && is_near(Cost::of(&many, &machine, RATE).write, 10.0 + longer));
     }

@@ -5,12 +5,12 @@ use serde::Serialize;
 use super::{counted, product};
 use crate::element::Dtype;
 use crate::error::Result;
-use crate::kernel::{Kernel, PanelShape, SimdElement};
-use crate::partition::Tile;
-use crate::pipeline::{buffers, slab_rows};
+use crate::kernel::{Kernel, PanelShape};
+use crate::number::Number;
+use crate::pipeline::{COLUMN_BLOCKS, parcels, slab_rows};
 use crate::schedule::Schedule;
+use crate::sink::{Parcel, Results};
 use crate::source::Samples;
-use crate::tile::TileBuffer;
 
 /// Resident memory of a rank, in bytes, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -19,7 +19,7 @@ pub struct Memory {
     pub rows: u64,
     /// The moving blocks: samples packed as columns.
     pub cols: u64,
-    /// Tile buffers, what workers keep between tiles, and the list of checksums.
+    /// Parcels of computed tiles, what workers keep between tiles, and what results keep until the end.
     pub buffers: u64,
     /// Slabs of samples: one is read while the one before is converted and packed.
     pub slabs: u64,
@@ -60,17 +60,17 @@ impl Source {
 const THREAD_BYTES: usize = 256 << 10;
 
 impl Memory {
-    /// Memory of a rank with the most samples and the most tiles, read from such a source, with tiles
-    /// written or only counted; the program alone takes `base`. Reading is over before tiles are computed.
+    /// Memory of a rank with the most samples and the most tiles, read from such a source, of which `results` are made;
+    /// the program alone takes `base`. Reading is over before tiles are computed.
     ///
     /// # Errors
     /// If 64 bits cannot count the bytes.
-    pub fn of<T: SimdElement>(
+    pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
         source: Source,
         threads: usize,
-        written: bool,
+        results: &Results,
         base: u64,
     ) -> Result<Self> {
         // nothing if 64 bits cannot count the bytes of one of the parts
@@ -84,7 +84,6 @@ impl Memory {
                 product(&[panels, shape.width, shape.lines()?, size])
             };
             let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
-            let images = schedule.images(written);
             let tiles = schedule.most_tiles();
             let features = rows.features;
             let stored = source.converted(T::DTYPE);
@@ -105,16 +104,17 @@ impl Memory {
             } else {
                 slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
             };
-            let buffer = TileBuffer::len_for(&grid, kernel, images);
+            let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
             let kept = [
-                product(&[buffers(threads).min(tiles), buffer, size])?,
+                product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 product(&[threads, THREAD_BYTES])?,
-                product(&[images, tiles, size_of::<(Tile, u64)>()])?,
+                results.kept_bytes::<T>(&grid, tiles)?,
             ];
             Some(Self {
                 rows: block(tile_rows, height, grid.n, rows)?,
-                cols: block(tile_cols, width, grid.m, cols)?.checked_mul(schedule.rounds().min(3) as u64)?,
+                cols: block(tile_cols, width, grid.m, cols)?
+                    .checked_mul(schedule.round_count().min(COLUMN_BLOCKS) as u64)?,
                 buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
                 slabs,
                 base,
@@ -143,6 +143,11 @@ mod tests {
     use crate::kernel::{Level, Method};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
+    use crate::sink::Asked;
+
+    fn matrix() -> Results {
+        Results::of(Asked { output: true })
+    }
 
     #[test]
     fn the_plan_counts_the_slabs_of_both_inputs() {
@@ -150,7 +155,7 @@ mod tests {
         let slabs = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
             let source = Source { chunk_rows: 1, converted: [0, 0] };
-            Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap().slabs
+            Memory::of(&schedule, &kernel, source, 1, &matrix(), 0).unwrap().slabs
         };
         let row = 5000 * size_of::<f32>() as u64;
         let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
@@ -168,8 +173,8 @@ mod tests {
         let schedule = Schedule { grid, ranks: 2 };
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
         let source = Source { chunk_rows: 1, converted: [0, 0] };
-        let plan = Memory::of(&schedule, &kernel, source, 1, true, 0).unwrap();
-        let tile = TileBuffer::len_for(&grid, &kernel, 2) * size_of::<f64>();
+        let plan = Memory::of(&schedule, &kernel, source, 1, &matrix(), 0).unwrap();
+        let tile = 2 * 3000 * 3000 * size_of::<f64>();
         assert!(plan.buffers >= 2 * tile as u64, "{plan:?}");
     }
 
@@ -183,7 +188,7 @@ mod tests {
                 let grid = Grid { n, m: n, edge, symmetric: true };
                 let schedule = Schedule { grid, ranks };
                 let source = Source { chunk_rows: 1, converted: [0, 0] };
-                let plan = Memory::of(&schedule, &kernel, source, 16, true, 0).unwrap();
+                let plan = Memory::of(&schedule, &kernel, source, 16, &matrix(), 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * size_of::<f32>()) as u64
@@ -193,7 +198,8 @@ mod tests {
                         bytes(schedule.tile_rows(rank), rows) <= plan.rows,
                         "rank {rank} of {schedule:?}"
                     );
-                    let moving = bytes(schedule.tile_cols(rank), cols) * schedule.rounds().min(3) as u64;
+                    let moving = bytes(schedule.tile_cols(rank), cols)
+                        * schedule.round_count().min(COLUMN_BLOCKS) as u64;
                     assert!(moving <= plan.cols, "rank {rank} of {schedule:?}");
                 }
                 // each rank has its share of the samples, and a tile more at most

@@ -4,8 +4,10 @@ use serde::Serialize;
 
 use super::{counted, product};
 use crate::error::Result;
-use crate::kernel::{Kernel, SimdElement};
+use crate::kernel::Kernel;
+use crate::number::Number;
 use crate::schedule::Schedule;
+use crate::sink::Results;
 
 /// Tiles, and how evenly ranks share them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -39,28 +41,27 @@ pub struct Traffic {
     pub bytes_read: u64,
     /// Packed samples sent from rank to rank.
     pub bytes_exchanged: u64,
-    /// Distances written.
+    /// Results written.
     pub bytes_written: u64,
 }
 
 impl Traffic {
-    /// Of a schedule, with distances written or not.
+    /// Of a schedule, and the results that are made.
     ///
     /// # Errors
     /// If 64 bits cannot count them.
-    pub fn of<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, written: bool) -> Result<Self> {
+    pub fn of<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, results: &Results) -> Result<Self> {
         let grid = schedule.grid;
         let read = |samples: usize| product(&[samples, kernel.row_panels().features, size_of::<T>()]);
         let both = || read(grid.n)?.checked_add(if grid.symmetric { 0 } else { read(grid.m)? });
         let exchanged = || {
             let block = block_bytes(schedule, kernel, grid.tile_cols())?;
-            block.checked_mul((schedule.rounds() - 1) as u64)
+            block.checked_mul((schedule.round_count() - 1) as u64)
         };
-        let matrix = || if written { product(&[grid.n, grid.m, size_of::<T>()]) } else { Some(0) };
         Ok(Self {
             bytes_read: counted("what is read", both())?,
             bytes_exchanged: counted("what all ranks send to each other", exchanged())?,
-            bytes_written: counted("the matrix", matrix())?,
+            bytes_written: counted("what is written", results.file_bytes::<T>(&grid))?,
         })
     }
 }
@@ -86,8 +87,8 @@ pub struct Volume {
     pub block: u64,
     /// Bytes of tiles it writes.
     pub written: u64,
-    /// Tiles it writes, mirror images too.
-    pub images: u64,
+    /// Times that it writes.
+    pub writes: u64,
     /// Tiles of the matrix.
     pub chunks: u64,
     /// Bytes that all ranks write.
@@ -99,14 +100,14 @@ impl Volume {
     ///
     /// # Errors
     /// If 64 bits cannot count the bytes.
-    pub fn of<T: SimdElement>(
+    pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        balance: &Balance,
-        traffic: &Traffic,
+        results: &Results,
         threads: usize,
         ranks_per_node: usize,
     ) -> Result<Self> {
+        let (balance, traffic) = (Balance::of(schedule), Traffic::of(schedule, kernel, results)?);
         let grid = schedule.grid;
         let features = kernel.row_panels().features;
         let own = |tiles: usize, samples: usize| tiles.saturating_mul(grid.edge).min(samples);
@@ -124,18 +125,17 @@ impl Volume {
         )]
         let written = (traffic.bytes_written as f64 * busiest as f64 / balance.tiles as f64) as u64;
         let (height, width) = grid.tile_shape();
-        let images = schedule.images(traffic.bytes_written > 0);
         Ok(Self {
             threads,
             ranks_per_node,
             waves: busiest.div_ceil(threads),
             tile: height as f64 * width as f64 * features as f64,
-            rounds: schedule.rounds(),
+            rounds: schedule.round_count(),
             read: counted("what a rank reads", both())?,
             read_by_all: traffic.bytes_read,
             block: counted("what a rank sends", block_bytes(schedule, kernel, cols))?,
             written,
-            images: busiest as u64 * images as u64,
+            writes: busiest as u64 * results.writes::<T>(&grid) as u64,
             chunks: grid.tile_rows() as u64 * grid.tile_cols() as u64,
             written_by_all: traffic.bytes_written,
         })
@@ -143,7 +143,7 @@ impl Volume {
 }
 
 /// Bytes of so many columns of tiles, packed; nothing if 64 bits cannot count them.
-fn block_bytes<T: SimdElement>(schedule: &Schedule, kernel: &Kernel<T>, tiles: usize) -> Option<u64> {
+fn block_bytes<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, tiles: usize) -> Option<u64> {
     let panels = kernel.col_panels();
     let (_, width) = schedule.grid.tile_shape();
     product(&[tiles, panels.count(width), panels.width, panels.lines()?, size_of::<T>()])

@@ -4,14 +4,15 @@ use std::ops::Range;
 
 use super::job::Job;
 use super::reading::{self, Known};
+use crate::block::Block;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::kernel::Kernel;
+use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{Number, Survey, Target, Workers, load, scale, slab_rows};
+use crate::pipeline::{Survey, Target, Workers, load, scale, slab_rows};
 use crate::problem::InputId;
 use crate::source::Samples;
-use crate::tile::Block;
 
 /// The stationary block and the one that this rank brings to the ring.
 pub(super) struct Blocks<T> {

@@ -3,15 +3,16 @@
 use super::blocks::Read;
 use super::job::Job;
 use super::setup;
-use super::unfinished::{Found, Run, read_journals};
+use super::unfinished::{Found, Restored, Run, read_journals};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
 use crate::failpoint;
-use crate::io::matrix::{self, Header, MatrixReader, MatrixWriter};
-use crate::partition::{Tile, TileSet};
-use crate::pipeline::{Number, Output, Totals};
+use crate::io::result::{self, Header, ResultReader, ResultWriter};
+use crate::number::Number;
+use crate::sink::Sinks;
+use crate::sink::matrix::MatrixReader;
 use crate::store::Checkpoints;
 use crate::store::journal::Journal;
 use crate::store::runplan::RunPlan;
@@ -22,38 +23,29 @@ pub(super) struct Claim {
     workdir: Workdir,
     /// The run that it is taken up from.
     unfinished: Option<Run>,
-}
-
-/// What a run begins to compute with.
-pub(super) struct Begun {
-    /// Where tiles go, unless they are only counted.
-    pub(super) output: Option<Output>,
-    /// Tiles that are done already, and what this rank counts of them.
-    pub(super) done: TileSet,
-    pub(super) before: Totals,
-}
-
-impl Begun {
-    /// Of a run that writes nothing.
-    pub(super) fn counted(job: &Job<'_>) -> Self {
-        let done = TileSet::empty(&job.schedule.grid);
-        Self { output: None, done, before: Totals::default() }
-    }
+    /// The result in it, open on all ranks.
+    file: Option<ResultWriter>,
 }
 
 impl Claim {
     /// Takes the folder: makes it, or locks one that may be taken over; all ranks must find it and be able to write there. What is in it
     /// stays until [`Self::begin`]. Collective.
-    pub(super) fn take(comm: &Comm, job: &Job<'_>, mut workdir: Workdir, found: Found) -> Result<Self> {
+    pub(super) fn take<T: Number>(
+        comm: &Comm,
+        job: &Job<'_>,
+        mut workdir: Workdir,
+        found: Found,
+    ) -> Result<Self> {
         let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
         comm.on_root(|| {
             if let Some(run) = &unfinished {
                 return run.check(&job.identity(job.inputs.ids(&[], 0)), &workdir);
             }
-            setup::check_space(job.problem.result_bytes(), &workdir)?;
+            let bytes = job.results.file_bytes::<T>(&job.schedule.grid);
+            setup::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
             workdir.claim()
         })?;
-        let mut claim = Self { workdir, unfinished };
+        let mut claim = Self { workdir, unfinished, file: None };
         claim.workdir.check_shared(comm).inspect_err(|_| claim.give_up(comm))?;
         Ok(claim)
     }
@@ -65,10 +57,51 @@ impl Claim {
         }
     }
 
-    /// Opens the matrix on all ranks, after making it, or reading what is done of it; and this rank's journal. Collective.
-    pub(super) fn begin<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, read: &Read) -> Result<Begun> {
-        let Self { workdir, unfinished } = self;
+    /// Opens the result on all ranks, after making it, or reading what is done of it; and this rank's journal. Collective.
+    pub(super) fn begin<T: Number>(
+        &mut self,
+        comm: &Comm,
+        job: &Job<'_>,
+        read: &Read,
+    ) -> Result<(Sinks<T>, Restored)> {
+        let number = self.prepare::<T>(comm, job, read)?;
+        let grid = job.schedule.grid;
+        let mut restored = Restored::nothing(&grid);
+        if self.unfinished.is_some() {
+            restored = read_journals::<T>(comm, &self.workdir, number, job)?;
+            log::info!(
+                "{} tiles are done already, in {}",
+                restored.done.len(),
+                self.workdir.folder().display()
+            );
+        }
+        comm.agree(failpoint::hit("open"))?;
+        let matrix = self.workdir.matrix();
+        let tiles = job.schedule.tile_count(comm.rank());
+        let (file, sinks) =
+            ResultWriter::open(&matrix, comm, |file| job.results.open::<T>(file, &grid, tiles))?;
+        let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
+        let checkpoints = Journal::open(&self.workdir.journal(comm.rank()), number, sync)
+            .and_then(|journal| Checkpoints::start(&matrix, journal, interval, sync));
+        // all ranks have read the journals before any adds to its own
+        let checkpoints = match comm.agree(checkpoints) {
+            Ok(checkpoints) => checkpoints,
+            Err(error) => {
+                drop(sinks);
+                comm.agree(file.close())?;
+                return Err(error);
+            }
+        };
+        self.file = Some(file);
+        let mut sinks = job.counted::<T>().stored(job.results.clone(), sinks, checkpoints);
+        sinks.restore(&restored.tiles);
+        Ok((sinks, restored))
+    }
+
+    /// Makes the result, or makes sure that it is the one of the run that is taken up. Returns the run's number. Collective.
+    fn prepare<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, read: &Read) -> Result<u64> {
         let (identity, provenance) = (job.identity(read.ids.clone()), job.provenance(comm.size()));
+        let Self { workdir, unfinished, .. } = self;
         let mut number = unfinished.as_ref().map_or(0, |run| run.number);
         comm.on_root(|| {
             if let Some(run) = unfinished {
@@ -76,37 +109,33 @@ impl Claim {
                 return run.check_matrix(workdir);
             }
             let header = Header { identity, provenance, scaling_exponent: read.scaling };
-            number = make_matrix::<T>(comm, workdir, header, job.args)?;
+            number = make::<T>(comm, workdir, header, job.args, job)?;
             Ok(())
         })?;
-        let number = comm.all_reduce(&[number], Reduce::Or)[0];
-        let mut begun = Begun::counted(job);
-        if unfinished.is_some() {
-            (begun.done, begun.before) = read_journals(comm, workdir, number, &job.schedule)?;
-            log::info!("{} tiles are done already, in {}", begun.done.len(), workdir.folder().display());
-        }
-        comm.agree(failpoint::hit("open"))?;
-        let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
-        let writer = MatrixWriter::open(&workdir.matrix(), job.schedule.grid, comm)?;
-        let checkpoints = Journal::open(&workdir.journal(comm.rank()), number, sync)
-            .and_then(|journal| Checkpoints::start(&workdir.matrix(), journal, interval, sync));
-        // all ranks have read the journals before any adds to its own
-        let checkpoints = comm.agree(checkpoints)?;
-        begun.output = Some(Output { writer, checkpoints });
-        Ok(begun)
+        Ok(comm.all_reduce(&[number], Reduce::Or)[0])
     }
 
-    /// Declares the matrix complete and gives it its name. Collective; `digest` is that of all tiles that were computed.
-    pub(super) fn publish(
-        self,
+    /// Closes the result of a run that has stopped early. Collective.
+    pub(super) fn leave<T>(self, comm: &Comm, sinks: Sinks<T>) {
+        drop(sinks);
+        if let Some(file) = self.file {
+            comm.or_abort(file.close());
+        }
+    }
+
+    /// Declares the result complete and gives it its name. Collective; `digest` is that of all tiles that were computed.
+    pub(super) fn publish<T: Number>(
+        mut self,
         comm: &Comm,
-        writer: MatrixWriter,
-        checksums: Vec<(Tile, u64)>,
+        sinks: Sinks<T>,
         digest: u64,
         sync: bool,
     ) -> Result<()> {
-        comm.or_abort(complete(comm, writer, checksums, sync));
-        let Self { mut workdir, unfinished } = self;
+        let file = self.file.take().expect("a result that has begun is open");
+        comm.or_abort(complete(comm, &file, sinks, sync));
+        comm.or_abort(failpoint::hit("close"));
+        comm.or_abort(file.close());
+        let Self { mut workdir, unfinished, .. } = self;
         let replaces = unfinished.is_some_and(|run| run.plan.replaces);
         let hint = |text| {
             format!(
@@ -123,15 +152,17 @@ impl Claim {
 }
 
 /// Fills the working folder, and returns the run's number.
-fn make_matrix<T: Number>(
+fn make<T: Number>(
     comm: &Comm,
     workdir: &mut Workdir,
     header: Header,
     args: &ComputeArgs,
+    job: &Job<'_>,
 ) -> Result<u64> {
     workdir.clear()?;
     failpoint::hit("create")?;
-    let created = matrix::create::<T>(&workdir.matrix(), &header);
+    let grid = header.identity.grid();
+    let created = result::create(&workdir.matrix(), &header, |file| job.results.create::<T>(file, &grid));
     created.map_err(|error| super::end_job(comm, workdir, &error))?;
     workdir.reserve()?;
     let Header { identity, provenance, .. } = header;
@@ -141,23 +172,24 @@ fn make_matrix<T: Number>(
     Ok(RunPlan::run(&text))
 }
 
-/// Stores the checksums, forces all to the disk and declares the matrix complete.
-fn complete(comm: &Comm, writer: MatrixWriter, checksums: Vec<(Tile, u64)>, sync: bool) -> Result<()> {
+/// Stores what remains, forces all to the disk and declares the result complete.
+fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<()> {
     failpoint::hit("checksums")?;
-    writer.write_checksums(checksums)?;
+    sinks.finish()?;
     if sync {
-        writer.sync()?;
+        file.sync()?;
     }
-    // nothing is declared complete before every rank's checksums are there
+    // nothing is declared complete before all ranks have stored everything
     comm.barrier();
     failpoint::hit("complete")?;
-    writer.finish(sync)
+    file.declare_complete()?;
+    if sync { file.sync() } else { Ok(()) }
 }
 
 /// Makes sure that what is published is what all ranks have written, as this rank sees it.
 fn check_digest(workdir: &Workdir, digest: u64) -> Result<()> {
     let path = workdir.matrix();
-    let stored = MatrixReader::open(&path)?.digest()?;
+    let stored = MatrixReader::of(ResultReader::open(&path)?)?.digest()?;
     if stored != digest {
         fail!(
             "the checksums in {} add up to {stored:016x}, and those of the tiles that were computed to {digest:016x}: the file was replaced during the run, or some ranks have written elsewhere; write the result to a file system that all nodes share, and start over with --force",

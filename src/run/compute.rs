@@ -1,20 +1,22 @@
 //! `compute`: from samples to the matrix of their distances.
 
 use super::blocks::Blocks;
-use super::claim::{Begun, Claim};
+use super::claim::Claim;
 use super::job::Job;
 use super::outcome::{self, Outcome};
 use super::reading;
 use super::setup::{self, with_dtype};
-use super::unfinished::{Found, Run};
+use super::unfinished::{Found, Restored, Run};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Error, Result};
 use crate::host;
 use crate::kernel::Kernel;
+use crate::number::Number;
 use crate::partition::TileSet;
-use crate::pipeline::{Number, Output, Work, Workers, rounds};
+use crate::pipeline::{Rounds, Tally, ThreadWorker, Workers};
 use crate::report::{Clock, Phase, Progress};
+use crate::sink::Sinks;
 use crate::stop::Stop;
 use crate::store::workdir::Workdir;
 
@@ -56,7 +58,7 @@ fn already_there<T: Number>(comm: &Comm, job: &Job<'_>, run: &Run, mut workdir: 
 }
 
 /// The paper's paragraph: every rank reads the rows it owns and packs them once; column blocks go round the ring while
-/// workers compute tiles and the main thread writes them in place; the result gets its name when it is complete.
+/// workers compute tiles and the main thread stores what is made of them; the result gets its name when it is complete.
 fn run<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
@@ -67,65 +69,69 @@ fn run<T: Number>(
     let kernel = job.kernel::<T>();
     let memory = job.memory(comm, &kernel, &found)?;
     comm.on_root(|| job.check_names(workdir.as_ref()))?;
-    let mut claim = workdir.map(|workdir| Claim::take(comm, job, workdir, found)).transpose()?;
+    let mut claim = workdir.map(|workdir| Claim::take::<T>(comm, job, workdir, found)).transpose()?;
     job.tell(comm, &memory);
     let mut clock = Clock::start();
     let begun = begin(comm, job, &kernel, claim.as_mut(), &mut clock);
-    let (workers, blocks, begun) =
+    let Begun { workers, blocks, mut sinks, restored } =
         begun.inspect_err(|_| claim.iter_mut().for_each(|claim| claim.give_up(comm)))?;
 
     let Blocks { rows, cols, read } = blocks;
-    let Begun { mut output, done, before } = begun;
     let kernel = kernel.of_scaled(read.scaling);
-    let (schedule, done) = (&job.schedule, &done);
-    let work = Work { comm, schedule, kernel: &kernel, rows, cols, done, stop, output: output.as_mut() };
-    let mut progress = Progress::start(tiles_left(comm, job, done), comm.is_root());
-    let mut totals = comm.or_abort(rounds(&workers, work, &mut progress, &mut clock));
+    let mut progress = Progress::start(tiles_left(comm, job, &restored.done), comm.is_root());
+    let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop };
+    let worker = || ThreadWorker::new(&kernel, job.schedule.grid, &rows);
+    let computed = rounds.run(&workers, worker, cols, &mut sinks, Tally::new(&mut progress, &mut clock));
+    let mut totals = comm.or_abort(computed);
     progress.finish();
-    let writer = output.map(|Output { writer, checkpoints }| {
-        // before waiting for slower ranks: what is done is safe
-        comm.or_abort(checkpoints.finish());
-        writer
-    });
+    // before waiting for slower ranks: what is done is safe
+    comm.or_abort(sinks.settle());
     clock.lap(Phase::Sync);
     comm.barrier();
     clock.lap(Phase::Wait);
 
-    let resumed_pairs = before.pairs;
-    totals.add(before);
+    totals.add(&restored.totals);
     let [pairs, digest] = [totals.pairs, totals.digest].map(|mine| comm.all_reduce(&[mine], Reduce::Sum)[0]);
     if pairs != job.problem.pairs() {
-        if let Some(writer) = writer {
-            comm.or_abort(writer.close());
+        if let Some(claim) = claim {
+            claim.leave(comm, sinks);
         }
         return Err(stopped(comm, job, stop, pairs));
     }
-    if let (Some(claim), Some(writer)) = (claim, writer) {
-        let checksums = std::mem::take(&mut totals.checksums);
-        claim.publish(comm, writer, checksums, digest, !job.args.no_sync)?;
+    if let Some(claim) = claim {
+        claim.publish(comm, sinks, digest, !job.args.no_sync)?;
         clock.lap(Phase::Sync);
     }
+    let resumed_pairs = restored.totals.pairs;
     outcome::tell::<T>(comm, job, &Outcome { read, totals, resumed_pairs, planned: memory, clock })
 }
 
-/// What is needed before tiles are computed: the workers, the samples, and the place of the matrix. Collective.
+/// What tiles are computed with.
+struct Begun<T> {
+    workers: Workers,
+    blocks: Blocks<T>,
+    sinks: Sinks<T>,
+    restored: Restored,
+}
+
+/// Makes what is needed before tiles are computed. Collective.
 fn begin<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
     kernel: &Kernel<T>,
     claim: Option<&mut Claim>,
     clock: &mut Clock,
-) -> Result<(Workers, Blocks<T>, Begun)> {
+) -> Result<Begun<T>> {
     let workers = comm.agree(Workers::start(job.cores.threads))?;
     let blocks = Blocks::load(comm, job, kernel, &workers)?;
     clock.lap(Phase::Read);
     comm.barrier();
     clock.lap(Phase::Wait);
-    let begun = match claim {
+    let (sinks, restored) = match claim {
         Some(claim) => claim.begin::<T>(comm, job, &blocks.read)?,
-        None => Begun::counted(job),
+        None => (job.counted(), Restored::nothing(&job.schedule.grid)),
     };
-    Ok((workers, blocks, begun))
+    Ok(Begun { workers, blocks, sinks, restored })
 }
 
 /// Tiles that this rank has to compute.
@@ -134,7 +140,7 @@ fn tiles_left(comm: &Comm, job: &Job<'_>, done: &TileSet) -> usize {
     if done.is_empty() {
         return schedule.tile_count(rank);
     }
-    let tiles = (0..schedule.rounds()).flat_map(|round| schedule.tiles(rank, round));
+    let tiles = (0..schedule.round_count()).flat_map(|round| schedule.tiles(rank, round));
     tiles.filter(|tile| !done.contains(*tile)).count()
 }
 

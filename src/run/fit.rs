@@ -7,11 +7,13 @@ use std::ops::RangeInclusive;
 use super::setup::{self, Shape};
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, MAX_RANKS};
-use crate::kernel::{Kernel, Level, SimdElement};
+use crate::kernel::{Kernel, Level};
+use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::Problem;
 use crate::report::counted;
 use crate::schedule::Schedule;
+use crate::sink::Results;
 
 /// Nodes among which the fewest that fit are looked for.
 pub(super) const MOST_NODES: usize = 10_000;
@@ -74,15 +76,15 @@ pub(super) struct Fit<'a> {
     pub(super) shape: Shape,
     pub(super) symmetric: bool,
     pub(super) level: Level,
-    /// Whether distances are written.
-    pub(super) written: bool,
+    /// What is made of the distances.
+    pub(super) results: &'a Results,
     /// Memory of a node, in bytes.
     pub(super) node_bytes: f64,
 }
 
 impl Fit<'_> {
     /// Memory that a rank takes, if such a run is possible.
-    fn of_a_rank<T: SimdElement>(&self, layout: Layout) -> Option<u64> {
+    fn of_a_rank<T: Number>(&self, layout: Layout) -> Option<u64> {
         // tiles depend on the number of ranks
         let args = ProblemArgs { tile: layout.tile, ..self.args.clone() };
         let ranks = layout.ranks();
@@ -90,18 +92,18 @@ impl Fit<'_> {
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
         let kernel = kernel::<T>(&problem, &schedule, self.level);
         let base = Comm::resident_bytes();
-        let memory = Memory::of(&schedule, &kernel, self.shape.source, layout.threads, self.written, base);
+        let memory = Memory::of(&schedule, &kernel, self.shape.source, layout.threads, self.results, base);
         Some(memory.ok()?.total())
     }
 
     /// Whether the memory of a node holds its ranks.
-    fn fits<T: SimdElement>(&self, layout: Layout) -> bool {
+    fn fits<T: Number>(&self, layout: Layout) -> bool {
         let holds = |bytes| bytes as f64 * layout.ranks_per_node as f64 <= self.node_bytes;
         layout.ranks() <= MAX_RANKS && self.of_a_rank::<T>(layout).is_some_and(holds)
     }
 
     /// The numbers of nodes that may do for so many ranks on each: from where the samples themselves fit beside the program.
-    fn nodes_to_try<T: SimdElement>(&self, ranks_per_node: usize) -> RangeInclusive<usize> {
+    fn nodes_to_try<T: Number>(&self, ranks_per_node: usize) -> RangeInclusive<usize> {
         let Shape { n, d, .. } = self.shape;
         let left = self.node_bytes - ranks_per_node as f64 * Comm::resident_bytes() as f64;
         #[allow(
@@ -115,7 +117,7 @@ impl Fit<'_> {
 
     /// The fewest nodes whose memory holds ranks as in the layout, whatever number of nodes that has. More of them need not fit:
     /// the edge of the tiles depends on the number of ranks, and memory goes up and down with it.
-    pub(super) fn fewest_nodes<T: SimdElement>(&self, layout: Layout) -> Option<usize> {
+    pub(super) fn fewest_nodes<T: Number>(&self, layout: Layout) -> Option<usize> {
         self.nodes_to_try::<T>(layout.ranks_per_node)
             .find(|&nodes| self.fits::<T>(Layout { nodes, ..layout }))
     }
@@ -123,12 +125,7 @@ impl Fit<'_> {
     /// A layout that fits, instead of one with tiles of `tile`, which may be fixed, that does not. On the same nodes if possible, with smaller tiles,
     /// fewer ranks on each node or fewer threads; else on the fewest nodes, and fewer threads only if no number of nodes is
     /// enough without. Of several such layouts it is one that keeps most threads of a node at work, with the largest tiles.
-    pub(super) fn way_out<T: SimdElement>(
-        &self,
-        layout: Layout,
-        tile: usize,
-        is_fixed: bool,
-    ) -> Option<Layout> {
+    pub(super) fn way_out<T: Number>(&self, layout: Layout, tile: usize, is_fixed: bool) -> Option<Layout> {
         let smallest = if tile > SMALLEST_TILE { SMALLEST_TILE } else { 1 };
         let smaller = halves(tile.next_power_of_two() / 2).take_while(|&edge| edge >= smallest && !is_fixed);
         let edges: Vec<_> = once(tile).chain(smaller).map(Some).collect();
@@ -171,7 +168,7 @@ fn halves(of: usize) -> impl Iterator<Item = usize> {
 }
 
 /// The kernel of a problem, with panels for its tiles.
-pub(super) fn kernel<T: SimdElement>(problem: &Problem, schedule: &Schedule, level: Level) -> Kernel<T> {
+pub(super) fn kernel<T: Number>(problem: &Problem, schedule: &Schedule, level: Level) -> Kernel<T> {
     let (height, width) = schedule.grid.tile_shape();
     Kernel::new(problem.metric, problem.method, problem.d, level).for_tiles(height, width)
 }

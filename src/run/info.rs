@@ -4,18 +4,16 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::time::Duration;
 
-use super::unfinished::{Run, count_new};
+use super::unfinished::{Restored, Run};
 use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::io::matrix::{MatrixReader, is_result};
-use crate::partition::TileSet;
-use crate::pipeline::Totals;
+use crate::io::result::{ResultReader, is_result};
 use crate::problem::Problem;
-use crate::report::{bytes, counted, print};
-use crate::schedule::Schedule;
+use crate::report::{counted, print};
+use crate::sink;
 use crate::source::Samples;
-use crate::store::journal;
+use crate::store::journal::{self, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::{Existing, Workdir};
 
@@ -39,7 +37,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         )));
     }
     let (path, mut out) = (&file, String::new());
-    let reader = MatrixReader::open(path)?;
+    let reader = ResultReader::open(path)?;
     let header = &reader.header;
     let (grid, problem, made) = (header.grid(), header.identity.problem, &header.provenance);
     let _ = writeln!(out, "file         {}", path.display());
@@ -48,14 +46,9 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
         "state        {}",
         if reader.complete { "complete" } else { "not finished: its values are not to be used" }
     );
-    let _ = writeln!(
-        out,
-        "distances    {} x {}, {}, {}",
-        grid.n,
-        grid.m,
-        problem.dtype,
-        bytes(problem.result_bytes())
-    );
+    for (name, text) in sink::shown(&reader) {
+        let _ = writeln!(out, "{name:<12} {text}");
+    }
     let _ = writeln!(out, "metric       {}, {} kernel", problem.metric, problem.method);
     let _ =
         writeln!(out, "symmetric    {}", if grid.symmetric { "yes (one input)" } else { "no (two inputs)" });
@@ -115,16 +108,15 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let Run { plan, number } = Run::of(text, workdir)?;
     let RunPlan { identity, provenance: made, .. } = &plan;
     let Problem { n, m, d, metric, method, dtype, tile } = identity.problem;
-    let schedule = Schedule { grid: identity.grid(), ranks: 1 };
-    let mut done = TileSet::empty(&schedule.grid);
-    let (mut totals, mut latest, journals) = (Totals::default(), None, workdir.journals()?);
+    let grid = identity.grid();
+    let (mut journalled, mut latest, journals) = (Journalled::nothing(&grid), None, workdir.journals()?);
     for rank in &journals {
         let path = workdir.journal(*rank);
-        let entries = journal::read(&path, number, &schedule.grid)?.entries;
-        count_new(&entries, &schedule, &mut done, &mut totals);
+        journalled.add(&journal::read(&path, number, &grid)?.entries);
         latest = latest.max(std::fs::metadata(&path).and_then(|meta| meta.modified()).ok());
     }
-    let percent = 100.0 * totals.pairs as f64 / (n as f64 * m as f64);
+    let Restored { totals, .. } = Restored::of(journalled, &grid, false);
+    let percent = 100.0 * totals.pairs as f64 / identity.problem.pairs() as f64;
     let age = latest.and_then(|time| time.elapsed().ok()).map(|age| Duration::from_secs(age.as_secs()));
     let age = age.map_or("unknown".into(), |age| humantime::format_duration(age).to_string());
     let mut out = String::new();

@@ -11,12 +11,13 @@ use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::host;
 use crate::kernel::{Kernel, Level};
-use crate::pipeline::Number;
+use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::{Identity, InputId, Problem, Provenance};
 use crate::report::file;
 use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
+use crate::sink::{Asked, Results, Sinks};
 use crate::store::workdir::Workdir;
 
 /// A run of `compute`.
@@ -25,6 +26,8 @@ pub(super) struct Job<'a> {
     pub(super) inputs: Inputs,
     pub(super) problem: Problem,
     pub(super) schedule: Schedule,
+    /// What is made of the distances.
+    pub(super) results: Results,
     pub(super) cores: Cores,
     /// The best SIMD level that every rank has.
     pub(super) level: Level,
@@ -45,7 +48,8 @@ impl<'a> Job<'a> {
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
         let level = setup::common_level(comm)?;
-        Ok(Self { args, inputs, problem, schedule, cores, level, started: host::timestamp() })
+        let results = Results::of(Asked { output: args.output.is_some() });
+        Ok(Self { args, inputs, problem, schedule, results, cores, level, started: host::timestamp() })
     }
 
     /// How its tiles are computed.
@@ -53,19 +57,25 @@ impl<'a> Job<'a> {
         fit::kernel(&self.problem, &self.schedule, self.level)
     }
 
+    /// What counts the distances, and keeps nothing.
+    pub(super) fn counted<T: Number>(&self) -> Sinks<T> {
+        let grid = self.schedule.grid;
+        let (_, width) = grid.tile_shape();
+        Sinks::counted(grid, self.kernel::<T>().strip_len(width))
+    }
+
     /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.
     pub(super) fn memory<T: Number>(&self, comm: &Comm, kernel: &Kernel<T>, found: &Found) -> Result<Memory> {
-        let Self { args, problem, schedule, cores, level, .. } = self;
-        let (shape, symmetric, written) =
-            (self.inputs.shape(), schedule.grid.symmetric, args.output.is_some());
+        let Self { args, problem, schedule, results, cores, level, .. } = self;
+        let (shape, symmetric) = (self.inputs.shape(), schedule.grid.symmetric);
         let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
-        let memory = Memory::of(schedule, kernel, shape.source, threads, written, Comm::resident_bytes());
+        let memory = Memory::of(schedule, kernel, shape.source, threads, results, Comm::resident_bytes());
         let memory = comm.agree(memory)?;
         let is_unfinished = found.run().is_some();
         let way_out = |node_bytes| {
             let tile = args.problem.tile.or(is_unfinished.then_some(problem.tile));
             let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
-            let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
+            let fit = Fit { args: &args.problem, shape, symmetric, level, results, node_bytes };
             // the tile size of an unfinished run is fixed
             let fitting = fit.way_out::<T>(layout, problem.tile, is_unfinished)?;
             Some(fitting.change_from(layout, comm.size() != layout.ranks()))
@@ -102,7 +112,7 @@ impl<'a> Job<'a> {
             counted(comm.size(), "rank"),
             counted(cores.threads, "thread"),
             counted(cores.nodes.count, "node"),
-            counted(schedule.rounds(), "round"),
+            counted(schedule.round_count(), "round"),
             bytes(memory.total())
         );
     }

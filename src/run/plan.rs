@@ -15,12 +15,14 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
 use crate::kernel::{Kernel, Level};
+use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{Number, PAGE_CACHE_BYTES, Workers, buffers, kernel_rate};
+use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::file;
 use crate::report::{bytes, counted, print};
+use crate::sink::{Asked, Parcel, Results};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
 /// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
@@ -154,8 +156,8 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     let level = Level::detect().map_err(Error::Usage)?;
     let Planned { layout, shape, symmetric, problem, .. } = planned;
     let node_bytes = planned.machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9;
-    let written = !args.no_output;
-    let fit = Fit { args: &args.problem, shape, symmetric, level, written, node_bytes };
+    let results = Results::of(Asked { output: !args.no_output });
+    let fit = Fit { args: &args.problem, shape, symmetric, level, results: &results, node_bytes };
     let record = predict::<T>(args, planned, &fit)?;
     if let Some(path) = &args.json {
         file::write(path, file::Kind::Plan, &record)?;
@@ -172,10 +174,10 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let schedule = setup::schedule(&problem, ranks, symmetric);
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
     let base = Comm::resident_bytes();
-    let memory = Memory::of(&schedule, &kernel, shape.source, threads, fit.written, base)?;
+    let memory = Memory::of(&schedule, &kernel, shape.source, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
-    let traffic = Traffic::of(&schedule, &kernel, fit.written)?;
-    let volume = Volume::of(&schedule, &kernel, &balance, &traffic, threads, ranks_per_node)?;
+    let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
+    let volume = Volume::of(&schedule, &kernel, fit.results, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
     let rate = if let Some(rate) = machine.kernel_rate {
         rate * 1e9
@@ -183,7 +185,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
         // whole tiles are measured
         machine.tile_us = 0.0;
         machine.assumed.retain(|name| *name != "tile_us");
-        measured_rate(layout, problem, &kernel, schedule.images(fit.written))?
+        measured_rate(layout, &problem, &kernel, symmetric, fit.results)?
     };
     machine.kernel_rate = Some(rate / 1e9);
     let seconds = Cost::of(&volume, &machine, rate);
@@ -207,30 +209,33 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     })
 }
 
-/// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine; of each tile
-/// so many images are made.
+/// Pair-features that a thread of this machine computes per second, as many at work as a node has, or this machine; of the tiles
+/// such results are made.
 fn measured_rate<T: Number>(
     layout: Layout,
-    problem: Problem,
+    problem: &Problem,
     kernel: &Kernel<T>,
-    images: usize,
+    symmetric: bool,
+    results: &Results,
 ) -> Result<f64> {
     let threads = layout.threads.saturating_mul(layout.ranks_per_node).min(host::usable_cores());
     let (grid, features) = measured_grid(problem);
+    let grid = Grid { symmetric, ..grid };
     let (height, width) = grid.tile_shape();
     let kernel =
         Kernel::<T>::new(problem.metric, problem.method, features, kernel.level()).for_tiles(height, width);
-    let values = (grid.n + grid.m) * features + buffers(threads) * images * height * width;
+    let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
+    let values = (grid.n + grid.m) * features + parcels(threads) * parcel;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
     setup::check_limit(planned as u64, threads, "raise the limit")?;
     let workers = Workers::start(threads)?;
-    Ok(kernel_rate(&workers, &kernel, grid, images))
+    Ok(kernel_rate(&workers, &kernel, grid, results))
 }
 
 /// Whole tiles that stand for those of the problem, and the features of their samples. They have the problem's shape, unless that
 /// takes too long: a kernel computes two columns no faster than a whole panel of them.
-fn measured_grid(problem: Problem) -> (Grid, usize) {
-    let Problem { n, m, d, tile, .. } = problem;
+fn measured_grid(problem: &Problem) -> (Grid, usize) {
+    let Problem { n, m, d, tile, .. } = *problem;
     // where one side of the matrix is short, the other may be longer
     let area = MEASURED_TILE / d.min(MEASURED_FEATURES);
     let edge = tile.min(area.isqrt().max(area / n.min(m)));
@@ -407,7 +412,7 @@ mod tests {
         ] {
             let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
             let problem = Problem { n, m, d, metric, method, dtype, tile };
-            let (grid, features) = measured_grid(problem);
+            let (grid, features) = measured_grid(&problem);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
             let (height, width) = grid.tile_shape();
@@ -418,7 +423,7 @@ mod tests {
         }
         let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
         let wide = Problem { n: 9000, m: 9000, d: 1000, metric, method, dtype, tile: 4096 };
-        let (height, width) = measured_grid(wide).0.tile_shape();
+        let (height, width) = measured_grid(&wide).0.tile_shape();
         assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
     }
 }

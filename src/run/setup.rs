@@ -11,10 +11,11 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::io::matrix::MAX_TILE_BYTES;
+use crate::io::MAX_WRITE_BYTES;
 use crate::kernel::Level;
+use crate::number::Number;
 use crate::partition::{choose_edge, range_of};
-use crate::pipeline::{Number, Workers, survey_of};
+use crate::pipeline::{Workers, survey_of};
 use crate::plan::{Memory, Source};
 use crate::problem::{InputId, Problem};
 use crate::report::{bytes, counted};
@@ -194,9 +195,9 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         None => choose_edge(n, m, ranks, threads, dtype.size()),
     };
     let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * dtype.size() as u128;
-    if tile_bytes > MAX_TILE_BYTES as u128 {
+    if tile_bytes > MAX_WRITE_BYTES as u128 {
         return Err(Error::Usage(format!(
-            "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_TILE_BYTES}; choose a smaller one"
+            "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_WRITE_BYTES}; choose a smaller one"
         )));
     }
     Ok(Problem { n, m, d, metric, method, dtype, tile })

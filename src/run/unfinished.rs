@@ -1,14 +1,15 @@
 //! Taking up a run that did not come to its end.
 
+use super::job::Job;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
-use crate::io::matrix::{Header, MatrixReader};
-use crate::partition::{TileSet, range_of};
+use crate::io::result::{Header, ResultReader};
+use crate::number::Number;
+use crate::partition::{Grid, TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::problem::Identity;
-use crate::schedule::Schedule;
-use crate::store::journal::{self, Entry};
+use crate::store::journal::{self, Done, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::Workdir;
 
@@ -139,7 +140,7 @@ impl Run {
     /// Refuses a matrix that is not the one of the plan.
     pub(super) fn check_matrix(&self, workdir: &Workdir) -> Result<()> {
         let path = workdir.matrix();
-        let open = MatrixReader::open(&path);
+        let open = ResultReader::open(&path);
         let why = |text| {
             format!("{} is not the matrix of its plan ({text}); start over with --force", path.display())
         };
@@ -153,20 +154,50 @@ impl Run {
 
 /// What a run that has published its result says of it.
 fn published(workdir: &Workdir) -> Result<Header> {
-    let reader = MatrixReader::open(workdir.output())?;
+    let reader = ResultReader::open(workdir.output())?;
     if !reader.complete {
         fail!("{} is not complete; remove it, or start over with --force", workdir.output().display());
     }
     Ok(reader.header)
 }
 
-/// What the journals of a run say is done: the tiles, and this rank's share of what they add up to. Collective.
-pub(super) fn read_journals(
+/// What an earlier run has done.
+pub(super) struct Restored {
+    /// All tiles that are done.
+    pub(super) done: TileSet,
+    /// Some of them, which this rank takes in.
+    pub(super) tiles: Vec<Done>,
+    /// What these add up to.
+    pub(super) totals: Totals,
+}
+
+impl Restored {
+    /// Of a run that begins.
+    pub(super) fn nothing(grid: &Grid) -> Self {
+        Self { done: TileSet::empty(grid), tiles: Vec::new(), totals: Totals::default() }
+    }
+
+    /// Of what journals say, if mirror images are mailed or not.
+    pub(super) fn of(journalled: Journalled, grid: &Grid, are_mailed: bool) -> Self {
+        let done = journalled.done(grid, are_mailed);
+        let mut tiles = journalled.tiles;
+        tiles.retain(|known| done.contains(known.tile));
+        let mut totals = Totals::default();
+        for known in &tiles {
+            totals.count(known, grid);
+        }
+        Self { done, tiles, totals }
+    }
+}
+
+/// What the journals of a run say is done, of which each rank takes in a share. Collective.
+pub(super) fn read_journals<T: Number>(
     comm: &Comm,
     workdir: &Workdir,
     run: u64,
-    schedule: &Schedule,
-) -> Result<(TileSet, Totals)> {
+    job: &Job<'_>,
+) -> Result<Restored> {
+    let grid = &job.schedule.grid;
     let mut listed = Vec::new();
     comm.on_root(|| {
         listed = workdir.journals()?.iter().flat_map(|rank| (*rank as u64).to_le_bytes()).collect();
@@ -175,33 +206,29 @@ pub(super) fn read_journals(
     comm.broadcast(0, &mut listed);
     let (listed, _) = listed.as_chunks::<8>();
     let mine = range_of(listed.len(), comm.size(), comm.rank());
-    let (mut done, totals) = comm.agree(read_some(&listed[mine], workdir, run, schedule))?;
-    if listed.is_empty() {
-        return Ok((done, totals));
+    let mut journalled = comm.agree(read_some(&listed[mine], workdir, run, grid))?;
+    if unite(comm, &mut journalled, grid) {
+        // a tile in the journals of two ranks must count once: one rank reads them all
+        let listed = if comm.is_root() { listed } else { &[] };
+        journalled = comm.agree(read_some(listed, workdir, run, grid))?;
+        unite(comm, &mut journalled, grid);
     }
-    let words = TileSet::words(&schedule.grid);
-    let mut union = done.clone();
-    *union.bits(words) = comm.all_reduce(done.bits(words), Reduce::Or);
-    let entries = comm.all_reduce(&[done.len() as u64], Reduce::Sum)[0];
-    if union.len() as u64 == entries {
-        return Ok((union, totals));
-    }
-    // a tile in the journals of two ranks must count once: one rank reads them all
-    let listed = if comm.is_root() { listed } else { &[] };
-    let (mut done, totals) = comm.agree(read_some(listed, workdir, run, schedule))?;
-    *done.bits(words) = comm.all_reduce(done.bits(words), Reduce::Or);
-    Ok((done, totals))
+    Ok(Restored::of(journalled, grid, job.results.are_mailed::<T>()))
 }
 
-/// What some of the journals say, each tile once.
-fn read_some(
-    ranks: &[[u8; 8]],
-    workdir: &Workdir,
-    run: u64,
-    schedule: &Schedule,
-) -> Result<(TileSet, Totals)> {
-    let grid = &schedule.grid;
-    let (mut done, mut totals) = (TileSet::empty(grid), Totals::default());
+/// Makes the sets those of all ranks. Returns whether several ranks have one tile. Collective.
+fn unite(comm: &Comm, journalled: &mut Journalled, grid: &Grid) -> bool {
+    let words = TileSet::words(grid);
+    let entries = comm.all_reduce(&[journalled.tiles.len() as u64], Reduce::Sum)[0];
+    for set in &mut journalled.sets {
+        *set.bits(words) = comm.all_reduce(set.bits(words), Reduce::Or);
+    }
+    journalled.sets[0].len() as u64 != entries
+}
+
+/// What some of the journals say.
+fn read_some(ranks: &[[u8; 8]], workdir: &Workdir, run: u64, grid: &Grid) -> Result<Journalled> {
+    let mut journalled = Journalled::nothing(grid);
     for rank in ranks {
         let path = workdir.journal(usize::try_from(u64::from_le_bytes(*rank)).unwrap_or(usize::MAX));
         journal::check_free(&path)?;
@@ -213,20 +240,7 @@ fn read_some(
                 contents.damaged
             );
         }
-        count_new(&contents.entries, schedule, &mut done, &mut totals);
+        journalled.add(&contents.entries);
     }
-    Ok((done, totals))
-}
-
-/// Counts the tiles of a journal that were not counted before: a tile that was computed again has two entries.
-pub(super) fn count_new(entries: &[Entry], schedule: &Schedule, done: &mut TileSet, totals: &mut Totals) {
-    for entry in entries {
-        if done.contains(entry.tile) {
-            continue;
-        }
-        let mirrored = schedule.grid.is_mirrored(entry.tile);
-        done.insert(entry.tile);
-        totals.count(entry, &schedule.grid, mirrored);
-        totals.keep_checksum(entry, mirrored);
-    }
+    Ok(journalled)
 }

@@ -11,12 +11,14 @@ use crate::cli::VerifyArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::io::matrix::MatrixReader;
+use crate::io::result::{Header, ResultReader};
 use crate::kernel::{Checksum, Level, Method, guard_tau};
+use crate::number::Number;
 use crate::partition::{Grid, Tile, range_of};
-use crate::pipeline::{Number, Workers};
+use crate::pipeline::Workers;
 use crate::problem::{InputId, Problem};
 use crate::report::print;
+use crate::sink::matrix::MatrixReader;
 use crate::source::Samples;
 
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
@@ -109,7 +111,7 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
     } else {
         case.pairs::<T>(comm, &workers, args.pairs, args.seed)
     };
-    let worst = comm.agree(checked)?.of_all(comm, case.reader.header.grid());
+    let worst = comm.agree(checked)?.of_all(comm, case.reader.grid);
     if worst.wrong > 0 && !args.all && !case.have_moved() {
         // the samples may be others than then
         case.check_samples::<T>(comm, &workers)?;
@@ -205,8 +207,8 @@ fn find(id: &InputId, result: &Path) -> Option<PathBuf> {
 impl Case {
     fn open(args: &VerifyArgs) -> Result<Self> {
         let path = &args.result;
-        let reader = MatrixReader::open(path)?;
-        if !reader.complete {
+        let reader = MatrixReader::of(ResultReader::open(path)?)?;
+        if !reader.file.complete {
             fail!("{} is not finished: its values are not to be used", path.display());
         }
         let [x, y] = [(&args.samples, &args.dataset), (&args.against, &args.against_dataset)];
@@ -215,7 +217,7 @@ impl Case {
             dataset: dataset.as_deref(),
             options,
         });
-        let inputs = &reader.header.identity.inputs;
+        let inputs = &reader.file.header.identity.inputs;
         if inputs.len() == 1 && (y.file.is_some() || y.dataset.is_some()) {
             let option = y.options[usize::from(y.file.is_none())];
             return Err(Error::Usage(format!(
@@ -230,7 +232,7 @@ impl Case {
 
     /// Each input, and what the result says of it.
     fn inputs(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
-        self.samples().zip(&self.reader.header.identity.inputs)
+        self.samples().zip(&self.header().identity.inputs)
     }
 
     /// Whether samples are not where they were, so that only their digest tells that they are those.
@@ -254,7 +256,7 @@ impl Case {
                 fail!(
                     "{} holds other samples than {} was computed from: their digest is {digest}, and was {}; name the samples that it was computed from with {option}",
                     samples.describe(),
-                    self.reader.shown(),
+                    self.reader.file.shown(),
                     id.digest
                 );
             }
@@ -265,9 +267,9 @@ impl Case {
     /// What ranks must have in common that see the same result.
     fn seen(&self) -> Result<Vec<(String, String)>> {
         let Self { reader, .. } = self;
-        let field = |name: &str, value: String| (format!("{name} of {}", reader.shown()), value);
+        let field = |name: &str, value: String| (format!("{name} of {}", reader.file.shown()), value);
         Ok(vec![
-            field("the header", format!("{:?}", reader.header)),
+            field("the header", format!("{:?}", reader.file.header)),
             field("the digest", format!("{:016x}", reader.digest()?)),
         ])
     }
@@ -277,8 +279,12 @@ impl Case {
         [Some(&self.x), self.y.as_ref()].into_iter().flatten()
     }
 
+    fn header(&self) -> &Header {
+        &self.reader.file.header
+    }
+
     fn problem(&self) -> &Problem {
-        &self.reader.header.identity.problem
+        &self.header().identity.problem
     }
 
     fn y(&self) -> &Samples {
@@ -290,7 +296,7 @@ impl Case {
         let Problem { d, metric, method, dtype, .. } = *self.problem();
         let definition = metric.distance(x, y);
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
-        let tolerance = metric.tolerance::<T>(d, tau, self.reader.header.scaling_exponent, definition);
+        let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
         let error = metric.error::<T>(d, tau, value, definition);
         let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
         let is_wrong = error.is_nan() || error > tolerance;
@@ -305,7 +311,7 @@ impl Case {
 
     /// This rank's share of `count` different random pairs, or of all; the same pairs for any number of ranks.
     fn pairs<T: Number>(&self, comm: &Comm, workers: &Workers, count: usize, seed: u64) -> Result<Worst> {
-        let grid = self.reader.header.grid();
+        let grid = self.reader.grid;
         let count = count.min(grid.n * grid.m);
         // what is kept of a pair: two samples, places and value, and what comparing them gave
         let beside = 64 + size_of::<Worst>();
@@ -339,7 +345,7 @@ impl Case {
     /// some of each.
     fn all<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<Worst> {
         let level = Level::detect().map_err(Error::Failed)?;
-        let (grid, d) = (self.reader.header.grid(), self.problem().d);
+        let (grid, d) = (self.reader.grid, self.problem().d);
         let tile_bytes = grid.edge.saturating_mul(d).saturating_mul(size_of::<T>());
         let together = (SAMPLES_BYTES / tile_bytes.max(1)).max(1);
         let mut checksum = Checksum::default();
@@ -374,11 +380,11 @@ impl Case {
     fn check_checksum(&self, tile: Tile, computed: u64) -> Result<()> {
         let stored = self.reader.checksum(tile)?;
         if computed != stored {
-            let grid = self.reader.header.grid();
+            let grid = self.reader.grid;
             let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
             fail!(
                 "{}: tile ({}, {}), rows {} to {} and columns {} to {}, has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
-                self.reader.shown(),
+                self.reader.file.shown(),
                 tile.i,
                 tile.j,
                 rows.start,
@@ -394,7 +400,7 @@ impl Case {
         let Some(Wrong { row, col, value, definition }) = worst.first else { return Ok(()) };
         fail!(
             "{}: {} of {} distances are beyond their bound, first ({row}, {col}): {value:e} in the file, {definition:e} by the definition; compute it again",
-            self.reader.shown(),
+            self.reader.file.shown(),
             worst.wrong,
             worst.pairs
         )

@@ -1,4 +1,4 @@
-//! The journal of a rank: the tiles that are in the matrix for certain.
+//! The journal of a rank: the tiles that are stored for certain.
 //!
 //! Blocks of 64 bytes, little-endian: a header, then an entry for each tile, appended when its distances are in the file (and on
 //! the disk, if the run syncs). Every block carries a check value that is seeded with the run's number, so that an entry that
@@ -14,7 +14,7 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::kernel::Summary;
-use crate::partition::{Grid, Tile};
+use crate::partition::{Grid, Tile, TileSet};
 
 /// Bytes of a header or entry.
 const BLOCK: usize = 64;
@@ -24,9 +24,9 @@ const CHECKED: usize = BLOCK - size_of::<u64>();
 
 const MAGIC: &[u8; 16] = b"pairdist journal";
 
-/// What is kept of a tile that is in the matrix.
+/// What is known of a computed tile.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Entry {
+pub struct Done {
     /// Which tile.
     pub tile: Tile,
     /// Its checksum, and that of its mirror image.
@@ -37,19 +37,81 @@ pub struct Entry {
     pub recomputed: u64,
 }
 
+/// What is done for certain.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Entry {
+    /// A tile, in the journal of the rank that has computed it: what that rank makes of it is stored.
+    Forward(Done),
+    /// A tile, in the journal of the rank that has the rows of its mirror image: what was mailed to that rank is stored.
+    Mirror(Tile),
+}
+
+/// Marks the first word of a mirror image's entry.
+const MIRROR: u64 = 1 << 63;
+
 impl Entry {
     fn to_words(self) -> [u64; 7] {
-        let Self { tile, checksum, summary, recomputed } = self;
-        let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
-        [tile.i as u64, tile.j as u64, checksum, sum, min, max, recomputed]
+        match self {
+            Self::Forward(Done { tile, checksum, summary, recomputed }) => {
+                let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
+                [tile.i as u64, tile.j as u64, checksum, sum, min, max, recomputed]
+            }
+            Self::Mirror(tile) => [tile.i as u64 | MIRROR, tile.j as u64, 0, 0, 0, 0, 0],
+        }
     }
 
     /// Nothing, if it cannot be of this grid.
     fn from_words([i, j, checksum, sum, min, max, recomputed]: [u64; 7], grid: &Grid) -> Option<Self> {
-        let tile = Tile { i: usize::try_from(i).ok()?, j: usize::try_from(j).ok()? };
+        let tile = Tile { i: usize::try_from(i & !MIRROR).ok()?, j: usize::try_from(j).ok()? };
+        if tile.i >= grid.tile_rows() || tile.j >= grid.tile_cols() {
+            return None;
+        }
+        if i & MIRROR != 0 {
+            return grid.is_mirrored(tile).then_some(Self::Mirror(tile));
+        }
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
-        let is_inside = tile.i < grid.tile_rows() && tile.j < grid.tile_cols();
-        is_inside.then_some(Self { tile, checksum, summary: Summary { sum, min, max }, recomputed })
+        Some(Self::Forward(Done { tile, checksum, summary: Summary { sum, min, max }, recomputed }))
+    }
+}
+
+/// What journals say together.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Journalled {
+    /// Each tile that has a forward entry, once: a tile that was computed again has two.
+    pub tiles: Vec<Done>,
+    /// Tiles with a forward entry, and those with one of their mirror image.
+    pub sets: [TileSet; 2],
+}
+
+impl Journalled {
+    /// Nothing yet.
+    pub fn nothing(grid: &Grid) -> Self {
+        Self { tiles: Vec::new(), sets: [TileSet::empty(grid), TileSet::empty(grid)] }
+    }
+
+    /// Takes in the entries of a journal.
+    pub fn add(&mut self, entries: &[Entry]) {
+        let [forward, mirror] = &mut self.sets;
+        for entry in entries {
+            match entry {
+                Entry::Forward(done) if !forward.contains(done.tile) => {
+                    forward.insert(done.tile);
+                    self.tiles.push(*done);
+                }
+                Entry::Forward(_) => {}
+                Entry::Mirror(tile) => mirror.insert(*tile),
+            }
+        }
+    }
+
+    /// Tiles that are done: those with a forward entry, and where mirror images are mailed, also one of the mirror image if they have one.
+    pub fn done(&self, grid: &Grid, are_mailed: bool) -> TileSet {
+        let [forward, mirror] = &self.sets;
+        let mut done = forward.clone();
+        if are_mailed {
+            done.retain(|tile| !grid.is_mirrored(tile) || mirror.contains(tile));
+        }
+        done
     }
 }
 
@@ -78,7 +140,7 @@ fn header(run: u64) -> [u8; BLOCK] {
 /// What a journal says.
 #[derive(Debug, Default, PartialEq)]
 pub struct Contents {
-    /// The tiles that are done.
+    /// The entries, in their order.
     pub entries: Vec<Entry>,
     /// Blocks that are no entries of this run.
     pub damaged: usize,
@@ -214,12 +276,12 @@ mod tests {
     use std::fs;
 
     const RUN: u64 = 42;
-    const GRID: Grid = Grid { n: 100, m: 100, edge: 10, symmetric: false };
+    const GRID: Grid = Grid { n: 100, m: 100, edge: 10, symmetric: true };
 
     fn entry(number: usize) -> Entry {
         let tile = Tile { i: number / 10 % 10, j: number % 10 };
         let summary = Summary { sum: number as f64, min: 0.5, max: f64::INFINITY };
-        Entry { tile, checksum: number as u64 * 77, summary, recomputed: 3 }
+        Entry::Forward(Done { tile, checksum: number as u64 * 77, summary, recomputed: 3 })
     }
 
     /// A journal of so many entries, in a folder that goes with it.
@@ -233,14 +295,49 @@ mod tests {
 
     fn numbers(path: &Path) -> Vec<f64> {
         let contents = read(path, RUN, &GRID).unwrap();
-        contents.entries.iter().map(|entry| entry.summary.sum).collect()
+        let sum = |entry: &Entry| match entry {
+            Entry::Forward(done) => done.summary.sum,
+            Entry::Mirror(_) => f64::NAN,
+        };
+        contents.entries.iter().map(sum).collect()
     }
 
     #[test]
     fn entries_come_back_as_they_were() {
         let (_folder, path) = journal(20);
+        let mirrors = [(0, 9), (3, 4)].map(|(i, j)| Entry::Mirror(Tile { i, j }));
+        Journal::open(&path, RUN, false).unwrap().append(&mirrors, false).unwrap();
         let contents = read(&path, RUN, &GRID).unwrap();
-        assert_eq!(contents, Contents { entries: (0..20).map(entry).collect(), damaged: 0 });
+        let entries = (0..20).map(entry).chain(mirrors).collect();
+        assert_eq!(contents, Contents { entries, damaged: 0 });
+        // of one tile there is no mirror image, and with two inputs of none
+        let diagonal = Entry::Mirror(Tile { i: 4, j: 4 });
+        Journal::open(&path, RUN, false).unwrap().append(&[diagonal], false).unwrap();
+        assert_eq!(read(&path, RUN, &GRID).unwrap().damaged, 1);
+        assert_eq!(read(&path, RUN, &Grid { symmetric: false, ..GRID }).unwrap().damaged, 3);
+    }
+
+    #[test]
+    fn a_tile_whose_mirror_image_is_mailed_is_done_with_both_entries() {
+        let forward = |i, j| {
+            let summary = Summary::default();
+            Entry::Forward(Done { tile: Tile { i, j }, checksum: 1, summary, recomputed: 0 })
+        };
+        let mirror = |i, j| Entry::Mirror(Tile { i, j });
+        let mut journalled = Journalled::nothing(&GRID);
+        // of several ranks, in any order; one tile was computed again
+        for entries in
+            [[forward(1, 2), forward(2, 2), mirror(5, 6)], [mirror(1, 2), forward(1, 2), forward(3, 4)]]
+        {
+            journalled.add(&entries);
+        }
+        assert_eq!(journalled.tiles.len(), 3);
+        let done = |are_mailed| {
+            let done = journalled.done(&GRID, are_mailed);
+            [(1, 2), (2, 2), (3, 4), (5, 6)].map(|(i, j)| done.contains(Tile { i, j }))
+        };
+        assert_eq!(done(true), [true, true, false, false]);
+        assert_eq!(done(false), [true, true, true, false]);
     }
 
     #[test]

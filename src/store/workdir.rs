@@ -19,7 +19,7 @@ use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::host;
-use crate::io::matrix;
+use crate::io::result;
 use crate::report::bytes;
 
 /// The files a run keeps in its folder.
@@ -155,7 +155,7 @@ impl Workdir {
                     fail!("{shown} exists; remove it, choose another name, or overwrite it with --force")
                 }
                 Existing::Samples => fail!("{shown} exists; remove it, or choose another name"),
-                Existing::Replace => matrix::check_replaceable(&self.output)?,
+                Existing::Replace => result::check_replaceable(&self.output)?,
                 Existing::Resume => {}
             }
         }
@@ -509,7 +509,7 @@ impl Workdir {
         let replaces = self.existing == Existing::Replace || replace;
         if replaces {
             // what stands there now need not be what stood there when the run began
-            matrix::check_replaceable(&self.output).map_err(|error| {
+            result::check_replaceable(&self.output).map_err(|error| {
                 error.map(|text| format!("{text}; the new result is complete, in {}", matrix.display()))
             })?;
             fs::rename(&matrix, &self.output)

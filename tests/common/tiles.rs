@@ -3,7 +3,7 @@
 use ndarray::Array2;
 use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
-use pairdist::pipeline::Number;
+use pairdist::number::Number;
 
 use super::samples::scaling;
 

@@ -1,36 +1,34 @@
-//! The result file: `/distances`, `/tile_checksums` and what tells where they come from.
+//! The file of a result: what tells where it comes from, and the arrays that are in it.
 //!
-//! One rank creates file and datasets, closes it, and all ranks open it with MPI-IO. From then on they
-//! only write raw data, whole tiles, independently: nothing that HDF5 keeps in memory could be lost or torn.
-//! Chunk = tile, allocated early and never filled, in a file format that needs no chunk index.
+//! One rank creates it, closes it, and all ranks open it with MPI-IO. From then on they
+//! only write raw data, whole blocks, independently: nothing that HDF5 keeps in memory could be lost or torn.
+//! Arrays are allocated early and never filled, in a file format that needs no chunk index where a block is a chunk.
 //! See `docs/FORMAT.md` for the layout.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::ops::Range;
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
 
 use hdf5::file::LibraryVersion;
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
 use hdf5::{Dataset, File, H5Type};
-use ndarray::ArrayView2;
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::{Stored, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset};
+use super::array::Array;
+use super::{
+    Attempt, MAX_WRITE_BYTES, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset,
+};
 use crate::comm::Comm;
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::failpoint;
 use crate::kernel::Method;
 use crate::metric::Metric;
-use crate::partition::{Grid, Tile};
+use crate::partition::Grid;
 use crate::problem::{FORMAT_VERSION, Identity, InputId, Problem, Provenance, first_arithmetic, unknown};
-
-/// Largest tile in bytes: HDF5 and MPI-IO transfer at most 2 GiB at once, some of them less.
-pub const MAX_TILE_BYTES: usize = 1 << 30;
 
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
@@ -79,25 +77,37 @@ pub fn check_replaceable(path: &Path) -> Result<()> {
     Ok(())
 }
 
-/// Creates the file with its datasets and attributes, `complete = 0`, and closes it.
-pub fn create<T: Stored>(path: &Path, header: &Header) -> Result<()> {
+/// A result that is being made.
+pub struct NewFile {
+    file: File,
+}
+
+impl NewFile {
+    /// Makes an array of this shape, in chunks or contiguous: room on the disk, which is filled later.
+    pub fn array<T: H5Type>(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        chunk: Option<(usize, usize)>,
+    ) -> Attempt<()> {
+        let builder = self.file.new_dataset::<T>().shape(shape);
+        let builder = match chunk {
+            Some(chunk) => builder.chunk(chunk),
+            None => builder,
+        };
+        builder.alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never).create(name).map(drop)
+    }
+}
+
+/// Creates the file with attributes, `complete = 0`, and what `make` makes in it, and closes it.
+pub fn create(path: &Path, header: &Header, make: impl FnOnce(&NewFile) -> Attempt<()>) -> Result<()> {
     let build = |name: &OsStr| -> hdf5::Result<()> {
         let file = File::with_options()
             .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
             .create_excl(name)?;
-        let grid = header.grid();
-        let Grid { n, m, edge, .. } = grid;
-        file.new_dataset::<T>()
-            .shape((n, m))
-            .chunk((edge.min(n), edge.min(m)))
-            .alloc_time(Some(AllocTime::Early))
-            .fill_time(FillTime::Never)
-            .create("distances")?;
-        file.new_dataset::<u64>()
-            .shape((grid.tile_rows(), grid.tile_cols()))
-            .alloc_time(Some(AllocTime::Early))
-            .fill_time(FillTime::Never)
-            .create("tile_checksums")?;
+        let file = NewFile { file };
+        make(&file)?;
+        let file = file.file;
         write_attributes(&file, header)?;
         file.flush()?;
         file.close()
@@ -173,73 +183,55 @@ fn scalar<V: H5Type>(file: &File, name: &str, value: &V) -> hdf5::Result<()> {
 }
 
 /// A created result, open on all ranks to be filled.
-pub struct MatrixWriter {
+pub struct ResultWriter {
     file: File,
-    distances: Dataset,
-    checksums: Dataset,
     path: PathBuf,
-    grid: Grid,
 }
 
-impl MatrixWriter {
-    /// Opens a file that [`create`] made. Collective.
-    pub fn open(path: &Path, grid: Grid, comm: &Comm) -> Result<Self> {
-        let (file, [distances, checksums]) = open_on_all_ranks(path, ["distances", "tile_checksums"], comm)?;
-        Ok(Self { file, distances, checksums, path: path.to_owned(), grid })
+/// A result that all ranks have open, to find its arrays.
+pub struct OpenFile<'a> {
+    file: &'a File,
+    path: &'a Path,
+}
+
+impl OpenFile<'_> {
+    /// One of the arrays that it was created with.
+    pub fn array(&self, name: &str) -> Attempt<Array> {
+        Ok(Array::of(self.file.dataset(name)?))
     }
 
-    fn shown(&self) -> std::path::Display<'_> {
-        self.path.display()
+    /// The file's name, for messages.
+    pub fn shown(&self) -> String {
+        self.path.display().to_string()
     }
+}
 
-    /// Writes a whole tile, row-major.
-    ///
-    /// # Panics
-    /// If the values are not as many as the tile has.
-    pub fn write_tile<T: Stored>(&self, tile: Tile, values: &[T]) -> Result<()> {
-        let (rows, cols) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
-        let view = ArrayView2::from_shape((rows.len(), cols.len()), values).expect("a whole tile");
-        self.distances
-            .write_slice(view, (rows, cols))
-            .context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown()))
-    }
-
-    /// Writes the checksums of this rank's tiles.
-    pub fn write_checksums(&self, mut checksums: Vec<(Tile, u64)>) -> Result<()> {
-        checksums.sort_unstable_by_key(|&(tile, _)| tile);
-        for run in checksums.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
-            let values: Vec<u64> = run.iter().map(|&(_, checksum)| checksum).collect();
-            let first = run[0].0;
-            let view = ArrayView2::from_shape((1, values.len()), &values).expect("one row");
-            self.checksums.write_slice(view, (first.i..=first.i, first.j..first.j + values.len())).context(
-                || format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown()),
-            )?;
-        }
-        Ok(())
+impl ResultWriter {
+    /// Opens a file that [`create`] made, and what `find` finds in it. Collective.
+    pub fn open<R>(
+        path: &Path,
+        comm: &Comm,
+        find: impl FnOnce(&OpenFile<'_>) -> Attempt<R>,
+    ) -> Result<(Self, R)> {
+        let (file, found) = open_on_all_ranks(path, comm, |file| find(&OpenFile { file, path }))?;
+        Ok((Self { file, path: path.to_owned() }, found))
     }
 
     /// Forces the data to the disk. Collective.
     pub fn sync(&self) -> Result<()> {
-        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.shown()))
+        self.file.flush().context(|| format!("{} cannot be forced to the disk", self.path.display()))
     }
 
-    /// Closes the file of a run that is not finished. Collective.
-    pub fn close(self) -> Result<()> {
-        let Self { file, distances, checksums, path, .. } = self;
-        // HDF5 keeps a file open as long as any of its datasets is
-        drop((distances, checksums));
-        close_on_all_ranks(file, &path)
-    }
-
-    /// Declares the matrix complete and closes the file. Collective.
-    pub fn finish(self, sync: bool) -> Result<()> {
+    /// Declares the result complete. Collective.
+    pub fn declare_complete(&self) -> Result<()> {
         let complete = self.file.attr("complete").and_then(|attribute| attribute.write_scalar(&1_u8));
-        complete.context(|| format!("{} cannot be declared complete", self.shown()))?;
-        if sync {
-            self.sync()?;
-        }
-        failpoint::hit("close")?;
-        self.close()
+        complete.context(|| format!("{} cannot be declared complete", self.path.display()))
+    }
+
+    /// Closes the file, whose arrays must be closed: HDF5 keeps it open as long as any of them is. Collective, as is dropping it: a
+    /// rank that fails while others write must end the job first.
+    pub fn close(self) -> Result<()> {
+        close_on_all_ranks(self.file, &self.path)
     }
 }
 
@@ -254,9 +246,8 @@ pub fn is_result(path: &Path) -> Result<bool> {
 }
 
 /// A result, open to read.
-pub struct MatrixReader {
-    distances: Dataset,
-    checksums: Dataset,
+pub struct ResultReader {
+    file: File,
     shown: String,
     /// What its attributes say.
     pub header: Header,
@@ -264,7 +255,7 @@ pub struct MatrixReader {
     pub complete: bool,
 }
 
-impl MatrixReader {
+impl ResultReader {
     /// Opens a result of this program, complete or not.
     pub fn open(path: &Path) -> Result<Self> {
         let file = open(path)?;
@@ -276,22 +267,11 @@ impl MatrixReader {
         if version != FORMAT_VERSION {
             fail!("{shown} has format version {version}; this program reads version {FORMAT_VERSION}");
         }
-        let read = || -> Result<(Dataset, Dataset, Header, bool)> {
-            let broken = |error: hdf5::Error| Error::Failed(format!("{shown} is damaged: {error}"));
-            let distances = own_dataset(&file, "distances").map_err(broken)?;
-            let checksums = own_dataset(&file, "tile_checksums").map_err(broken)?;
-            let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
-            let header = read_header(&file, &distances)
-                .map_err(|text| Error::Failed(format!("{shown} is damaged: {text}")))?;
-            let grid = header.grid();
-            let tiles = [grid.tile_rows(), grid.tile_cols()];
-            if checksums.shape() != tiles {
-                fail!("{shown} is damaged: its checksums are {:?}, its tiles {tiles:?}", checksums.shape());
-            }
-            Ok((distances, checksums, header, complete))
-        };
-        let (distances, checksums, header, complete) = read()?;
-        Ok(Self { distances, checksums, shown, header, complete })
+        let broken = |error: hdf5::Error| damaged(&shown, &error);
+        let distances = own_dataset(&file, "distances").map_err(broken)?;
+        let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
+        let header = read_header(&file, &distances).map_err(|text| damaged(&shown, &text))?;
+        Ok(Self { file, shown, header, complete })
     }
 
     /// The file's name, for messages.
@@ -299,35 +279,17 @@ impl MatrixReader {
         &self.shown
     }
 
-    /// One distance.
-    pub fn entry<T: Stored>(&self, row: usize, column: usize) -> Result<T> {
-        let read = self.distances.read_slice_2d::<T, _>((row..=row, column..=column));
-        Ok(read.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.shown))?[[0, 0]])
+    /// One of its arrays.
+    ///
+    /// # Errors
+    /// If it is not there, or not stored in this very file.
+    pub fn array(&self, name: &str) -> Result<Array> {
+        own_dataset(&self.file, name).map(Array::of).map_err(|error| damaged(&self.shown, &error))
     }
+}
 
-    /// A block of distances, row-major.
-    pub fn block<T: Stored>(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<T>> {
-        let read = self.distances.read_slice_2d::<T, _>((rows.clone(), cols));
-        let read = read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.shown))?;
-        Ok(read.into_raw_vec_and_offset().0)
-    }
-
-    /// Wrapping sum of all stored checksums: the digest of the matrix.
-    pub fn digest(&self) -> Result<u64> {
-        let mut digest = 0_u64;
-        for i in 0..self.header.grid().tile_rows() {
-            let row = self.checksums.read_slice_1d::<u64, _>((i, ..));
-            let row = row.context(|| format!("the checksums of {} cannot be read", self.shown))?;
-            digest = row.iter().fold(digest, |sum, checksum| sum.wrapping_add(*checksum));
-        }
-        Ok(digest)
-    }
-
-    /// The stored checksum of a tile.
-    pub fn checksum(&self, tile: Tile) -> Result<u64> {
-        let read = self.checksums.read_slice_2d::<u64, _>((tile.i..=tile.i, tile.j..=tile.j));
-        Ok(read.context(|| format!("the checksums of {} cannot be read", self.shown))?[[0, 0]])
-    }
+fn damaged(shown: &str, why: &impl Display) -> Error {
+    Error::Failed(format!("{shown} is damaged: {why}"))
 }
 
 fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, String> {
@@ -365,7 +327,7 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     }
     let tile_bytes = edge.min(n).saturating_mul(edge.min(m)).saturating_mul(size_of::<f32>());
     if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(size_of::<f64>())).is_none()
-        || tile_bytes > MAX_TILE_BYTES
+        || tile_bytes > MAX_WRITE_BYTES
     {
         return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
     }

@@ -1,0 +1,105 @@
+//! Blocks of packed samples: what a rank keeps, and what goes round the ring.
+
+use std::ops::Range;
+
+use crate::kernel::{PanelShape, SimdElement};
+use crate::pages::Pages;
+
+/// Packed samples of contiguous rows of tiles (or columns, of a moving block), one slot for each.
+#[derive(Debug)]
+pub struct Block<T> {
+    /// Which rows (or columns) of tiles.
+    pub tiles: Range<usize>,
+    shape: PanelShape,
+    edge: usize,
+    values: Pages<T>,
+}
+
+impl<T: SimdElement> Block<T> {
+    /// Room for the samples of these tiles, `edge` to a tile at most, in panels of this shape.
+    pub fn new(tiles: Range<usize>, edge: usize, shape: PanelShape) -> Self {
+        let values = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
+        Self { tiles, shape, edge, values }
+    }
+
+    /// Room for another block of the same kind, which holds nothing yet.
+    #[must_use]
+    pub fn empty(&self) -> Self {
+        Self::new(0..0, self.edge, self.shape)
+    }
+
+    /// Shape of the panels.
+    pub fn shape(&self) -> PanelShape {
+        self.shape
+    }
+
+    /// Elements of a slot.
+    fn slot_len(&self) -> usize {
+        self.shape.count(self.edge) * self.shape.len()
+    }
+
+    /// The panels of a tile.
+    ///
+    /// # Panics
+    /// If the block does not hold the tile.
+    pub fn slot(&self, tile: usize) -> &[T] {
+        assert!(self.tiles.contains(&tile), "tile {tile} is not in {:?}", self.tiles);
+        &self.values[(tile - self.tiles.start) * self.slot_len()..][..self.slot_len()]
+    }
+
+    /// The packed values: what is sent to other ranks.
+    pub fn values(&self) -> &[T] {
+        &self.values
+    }
+
+    /// Room for the values of another rank's block, which holds these tiles.
+    pub fn receive(&mut self, tiles: Range<usize>) -> &mut [T] {
+        self.tiles = tiles;
+        self.values.resize(self.tiles.len() * self.slot_len());
+        &mut self.values
+    }
+
+    /// The panels for samples of matrix rows `rows`, cut at the panels: each with the samples it holds.
+    ///
+    /// # Panics
+    /// If `rows` does not begin with a panel.
+    pub fn panels_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = (Range<usize>, &mut [T])> {
+        let (width, panel_len, edge) = (self.shape.width, self.shape.len(), self.edge);
+        let per_slot = self.shape.count(edge);
+        let place = |row: usize| {
+            let within = row % edge;
+            (row / edge - self.tiles.start) * per_slot + within / width
+        };
+        assert_eq!(rows.start % edge % width, 0, "rows begin with a panel");
+        let panels = place(rows.start)..place(rows.end - 1) + 1;
+        let first_tile = self.tiles.start;
+        self.values[panels.start * panel_len..panels.end * panel_len]
+            .chunks_exact_mut(panel_len)
+            .zip(panels)
+            .filter_map(move |(panel, number)| {
+                let tile_start = (first_tile + number / per_slot) * edge;
+                let start = tile_start + number % per_slot * width;
+                let end = (start + width).min(tile_start + edge).min(rows.end);
+                (start < end).then_some((start..end, panel))
+            })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::kernel::Level;
+    use crate::partition::Grid;
+
+    #[test]
+    fn panels_of_a_block_hold_every_row_once() {
+        let shape = PanelShape { width: 4, features: 3, norms: false, level: Level::Portable };
+        for edge in [1, 3, 4, 10] {
+            let grid = Grid { n: 35, m: 35, edge, symmetric: false };
+            let tiles = 1..grid.tile_rows();
+            let mut block = Block::<f32>::new(tiles, edge, shape);
+            let rows: Vec<usize> = block.panels_mut(edge..35).flat_map(|(rows, _)| rows).collect();
+            assert_eq!(rows, (edge..35).collect::<Vec<_>>());
+        }
+    }
+}

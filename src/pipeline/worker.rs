@@ -1,0 +1,148 @@
+//! What computes tiles, and the queues between it and the main thread.
+//!
+//! There is one queue of orders for all workers: who is free takes the next. All compute the same bits, so nobody needs to know who
+//! did what.
+
+use std::sync::Arc;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::Workers;
+use crate::block::Block;
+use crate::failpoint;
+use crate::kernel::{Checksum, Kernel, Scratch, Summary};
+use crate::number::Number;
+use crate::partition::{Grid, Tile};
+use crate::sink::Parcel;
+use crate::store::journal::Done;
+
+use std::time::Duration;
+
+/// A tile to compute.
+pub struct Order<T> {
+    /// Which tile.
+    pub tile: Tile,
+    /// Whether it stands for a mirror image too.
+    pub mirrored: bool,
+    /// The block that holds its columns.
+    pub cols: Arc<Block<T>>,
+    /// What is made of it goes in here.
+    pub parcel: Parcel<T>,
+}
+
+/// A computed tile.
+pub struct Computed<T> {
+    /// What is known of it.
+    pub done: Done,
+    /// What was made of it.
+    pub parcel: Parcel<T>,
+}
+
+/// Computes tiles as they are ordered, until no more are.
+pub trait Worker<T> {
+    /// Takes orders, as many at a time as it likes, and hands back each when it is through.
+    fn serve(self, orders: &Receiver<Order<T>>, computed: &Sender<Computed<T>>);
+}
+
+/// A worker that computes on a thread of its own.
+pub struct ThreadWorker<'a, T> {
+    kernel: &'a Kernel<T>,
+    grid: Grid,
+    rows: &'a Block<T>,
+    scratch: Scratch<T>,
+    checksum: Checksum,
+}
+
+impl<'a, T: Number> ThreadWorker<'a, T> {
+    /// For tiles of the grid, whose rows lie in this block.
+    pub fn new(kernel: &'a Kernel<T>, grid: Grid, rows: &'a Block<T>) -> Self {
+        Self { kernel, grid, rows, scratch: Scratch::new(), checksum: Checksum::default() }
+    }
+
+    /// Computes a tile.
+    pub fn compute(&mut self, order: Order<T>) -> Computed<T> {
+        let Order { tile, mirrored, cols, mut parcel } = order;
+        let (row_range, col_range) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
+        let (m, n) = (row_range.len(), col_range.len());
+        let (row_panels, col_panels) = (self.rows.slot(tile.i), cols.slot(tile.j));
+        let (level, panel) = (self.kernel.level(), self.rows.shape());
+        let strip = self.kernel.strip_rows(n).min(m);
+        let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
+        // strip by strip, so that what is computed is summed up and collected from a near cache
+        for first in (0..m).step_by(strip) {
+            let height = strip.min(m - first);
+            let values = parcel.strip(first, height, (m, n));
+            let panels = &row_panels[panel.count(first) * panel.len()..];
+            recomputed += self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch);
+            let places = row_range.start + first..row_range.start + first + height;
+            let (sum, part) = self.checksum.with_summary(level, values, places, col_range.clone());
+            checksum = checksum.wrapping_add(sum);
+            summary.add(&part, 1);
+            parcel.collect(first, height, (m, n), level, mirrored);
+        }
+        Computed { done: Done { tile, checksum, summary, recomputed }, parcel }
+    }
+}
+
+impl<T: Number> Worker<T> for ThreadWorker<'_, T> {
+    fn serve(mut self, orders: &Receiver<Order<T>>, computed: &Sender<Computed<T>>) {
+        for order in orders {
+            failpoint::hit("compute").expect("a worker can panic, not fail");
+            // it lets go of the block before the tile is looked at, so that the next one can arrive there
+            if computed.send(self.compute(order)).is_err() {
+                return; // enough
+            }
+        }
+    }
+}
+
+/// The main thread's end of the queues.
+pub struct Queue<T> {
+    orders: Sender<Order<T>>,
+    computed: Receiver<Computed<T>>,
+}
+
+impl<T> Queue<T> {
+    /// Orders a tile.
+    pub fn order(&self, order: Order<T>) {
+        self.orders.send(order).expect("workers stay until the queue is gone");
+    }
+
+    /// Waits so long for a computed tile.
+    pub fn wait(&self, time: Duration) -> Option<Computed<T>> {
+        match self.computed.recv_timeout(time) {
+            Ok(computed) => Some(computed),
+            Err(RecvTimeoutError::Timeout) => None,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("workers stay until the queue is gone"),
+        }
+    }
+
+    /// Whether no computed tile waits to be looked at.
+    pub fn is_idle(&self) -> bool {
+        self.computed.is_empty()
+    }
+}
+
+impl Workers {
+    /// Has every thread serve a queue with a worker of its own, while `work` orders tiles, of which there are never more than `most` on
+    /// the way. Workers see samples and queues, never MPI or HDF5.
+    pub fn serve<T: Number, W: Worker<T>, R>(
+        &self,
+        most: usize,
+        make: impl Fn() -> W + Sync,
+        work: impl FnOnce(Queue<T>) -> R,
+    ) -> R {
+        // room for all that can be on the way: nobody waits to send
+        let (orders, ordered) = bounded(most);
+        let (finished, computed) = bounded(most);
+        self.pool.in_place_scope(|scope| {
+            for _ in 0..self.count() {
+                let (ordered, finished, make) = (ordered.clone(), finished.clone(), &make);
+                scope.spawn(move |_| make().serve(&ordered, &finished));
+            }
+            // without workers nobody waits
+            drop((ordered, finished));
+            work(Queue { orders, computed })
+        })
+    }
+}

@@ -1,0 +1,229 @@
+//! The n × m matrix: `/distances`, with a checksum of each tile in `/tile_checksums`.
+//!
+//! A tile is one chunk, and its mirror image another: each is written whole, where it belongs.
+
+use std::any::Any;
+use std::ops::Range;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Asked, Image, Kind, Part, Sink, Strip};
+use crate::number::Number;
+use crate::error::{Context, Result};
+use crate::fail;
+use crate::failpoint;
+use crate::io::array::Array;
+use crate::io::result::{NewFile, OpenFile, ResultReader};
+use crate::io::{Attempt, Stored};
+use crate::kernel::{SimdElement, transpose};
+use crate::pages::Pages;
+use crate::partition::{Grid, Tile};
+use crate::report::bytes;
+use crate::store::journal::Done;
+
+/// The names of its arrays.
+const DISTANCES: &str = "distances";
+const CHECKSUMS: &str = "tile_checksums";
+
+/// The matrix of all distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Matrix;
+
+impl Matrix {
+    pub(super) fn wanted(asked: Asked) -> Option<Self> {
+        asked.output.then_some(Self)
+    }
+
+    pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
+        let problem = file.header.identity.problem;
+        let size = bytes(problem.result_bytes());
+        vec![("distances", format!("{} x {}, {}, {size}", problem.n, problem.m, problem.dtype))]
+    }
+}
+
+/// Tiles that one tile stands for: itself, and its mirror image.
+fn images(grid: &Grid) -> usize {
+    1 + usize::from(grid.symmetric)
+}
+
+impl<T: Number> Kind<T> for Matrix {
+    fn keeps_tiles(&self) -> bool {
+        true
+    }
+
+    fn part_len(&self, grid: &Grid) -> usize {
+        let (height, width) = grid.tile_shape();
+        if grid.symmetric { height * width } else { 0 }
+    }
+
+    fn kept_bytes(&self, grid: &Grid, tiles: usize) -> Option<u64> {
+        let checksums = images(grid).checked_mul(tiles)?.checked_mul(size_of::<(Tile, u64)>())?;
+        u64::try_from(checksums).ok()
+    }
+
+    fn writes(&self, grid: &Grid) -> usize {
+        images(grid)
+    }
+
+    fn file_bytes(&self, grid: &Grid) -> Option<u64> {
+        (grid.n as u64).checked_mul(grid.m as u64)?.checked_mul(size_of::<T>() as u64)
+    }
+
+    fn part(&self, grid: &Grid) -> Box<dyn Part<T>> {
+        let len = Kind::<T>::part_len(self, grid);
+        Box::new(Mirror { values: Pages::<T>::zeroed(len), len: 0 })
+    }
+
+    fn create(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
+        file.array::<T>(DISTANCES, (grid.n, grid.m), Some(grid.tile_shape()))?;
+        file.array::<u64>(CHECKSUMS, (grid.tile_rows(), grid.tile_cols()), None)
+    }
+
+    fn open(&self, file: &OpenFile<'_>, grid: &Grid, tiles: usize) -> Attempt<Box<dyn Sink<T>>> {
+        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
+        let computed = Vec::with_capacity(images(grid) * tiles);
+        Ok(Box::new(MatrixSink { distances, checksums, grid: *grid, computed, shown: file.shown() }))
+    }
+}
+
+/// The mirror image of a tile.
+struct Mirror<T> {
+    values: Pages<T>,
+    /// Elements of the tile; 0 of one that has no mirror image.
+    len: usize,
+}
+
+impl<T: SimdElement> Part<T> for Mirror<T> {
+    fn collect(&mut self, strip: &Strip<'_, T>, image: Image) {
+        let (height, width) = strip.shape;
+        match image {
+            Image::Forward if strip.first == 0 => self.len = 0,
+            Image::Forward => {}
+            Image::Mirror => {
+                self.len = height * width;
+                let rows = strip.values.len() / width;
+                let target = &mut self.values[strip.first..self.len];
+                transpose(strip.level, strip.values, rows, width, target, height);
+            }
+        }
+    }
+
+    fn held(&self) -> &[T] {
+        &self.values[..self.len]
+    }
+}
+
+/// The matrix, open on all ranks.
+struct MatrixSink {
+    distances: Array,
+    checksums: Array,
+    grid: Grid,
+    /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
+    computed: Vec<(Tile, u64)>,
+    shown: String,
+}
+
+impl MatrixSink {
+    fn write<T: Stored>(&self, tile: Tile, values: &[T]) -> Result<u64> {
+        failpoint::hit("write")?;
+        let written = self.distances.write(self.grid.rows(tile.i), self.grid.cols(tile.j), values);
+        written.context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))?;
+        Ok(size_of_val(values) as u64)
+    }
+
+    /// Keeps the checksum of a tile, and that of its mirror image.
+    fn keep(&mut self, done: &Done) {
+        let mirror = self.grid.is_mirrored(done.tile).then(|| done.tile.transposed());
+        let tiles = [Some(done.tile), mirror].into_iter().flatten();
+        self.computed.extend(tiles.map(|tile| (tile, done.checksum)));
+    }
+}
+
+impl<T: Number> Sink<T> for MatrixSink {
+    fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64> {
+        let mut written = self.write(done.tile, values)?;
+        if self.grid.is_mirrored(done.tile) {
+            let part: &dyn Any = part;
+            let mirror: &Mirror<T> = part.downcast_ref().expect("the part that this kind has made");
+            written += self.write(done.tile.transposed(), mirror.held())?;
+        }
+        self.keep(done);
+        Ok(written)
+    }
+
+    fn restore(&mut self, done: &Done) {
+        self.keep(done);
+    }
+
+    fn finish(mut self: Box<Self>) -> Result<()> {
+        self.computed.sort_unstable_by_key(|&(tile, _)| tile);
+        for run in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
+            let values: Vec<u64> = run.iter().map(|&(_, checksum)| checksum).collect();
+            let first = run[0].0;
+            let cols = first.j..first.j + values.len();
+            self.checksums.write(first.i..first.i + 1, cols, &values).context(|| {
+                format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown)
+            })?;
+        }
+        Ok(())
+    }
+}
+
+/// The matrix of a result, open to read.
+pub struct MatrixReader {
+    /// The file that it lies in.
+    pub file: ResultReader,
+    /// Its tiles.
+    pub grid: Grid,
+    distances: Array,
+    checksums: Array,
+}
+
+impl MatrixReader {
+    /// Of a result, complete or not.
+    pub fn of(file: ResultReader) -> Result<Self> {
+        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
+        let grid = file.header.identity.grid();
+        let tiles = [grid.tile_rows(), grid.tile_cols()];
+        if checksums.shape() != tiles {
+            fail!(
+                "{} is damaged: its checksums are {:?}, its tiles {tiles:?}",
+                file.shown(),
+                checksums.shape()
+            );
+        }
+        Ok(Self { file, grid, distances, checksums })
+    }
+
+    /// One distance.
+    pub fn entry<T: Stored>(&self, row: usize, column: usize) -> Result<T> {
+        let read = self.distances.read::<T>(row..row + 1, column..column + 1);
+        Ok(read.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.file.shown()))?[0])
+    }
+
+    /// A block of distances, row-major.
+    pub fn block<T: Stored>(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<T>> {
+        let read = self.distances.read::<T>(rows.clone(), cols);
+        read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.file.shown()))
+    }
+
+    /// Wrapping sum of all stored checksums: the digest of the matrix.
+    pub fn digest(&self) -> Result<u64> {
+        let mut digest = 0_u64;
+        for i in 0..self.grid.tile_rows() {
+            let row = self.stored(i..i + 1, 0..self.grid.tile_cols())?;
+            digest = row.iter().fold(digest, |sum, checksum| sum.wrapping_add(*checksum));
+        }
+        Ok(digest)
+    }
+
+    /// The stored checksum of a tile.
+    pub fn checksum(&self, tile: Tile) -> Result<u64> {
+        Ok(self.stored(tile.i..tile.i + 1, tile.j..tile.j + 1)?[0])
+    }
+
+    fn stored(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<u64>> {
+        let read = self.checksums.read::<u64>(rows, cols);
+        read.context(|| format!("the checksums of {} cannot be read", self.file.shown()))
+    }
+}

@@ -1,0 +1,352 @@
+//! Results: what is made of the distances.
+//!
+//! A [`Kind`] is a result as it is asked for: it knows what it will take, and how it comes into being. Workers compute a tile in
+//! strips, which stay in a near cache; of each strip a [`Part`] collects what its kind needs. What the parts of a tile have
+//! collected travels to the main thread in a [`Parcel`], where a [`Sink`] of each kind stores it. A sink knows files and rows, not
+//! ranks.
+//!
+//! A kind is one file, and one line of the table below.
+
+use std::any::Any;
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::io::Attempt;
+use crate::io::result::{NewFile, OpenFile, ResultReader};
+use crate::kernel::Level;
+use crate::number::Number;
+use crate::pages::Pages;
+use crate::partition::Grid;
+use crate::store::Checkpoints;
+use crate::store::journal::{Done, Entry};
+
+/// What the command line asks for.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked {
+    /// Whether there is a file to write to.
+    pub output: bool,
+}
+
+macro_rules! kinds {
+    ($($module:ident::$kind:ident, $text:literal;)*) => {
+        $(pub mod $module;)*
+
+        /// A result that a run makes.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        pub enum Wanted { $(#[doc = $text] $kind($module::$kind),)* }
+
+        impl Wanted {
+            fn kind<T: Number>(&self) -> &dyn Kind<T> {
+                match self { $(Self::$kind(kind) => kind,)* }
+            }
+        }
+
+        impl Results {
+            /// The results that are asked for.
+            pub fn of(asked: Asked) -> Self {
+                let wanted = [$($module::$kind::wanted(asked).map(Wanted::$kind),)*];
+                Self(wanted.into_iter().flatten().collect())
+            }
+        }
+
+        /// What `info` says of the results in a file: a name and a text for each.
+        pub fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
+            [$($module::$kind::shown(file),)*].concat()
+        }
+    };
+}
+
+kinds! {
+    matrix::Matrix, "The n × m matrix.";
+    counted::Counted, "Nothing but its digest, sum and extremes.";
+}
+
+/// A result as it is asked for, of distances of type `T`. What a kind leaves out it has no need of.
+pub trait Kind<T: Number> {
+    /// Whether it needs the distances of a tile together, where the strips of others are forgotten.
+    fn keeps_tiles(&self) -> bool {
+        false
+    }
+
+    /// Elements that it needs for each tile on its way beside them.
+    fn part_len(&self, _: &Grid) -> usize {
+        0
+    }
+
+    /// Bytes that a rank keeps for it until the end, of so many tiles that it computes; nothing if 64 bits cannot count them.
+    fn kept_bytes(&self, _: &Grid, _tiles: usize) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Times that it writes for a tile.
+    fn writes(&self, _: &Grid) -> usize {
+        0
+    }
+
+    /// Bytes that it takes in the file; nothing if 64 bits cannot count them.
+    fn file_bytes(&self, _: &Grid) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Whether what belongs to the rows of a mirror image is mailed to the rank that has these rows: it has an entry in the journal of
+    /// that rank then.
+    fn is_mailed(&self) -> bool {
+        false
+    }
+
+    /// What collects it from a tile.
+    fn part(&self, _: &Grid) -> Box<dyn Part<T>> {
+        Box::new(Nothing)
+    }
+
+    /// Makes its arrays in a new file.
+    fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()> {
+        Ok(())
+    }
+
+    /// What stores it in a file that all ranks have open, of which this one computes so many tiles.
+    fn open(&self, _: &OpenFile<'_>, _: &Grid, _tiles: usize) -> Attempt<Box<dyn Sink<T>>> {
+        Ok(Box::new(Nothing))
+    }
+}
+
+/// Some rows of a tile, while they are in a cache.
+#[derive(Clone, Copy, Debug)]
+pub struct Strip<'a, T> {
+    /// The distances, row-major.
+    pub values: &'a [T],
+    /// Their first row in the tile.
+    pub first: usize,
+    /// Rows and columns of the tile.
+    pub shape: (usize, usize),
+    /// The best SIMD level.
+    pub level: Level,
+}
+
+/// Which rows of the matrix a strip is looked at as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Image {
+    /// As it is.
+    Forward,
+    /// As the mirror image: its columns are rows.
+    Mirror,
+}
+
+/// What collects a result from the strips of a tile. On a worker thread.
+pub trait Part<T>: Any + Send {
+    /// Takes in a strip: as it is, and once more as its mirror image if the tile has one.
+    fn collect(&mut self, strip: &Strip<'_, T>, image: Image);
+
+    /// Distances that it holds, beside those of the tile.
+    fn held(&self) -> &[T] {
+        &[]
+    }
+}
+
+/// What stores a result. On the main thread.
+pub trait Sink<T> {
+    /// Stores what was made of a tile, whose distances are `values` if its kind keeps them. Returns how many bytes it wrote.
+    fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64>;
+
+    /// Takes in a tile that an earlier run has stored.
+    fn restore(&mut self, done: &Done);
+
+    /// Writes what remains when all tiles are stored, and closes its arrays.
+    fn finish(self: Box<Self>) -> Result<()>;
+}
+
+/// The part and the sink of a kind that has no need of any.
+struct Nothing;
+
+impl<T> Part<T> for Nothing {
+    fn collect(&mut self, _: &Strip<'_, T>, _: Image) {}
+}
+
+impl<T> Sink<T> for Nothing {
+    fn store(&mut self, _: &Done, _: &[T], _: &dyn Part<T>) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn restore(&mut self, _: &Done) {}
+
+    fn finish(self: Box<Self>) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// The results that a run is to make, in the order of the table.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Results(Vec<Wanted>);
+
+impl Results {
+    fn kinds<T: Number>(&self) -> impl Iterator<Item = &dyn Kind<T>> {
+        self.0.iter().map(Wanted::kind)
+    }
+
+    /// Bytes that they take in the file; nothing if 64 bits cannot count them.
+    pub fn file_bytes<T: Number>(&self, grid: &Grid) -> Option<u64> {
+        self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.file_bytes(grid)?))
+    }
+
+    /// Bytes that a rank keeps for them, likewise.
+    pub fn kept_bytes<T: Number>(&self, grid: &Grid, tiles: usize) -> Option<u64> {
+        self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.kept_bytes(grid, tiles)?))
+    }
+
+    /// Whether any of them mails what belongs to mirror images.
+    pub fn are_mailed<T: Number>(&self) -> bool {
+        self.kinds::<T>().any(Kind::is_mailed)
+    }
+
+    /// Times that they write for a tile.
+    pub fn writes<T: Number>(&self, grid: &Grid) -> usize {
+        self.kinds::<T>().map(|kind| kind.writes(grid)).sum()
+    }
+
+    /// Makes their arrays in a new file.
+    pub fn create<T: Number>(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
+        self.kinds::<T>().try_for_each(|kind| kind.create(file, grid))
+    }
+
+    /// What stores them in a file that all ranks have open.
+    pub fn open<T: Number>(
+        &self,
+        file: &OpenFile<'_>,
+        grid: &Grid,
+        tiles: usize,
+    ) -> Attempt<Vec<Box<dyn Sink<T>>>> {
+        self.kinds::<T>().map(|kind| kind.open(file, grid, tiles)).collect()
+    }
+}
+
+/// What a worker makes of a tile: it travels between worker and main thread, and is never reallocated.
+pub struct Parcel<T> {
+    /// The distances of the tile if a kind keeps them, else those of a strip, which stay in a cache.
+    values: Pages<T>,
+    parts: Vec<Box<dyn Part<T>>>,
+}
+
+impl<T: Number> Parcel<T> {
+    /// Room for tiles of the grid, whose strips have up to so many elements. Memory is touched by the first worker that fills it.
+    pub fn new(results: &Results, grid: &Grid, strip_len: usize) -> Self {
+        let values = Pages::zeroed(Self::values_len(results, grid, strip_len));
+        Self { values, parts: results.kinds().map(|kind| kind.part(grid)).collect() }
+    }
+
+    /// Elements of a parcel.
+    pub fn len_for(results: &Results, grid: &Grid, strip_len: usize) -> usize {
+        let parts: usize = results.kinds::<T>().map(|kind| kind.part_len(grid)).sum();
+        Self::values_len(results, grid, strip_len) + parts
+    }
+
+    fn values_len(results: &Results, grid: &Grid, strip_len: usize) -> usize {
+        let (height, width) = grid.tile_shape();
+        let is_kept = results.kinds::<T>().any(Kind::keeps_tiles);
+        if is_kept { height * width } else { strip_len.min(height * width) }
+    }
+
+    /// Room for `rows` rows from `first` of a tile of this shape.
+    pub fn strip(&mut self, first: usize, rows: usize, shape: (usize, usize)) -> &mut [T] {
+        let (place, len) = self.place(first, rows, shape);
+        &mut self.values[place..place + len]
+    }
+
+    /// Has the parts collect these rows, also as the mirror image if the tile is `mirrored`.
+    pub fn collect(
+        &mut self,
+        first: usize,
+        rows: usize,
+        shape: (usize, usize),
+        level: Level,
+        mirrored: bool,
+    ) {
+        let (place, len) = self.place(first, rows, shape);
+        let strip = Strip { values: &self.values[place..place + len], first, shape, level };
+        for part in &mut self.parts {
+            part.collect(&strip, Image::Forward);
+            if mirrored {
+                part.collect(&strip, Image::Mirror);
+            }
+        }
+    }
+
+    /// Where the rows lie, and how many elements they have.
+    fn place(&self, first: usize, rows: usize, (height, width): (usize, usize)) -> (usize, usize) {
+        let is_kept = self.values.len() >= height * width;
+        (if is_kept { first * width } else { 0 }, rows * width)
+    }
+
+    /// All distances that it holds of a tile of so many.
+    pub fn held(&self, len: usize) -> impl Iterator<Item = &[T]> {
+        let values = &self.values[..len.min(self.values.len())];
+        std::iter::once(values).chain(self.parts.iter().map(|part| part.held()))
+    }
+}
+
+/// The results of a run: where tiles go, and what makes them last.
+pub struct Sinks<T> {
+    results: Results,
+    grid: Grid,
+    /// Elements of a strip at most.
+    strip_len: usize,
+    open: Vec<Box<dyn Sink<T>>>,
+    /// Nothing where no file is written.
+    checkpoints: Option<Checkpoints>,
+}
+
+impl<T: Number> Sinks<T> {
+    /// Of results that no file holds, of tiles of this grid in strips of up to so many elements.
+    pub fn counted(grid: Grid, strip_len: usize) -> Self {
+        let results = Results::of(Asked { output: false });
+        Self { results, grid, strip_len, open: Vec::new(), checkpoints: None }
+    }
+
+    /// Of results whose sinks all ranks have `open`.
+    #[must_use]
+    pub fn stored(self, results: Results, open: Vec<Box<dyn Sink<T>>>, checkpoints: Checkpoints) -> Self {
+        Self { results, open, checkpoints: Some(checkpoints), ..self }
+    }
+
+    /// What a worker fills.
+    pub fn parcel(&self) -> Parcel<T> {
+        Parcel::new(&self.results, &self.grid, self.strip_len)
+    }
+
+    /// Stores what was made of a tile. Returns how many bytes were written.
+    pub fn store(&mut self, done: &Done, parcel: &Parcel<T>) -> Result<u64> {
+        let len = self.grid.pairs(done.tile).min(parcel.values.len());
+        let values = &parcel.values[..len];
+        let mut written = 0;
+        for (sink, part) in self.open.iter_mut().zip(&parcel.parts) {
+            written += sink.store(done, values, &**part)?;
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            checkpoints.add(Entry::Forward(*done))?;
+        }
+        Ok(written)
+    }
+
+    /// Takes in tiles that an earlier run has stored.
+    pub fn restore(&mut self, done: &[Done]) {
+        self.open.iter_mut().for_each(|sink| done.iter().for_each(|done| sink.restore(done)));
+    }
+
+    /// Makes a checkpoint if it is time.
+    ///
+    /// # Errors
+    /// If an earlier one could not be brought to the disk.
+    pub fn tick(&mut self) -> Result<()> {
+        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::tick)
+    }
+
+    /// Makes the last checkpoint.
+    pub fn settle(&mut self) -> Result<()> {
+        self.checkpoints.take().map_or(Ok(()), Checkpoints::finish)
+    }
+
+    /// Writes what remains when all tiles are stored, and closes all arrays.
+    pub fn finish(self) -> Result<()> {
+        self.open.into_iter().try_for_each(Sink::finish)
+    }
+}
