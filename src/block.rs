@@ -89,11 +89,12 @@ impl<T: SimdElement> Block<T> {
 mod tests {
     use super::*;
     use crate::kernel::Level;
+    use crate::metric::Extras;
     use crate::partition::Grid;
 
     #[test]
     fn panels_of_a_block_hold_every_row_once() {
-        let shape = PanelShape { width: 4, features: 3, norms: false, level: Level::Portable };
+        let shape = PanelShape { width: 4, features: 3, extras: Extras::None, level: Level::Portable };
         for edge in [1, 3, 4, 10] {
             let grid = Grid { n: 35, m: 35, edge, symmetric: false };
             let tiles = 1..grid.tile_rows();

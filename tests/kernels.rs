@@ -12,6 +12,8 @@ use pairdist::kernel::{Kernel, Level, Method, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
 use pairdist::number::Number;
 use proptest::prelude::*;
+use rand::{RngExt, SeedableRng};
+use rand_xoshiro::Xoshiro256PlusPlus;
 
 /// Around the vectors, around the blocks of a sum, and beyond the features that stay in cache.
 const FEATURES: [usize; 17] = [1, 2, 3, 4, 5, 6, 7, 8, 9, 16, 17, 255, 256, 257, 300, 1000, 5000];
@@ -521,4 +523,35 @@ fn check_count<T: Number>() {
 #[test]
 fn as_many_entries_fail_the_guard_in_a_tile_as_one_by_one() {
     for_both_types!(check_count);
+}
+
+/// Random bits: numbers of all magnitudes, infinities and every NaN, and many of the same exponent.
+fn random_bits<T: Number>(count: usize, features: usize) -> Array2<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(features as u64);
+    let words = (0..count * features).map(|at| {
+        let (word, near): (u64, u64) = (rng.random(), rng.random());
+        // every other sample of magnitudes near 1
+        if (at / features).is_multiple_of(2) { word } else { 1.5_f64.to_bits() | near >> 12 }
+    });
+    let value = |word: u64| match T::DTYPE {
+        Dtype::F64 => bytemuck::cast_slice::<u64, T>(&[word])[0],
+        Dtype::F32 => bytemuck::cast_slice::<u32, T>(&[u32::try_from(word >> 32).expect("half of it")])[0],
+    };
+    Array2::from_shape_vec((count, features), words.map(value).collect()).expect("a value for each place")
+}
+
+fn check_random_bits<T: Number>() {
+    for features in [1, 3, 16, 255, 257, 700] {
+        let samples = random_bits::<T>(30, features);
+        let (x, y) = (rows(&samples, 0..13), rows(&samples, 13..30));
+        for (way, level) in kernels() {
+            let [there, back] = [(&x, &y), (&y, &x)].map(|(x, y)| bits(&tile((way, level), x, y)));
+            assert!(there == back.t(), "{way:?} on {}, {features} features", level.name());
+        }
+    }
+}
+
+#[test]
+fn distances_of_random_bits_are_the_same_bits_whichever_sample_is_the_row() {
+    for_both_types!(check_random_bits);
 }

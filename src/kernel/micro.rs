@@ -3,37 +3,26 @@
 use pulp::Simd;
 
 use super::simd::{Lanes, NV, SimdElement};
-use crate::metric::{Arithmetic, BLOCK, Formula, Reduction, Summation, summation};
+use crate::metric::{BLOCK_FEATURES, Fold, Reduction, Summation, summation};
 
 /// One value for each pair of a micro-tile: MR rows by NV vectors of columns.
-pub(super) type Block<V, const MR: usize> = [[V; NV]; MR];
+pub(super) type MicroTile<V, const MR: usize> = [[V; NV]; MR];
 
 // Closures are not compiled for the SIMD level of the function around them unless they happen to be inlined:
-// in this file and in `block`, vectors are handled in plain loops.
+// in this file and in `sweep`, vectors are handled in plain loops.
 
 /// A fold over features that can be interrupted: of the sum, its rounded value and what rounding lost.
 #[derive(Clone, Copy)]
 pub(super) struct Partial<V, const MR: usize> {
-    pub(super) value: Block<V, MR>,
-    pub(super) error: Block<V, MR>,
-}
-
-/// Step of the Gram product: acc + x·(−y).
-#[derive(Clone, Copy)]
-pub(super) struct Product;
-
-impl Formula for Product {
-    const REDUCTION: Reduction = Reduction::Sum;
-
-    #[inline(always)]
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
-        a.mul_add(x, neg_y, acc)
-    }
+    pub(super) value: MicroTile<V, MR>,
+    pub(super) error: MicroTile<V, MR>,
 }
 
 /// The value over no features.
 #[inline(always)]
-pub(super) fn zeros<S: Simd, T: SimdElement, const MR: usize>(lanes: Lanes<S, T>) -> Block<T::Vector<S>, MR> {
+pub(super) fn zeros<S: Simd, T: SimdElement, const MR: usize>(
+    lanes: Lanes<S, T>,
+) -> MicroTile<T::Vector<S>, MR> {
     [[T::splat(lanes.simd, T::default()); NV]; MR]
 }
 
@@ -41,12 +30,12 @@ pub(super) fn zeros<S: Simd, T: SimdElement, const MR: usize>(lanes: Lanes<S, T>
 ///
 /// `rows` holds MR values a feature, `cols` NV vectors a feature, as many features as the shorter.
 #[inline(always)]
-pub(super) fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
+pub(super) fn fold<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
     lanes: Lanes<S, T>,
     rows: &[T],
     cols: &[T::Vector<S>],
-    mut acc: Block<T::Vector<S>, MR>,
-) -> Block<T::Vector<S>, MR> {
+    mut acc: MicroTile<T::Vector<S>, MR>,
+) -> MicroTile<T::Vector<S>, MR> {
     let (rows, _) = rows.as_chunks::<MR>();
     let (cols, _) = cols.as_chunks::<NV>();
     for (x, neg_y) in rows.iter().zip(cols) {
@@ -60,9 +49,9 @@ pub(super) fn fold<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
 }
 
 /// `partial` after the features of the two panels, which continue where the last call ended;
-/// every call but the last covers a multiple of [`BLOCK`] features.
+/// every call but the last covers a multiple of [`BLOCK_FEATURES`] features.
 #[inline(always)]
-pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
+pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
     lanes: Lanes<S, T>,
     rows: &[T],
     cols: &[T::Vector<S>],
@@ -77,7 +66,7 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
         partial.value = fold::<S, T, F, MR>(lanes, rows, cols, partial.value);
         return partial;
     }
-    for (rows, cols) in rows.chunks(BLOCK * MR).zip(cols.chunks(BLOCK * NV)) {
+    for (rows, cols) in rows.chunks(BLOCK_FEATURES * MR).zip(cols.chunks(BLOCK_FEATURES * NV)) {
         let block = fold::<S, T, F, MR>(lanes, rows, cols, zeros);
         if is_first {
             partial.value = block;
@@ -94,7 +83,7 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Formula, const MR: usize>(
 fn add_compensated<S: Simd, T: SimdElement, const MR: usize>(
     lanes: Lanes<S, T>,
     partial: &mut Partial<T::Vector<S>, MR>,
-    block: &Block<T::Vector<S>, MR>,
+    block: &MicroTile<T::Vector<S>, MR>,
 ) {
     let simd = lanes.simd;
     for i in 0..MR {
@@ -114,7 +103,7 @@ fn add_compensated<S: Simd, T: SimdElement, const MR: usize>(
 pub(super) fn total<S: Simd, T: SimdElement, const MR: usize>(
     lanes: Lanes<S, T>,
     partial: &Partial<T::Vector<S>, MR>,
-) -> Block<T::Vector<S>, MR> {
+) -> MicroTile<T::Vector<S>, MR> {
     let simd = lanes.simd;
     let mut total = partial.value;
     for i in 0..MR {
@@ -131,7 +120,7 @@ pub(super) fn total<S: Simd, T: SimdElement, const MR: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{Cityblock, direct_relative_error};
+    use crate::metric::{Magnitudes, direct_relative_error};
 
     /// Block sums whose compensated sum loses most: the first is 1; of each later one nothing reaches the sum, so that all of
     /// it is an error of the addition, and almost half a unit in the last place of the errors' own sum gets lost.
@@ -145,7 +134,7 @@ mod tests {
     fn a_compensated_sum_of_many_blocks_stays_within_its_bound() {
         let lanes = Lanes::<_, f32>::new(pulp::Scalar128b);
         let splat = |value: f32| [[f32::splat(lanes.simd, value); NV]; 1];
-        let blocks = 66_000_000_usize.div_ceil(BLOCK);
+        let blocks = 66_000_000_usize.div_ceil(BLOCK_FEATURES);
         let mut partial = Partial { value: splat(1.0), error: splat(0.0) };
         // multiples of 2^-49 below 2: exact in f64
         let mut exact = 1.0;
@@ -159,7 +148,7 @@ mod tests {
         let got: &[f32] = bytemuck::cast_slice(&total[0]);
         let error = (f64::from(got[0]) - exact).abs() / exact;
         assert!(error > 5e-5, "the blocks are not as bad as they were meant to be: {error:e}");
-        let bound = direct_relative_error::<Cityblock, f32>(blocks * BLOCK);
+        let bound = direct_relative_error::<Magnitudes, f32>(blocks * BLOCK_FEATURES);
         assert!(error <= bound, "{error:e}, bound {bound:e}");
     }
 }

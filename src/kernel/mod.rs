@@ -7,17 +7,17 @@
 //! - `simd` — vectors and levels, through `pulp`
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
-//! - `block` — the loops around it, the Gram guard and the finish
+//! - `sweep` — the loops around it, the Gram guard and the finish
 //! - `transpose` — the mirror image of a tile
 //! - `extremes` — the range of samples, and whether all are finite
 //! - `summary` — sum, extremes and checksum of a finished tile
 
-mod block;
 mod extremes;
 mod micro;
 mod pack;
 mod simd;
 mod summary;
+mod sweep;
 mod transpose;
 
 pub use extremes::extremes;
@@ -30,9 +30,9 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use crate::element::Dtype;
-use crate::metric::{Formula, Metric, PowerOfTwo, Visitor};
+use crate::metric::{Extras, Fold, Metric, PowerOfTwo, Visitor};
 use crate::partition::lcm;
-use block::{Entry, TileInput, Widths};
+use sweep::{Compiled, TileInput, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
 /// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
@@ -125,8 +125,9 @@ pub struct Kernel<T> {
     method: Method,
     level: Level,
     features: usize,
-    entry: Entry<T>,
-    /// Samples of the panels that are packed.
+    compiled: Compiled<T>,
+    /// Samples of the panels that the micro-kernel takes, and of those that are packed.
+    full: Widths,
     widths: Widths,
     /// What distances are multiplied by, if samples were scaled.
     undo: Option<PowerOfTwo<T>>,
@@ -141,15 +142,17 @@ impl<T: SimdElement> Kernel<T> {
         assert!(features > 0, "a sample has at least one feature");
         assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
         assert!(level.is_available(), "this machine has no {}", level.name());
-        let entry = metric.visit(Select { method, level, element: PhantomData });
-        Self { metric, method, level, features, entry, widths: entry.widths, undo: None }
+        let compiled = metric.visit(Select { method, level, element: PhantomData });
+        // columns travel: their format is the level's, whatever is computed
+        let full = Widths { rows: compiled.rows, cols: level.columns::<T>() };
+        Self { metric, method, level, features, compiled, full, widths: full, undo: None }
     }
 
     /// The same kernel for tiles of m × n at most. Where that is less than a panel, panels are no wider than the tile: padding would
     /// be most of the memory of few samples with many features. The kernel then pads a few features at a time.
     #[must_use]
     pub fn for_tiles(self, m: usize, n: usize) -> Self {
-        let full = self.entry.widths;
+        let full = self.full;
         Self { widths: Widths { rows: full.rows.min(m), cols: full.cols.min(n) }, ..self }
     }
 
@@ -186,14 +189,14 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     fn panels(&self, width: usize) -> PanelShape {
-        let norms = self.method == Method::Gemm;
-        PanelShape { width, features: self.features, norms, level: self.level }
+        let extras = if self.method == Method::Gemm { Extras::SquaredNorm } else { Extras::None };
+        PanelShape { width, features: self.features, extras, level: self.level }
     }
 
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
     /// cache lines of the mirror image.
     pub fn strip_rows(&self, n: usize) -> usize {
-        let whole = lcm(self.entry.widths.rows, transpose::LINE_BYTES / size_of::<T>());
+        let whole = lcm(self.full.rows, transpose::LINE_BYTES / size_of::<T>());
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
     }
 
@@ -204,8 +207,8 @@ impl<T: SimdElement> Kernel<T> {
 
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
-        let full = self.entry.widths;
-        block::partials_len(self.features, m, n, full) + block::wide_len(self.features, self.widths, full)
+        let full = self.full;
+        sweep::partials_len(self.features, m, n, full) + sweep::wide_len(self.features, self.widths, full)
     }
 
     /// Packs row-major samples for the rows of a tile.
@@ -239,13 +242,15 @@ impl<T: SimdElement> Kernel<T> {
         scratch: &mut Scratch<T>,
     ) -> u64 {
         assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
-        let (Widths { rows: height, cols: width }, full) = (self.widths, self.entry.widths);
+        let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
         assert!(
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
-        let input = TileInput { rows, m, cols, n, features: self.features, widths: self.widths };
-        let tile = if self.widths == full { self.entry.tile } else { self.entry.narrow };
+        let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
+        let (features, widths, finish) = (self.features, self.widths, self.metric.finish());
+        let input = TileInput { rows, m, cols, n, features, lens, widths, finish };
+        let tile = if self.widths == full { self.compiled.tile } else { self.compiled.narrow };
         let recomputed = tile(input, out, scratch);
         if let Some(undo) = self.undo {
             for distance in out {
@@ -263,21 +268,21 @@ struct Select<T> {
 }
 
 impl<T: SimdElement> Visitor for Select<T> {
-    type Output = Entry<T>;
+    type Output = Compiled<T>;
 
     // Rows of a micro-tile: as many as leave registers for two vectors of columns and the temporaries.
-    fn visit<F: Formula>(self) -> Entry<T> {
+    fn visit<F: Fold>(self) -> Compiled<T> {
         let gram = self.method == Method::Gemm;
         match self.level {
             #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => block::entry::<pulp::x86::V4, T, F, 10>(gram),
+            Level::Avx512 => sweep::compiled::<pulp::x86::V4, T, F, 10>(gram),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 if gram => block::entry::<pulp::x86::V3, T, F, 6>(true),
+            Level::Avx2 if gram => sweep::compiled::<pulp::x86::V3, T, F, 6>(true),
             #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => block::entry::<pulp::x86::V3, T, F, 5>(false),
+            Level::Avx2 => sweep::compiled::<pulp::x86::V3, T, F, 5>(false),
             #[cfg(target_arch = "aarch64")]
-            Level::Neon => block::entry::<pulp::aarch64::Neon, T, F, 10>(gram),
-            Level::Portable => block::entry::<pulp::Scalar128b, T, F, 4>(gram),
+            Level::Neon => sweep::compiled::<pulp::aarch64::Neon, T, F, 10>(gram),
+            Level::Portable => sweep::compiled::<pulp::Scalar128b, T, F, 4>(gram),
         }
     }
 }

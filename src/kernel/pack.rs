@@ -1,11 +1,13 @@
 //! Packed panels: samples rearranged so that a micro-kernel streams through memory.
 //!
 //! A panel holds `width` samples feature by feature: element (l, i) at l·width + i. After the
-//! features comes one row with the samples' squared norms, for kernels that use them. The last
+//! features come the samples' extras, one row of squared norms, for kernels that use them. The last
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
 use super::{Level, SimdElement, transpose};
-use crate::metric::{BLOCK, CompensatedSum, PowerOfTwo, squared_norm, squared_norm_of_block};
+use crate::metric::{
+    BLOCK_FEATURES, CompensatedSum, Extras, PowerOfTwo, squared_norm, squared_norm_of_block,
+};
 
 /// Shape of the panels of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,16 +16,16 @@ pub struct PanelShape {
     pub width: usize,
     /// Features of a sample.
     pub features: usize,
-    /// Whether the squared norms follow the features.
-    pub norms: bool,
+    /// What follows the features.
+    pub extras: Extras,
     /// The SIMD level that packs them.
     pub level: Level,
 }
 
 impl PanelShape {
-    /// Values of a sample in a panel: its features, and its norm where the kernel uses it. Nothing if they cannot be counted.
+    /// Values of a sample in a panel: its features, and its extras. Nothing if they cannot be counted.
     pub fn lines(&self) -> Option<usize> {
-        self.features.checked_add(usize::from(self.norms))
+        self.features.checked_add(self.extras.count())
     }
 
     /// Elements of one panel.
@@ -73,13 +75,13 @@ impl PanelShape {
         for value in &mut *values {
             *value = factor.times(*value);
         }
-        if !self.norms {
+        if self.extras == Extras::None {
             return;
         }
         // in the blocks, and so with the roundings, of the norms of unpacked samples
         let mut sums = vec![CompensatedSum::default(); rows];
-        let mut block: Vec<T> = Vec::with_capacity(BLOCK.min(self.features));
-        for part in values.chunks(BLOCK * self.width) {
+        let mut block: Vec<T> = Vec::with_capacity(BLOCK_FEATURES.min(self.features));
+        for part in values.chunks(BLOCK_FEATURES * self.width) {
             for (i, sum) in sums.iter_mut().enumerate() {
                 block.clear();
                 block.extend(part[i..].iter().step_by(self.width));
@@ -101,7 +103,7 @@ impl PanelShape {
                 *value = -*value;
             }
         }
-        if self.norms {
+        if self.extras == Extras::SquaredNorm {
             let given = strip.chunks_exact(self.features).map(|sample| T::from_f64(squared_norm(sample)));
             let padding = std::iter::repeat(T::from_f64(1.0));
             norms.iter_mut().zip(given.chain(padding)).for_each(|(to, norm)| *to = norm);
@@ -115,7 +117,7 @@ mod tests {
 
     #[test]
     fn panels_are_feature_major_and_padded() {
-        let shape = PanelShape { width: 2, features: 3, norms: true, level: Level::Portable };
+        let shape = PanelShape { width: 2, features: 3, extras: Extras::SquaredNorm, level: Level::Portable };
         let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0_f64];
         let mut panels = vec![f64::NAN; shape.count(3) * shape.len()];
         shape.pack(&samples, true, &mut panels);
@@ -151,8 +153,11 @@ mod tests {
     fn a_panel_scaled_in_place_is_the_panel_of_scaled_samples() {
         for width in [4, 5, 6, 8, 10, 16, 32] {
             for features in [1, 7, 8, 255, 256, 257, 513, 1031] {
-                for (norms, negate) in [(false, false), (false, true), (true, false), (true, true)] {
-                    let shape = PanelShape { width, features, norms, level: Level::Portable };
+                let extras = [Extras::None, Extras::SquaredNorm];
+                for (extras, negate) in
+                    extras.into_iter().flat_map(|extras| [(extras, false), (extras, true)])
+                {
+                    let shape = PanelShape { width, features, extras, level: Level::Portable };
                     for exponent in [-98, -66, 110, 211] {
                         let [before, after] = both_ways::<f32>(shape, 37, negate, exponent);
                         assert!(before == after, "{shape:?}, f32, 2^{exponent}");

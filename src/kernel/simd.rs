@@ -264,13 +264,15 @@ pub(super) struct Lanes<S: Simd, T: SimdElement, const FUSED: bool = false> {
     pub(super) simd: S,
     /// 1 in every lane, in a way the compiler cannot see through.
     one: T::Vector<S>,
+    /// The one NaN, likewise: to the compiler one NaN is as good as another.
+    nan: T::Vector<S>,
 }
 
 impl<S: Simd, T: SimdElement> Lanes<S, T> {
     #[inline(always)]
     pub(super) fn new(simd: S) -> Self {
-        let one = std::hint::black_box(T::from_f64(1.0));
-        Self { simd, one: T::splat(simd, one) }
+        let [one, nan] = std::hint::black_box([T::from_f64(1.0), T::NAN]);
+        Self { simd, one: T::splat(simd, one), nan: T::splat(simd, nan) }
     }
 
     /// The same arithmetic with differences on the multipliers.
@@ -279,7 +281,7 @@ impl<S: Simd, T: SimdElement> Lanes<S, T> {
     /// units: every other column's difference on the multipliers gives all units the same work.
     #[inline(always)]
     pub(super) fn fused(self) -> Lanes<S, T, true> {
-        Lanes { simd: self.simd, one: self.one }
+        Lanes { simd: self.simd, one: self.one, nan: self.nan }
     }
 }
 
@@ -309,6 +311,10 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
     #[inline(always)]
     fn sqrt(self, a: Self::Value) -> Self::Value {
         T::sqrt(self.simd, a)
+    }
+    #[inline(always)]
+    fn one_nan(self, a: Self::Value) -> Self::Value {
+        T::select(self.simd, T::equal(self.simd, a, a), a, self.nan)
     }
 }
 
@@ -381,6 +387,24 @@ impl Level {
             Self::Neon => "neon",
             Self::Portable => "portable",
         }
+    }
+
+    /// Bytes of a vector.
+    const fn vector_bytes(self) -> usize {
+        match self {
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx512 => 64,
+            #[cfg(target_arch = "x86_64")]
+            Self::Avx2 => 32,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon => 16,
+            Self::Portable => 16,
+        }
+    }
+
+    /// Samples of a column panel, for whatever is computed: columns travel from rank to rank.
+    pub(super) const fn columns<T>(self) -> usize {
+        NV * self.vector_bytes() / size_of::<T>()
     }
 
     /// Whether this machine has the level.

@@ -1,6 +1,6 @@
 //! Scaling by powers of two: samples whose squares would leave the range of numbers are multiplied by one.
 
-use super::{Formula, Metric, Visitor};
+use super::{Finish, Fold, Metric, Visitor};
 use crate::element::{Dtype, Element};
 
 /// The factor 2^e for any exponent e: a product has one rounding, also where the factor or the product is no normal number.
@@ -80,14 +80,7 @@ impl Metric {
 
     /// The power of a common factor of all samples that their distances grow by.
     pub fn degree(self) -> i32 {
-        struct Degree;
-        impl Visitor for Degree {
-            type Output = i32;
-            fn visit<F: Formula>(self) -> i32 {
-                if F::SQUARES && !F::ROOT { 2 } else { 1 }
-            }
-        }
-        self.visit(Degree)
+        if self.has_squares() && self.finish() == Finish::Plain { 2 } else { 1 }
     }
 
     /// Whether it sums squares, which leave the range of numbers long before the samples do.
@@ -95,7 +88,7 @@ impl Metric {
         struct Squares;
         impl Visitor for Squares {
             type Output = bool;
-            fn visit<F: Formula>(self) -> bool {
+            fn visit<F: Fold>(self) -> bool {
                 F::SQUARES
             }
         }

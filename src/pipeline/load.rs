@@ -90,7 +90,7 @@ pub fn load<T: Number>(
     };
     let mut current = read()?;
     while let Some(mut slab) = current {
-        let work = || slab.take(&mut target, &samples.marks, samples.subtracted);
+        let work = || slab.pack(&mut target, &samples.marks, samples.subtracted);
         let (found, next) = workers.meanwhile(work, &mut read);
         survey.merge(&found);
         current = next?;
@@ -125,7 +125,7 @@ struct Slab<T> {
 
 impl<T: Number> Slab<T> {
     /// Converts, digests and packs the samples. On the workers.
-    fn take(&mut self, target: &mut Target<'_, T>, marks: &[Mark], subtracted: i128) -> Survey {
+    fn pack(&mut self, target: &mut Target<'_, T>, marks: &[Mark], subtracted: i128) -> Survey {
         let (first, features) = (self.rows.start, self.features);
         let mut converted = Vec::new();
         let (values, source) = match &mut self.slice {
@@ -186,11 +186,16 @@ impl<T: Number> Converted<'_, T> {
 mod tests {
     use super::*;
     use crate::kernel::Level;
+    use crate::metric::Extras;
 
     #[test]
     fn slabs_end_with_tiles_or_panels() {
-        let panels =
-            [6, 16].map(|width| PanelShape { width, features: 1, norms: false, level: Level::Portable });
+        let panels = [6, 16].map(|width| PanelShape {
+            width,
+            features: 1,
+            extras: Extras::None,
+            level: Level::Portable,
+        });
         assert_eq!(slab_rows(400, &panels, 500, 1) % 500, 0);
         assert_eq!(slab_rows(400, &panels, 500, 300) % 1500, 0);
         assert_eq!(slab_rows(8_000_000, &panels, 500, 1), 48);
@@ -200,7 +205,7 @@ mod tests {
 
     #[test]
     fn every_slab_begins_with_a_panel_of_both_shapes_for_every_tile_and_length_of_rows() {
-        let shape = |width| PanelShape { width, features: 1, norms: false, level: Level::Portable };
+        let shape = |width| PanelShape { width, features: 1, extras: Extras::None, level: Level::Portable };
         let widths = [1, 2, 3, 4, 5, 6, 8, 12, 14, 16, 24, 32, 48];
         for panels in widths.into_iter().flat_map(|rows| widths.map(|cols| [rows, cols].map(shape))) {
             for edge in (1..=150).chain([255, 256, 257, 511, 512, 513]) {

@@ -17,10 +17,10 @@ use crate::kernel::Summary;
 use crate::partition::{Grid, Tile, TileSet};
 
 /// Bytes of a header or entry.
-const BLOCK: usize = 64;
+const ENTRY_BYTES: usize = 64;
 
 /// Of these, those before the check value.
-const CHECKED: usize = BLOCK - size_of::<u64>();
+const CHECKED: usize = ENTRY_BYTES - size_of::<u64>();
 
 const MAGIC: &[u8; 16] = b"pairdist journal";
 
@@ -115,8 +115,8 @@ impl Journalled {
     }
 }
 
-fn sealed(words: [u64; 7], run: u64) -> [u8; BLOCK] {
-    let mut block = [0; BLOCK];
+fn sealed(words: [u64; 7], run: u64) -> [u8; ENTRY_BYTES] {
+    let mut block = [0; ENTRY_BYTES];
     let bytes = words.map(u64::to_le_bytes);
     block[..CHECKED].copy_from_slice(bytes.as_flattened());
     let check = xxh3_64_with_seed(&block[..CHECKED], run);
@@ -125,13 +125,13 @@ fn sealed(words: [u64; 7], run: u64) -> [u8; BLOCK] {
 }
 
 /// The words of a block, if it is whole and of this run.
-fn opened(block: &[u8; BLOCK], run: u64) -> Option<[u64; 7]> {
+fn opened(block: &[u8; ENTRY_BYTES], run: u64) -> Option<[u64; 7]> {
     let (words, _) = block[..CHECKED].as_chunks::<8>();
     let words: [u64; 7] = std::array::from_fn(|at| u64::from_le_bytes(words[at]));
     (sealed(words, run) == *block).then_some(words)
 }
 
-fn header(run: u64) -> [u8; BLOCK] {
+fn header(run: u64) -> [u8; ENTRY_BYTES] {
     let (halves, _) = MAGIC.as_chunks::<8>();
     let [a, b] = [halves[0], halves[1]].map(u64::from_le_bytes);
     sealed([a, b, run, 0, 0, 0, 0], run)
@@ -153,10 +153,11 @@ pub struct Contents {
 pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
     let shown = path.display();
     let file = File::open(path).context(|| format!("{shown} cannot be opened"))?;
-    let whole_blocks = file.metadata().context(|| format!("{shown} cannot be read"))?.len() / BLOCK as u64;
+    let whole_blocks =
+        file.metadata().context(|| format!("{shown} cannot be read"))?.len() / ENTRY_BYTES as u64;
     let mut file = BufReader::new(file);
     let mut contents = Contents::default();
-    let mut block = [0; BLOCK];
+    let mut block = [0; ENTRY_BYTES];
     let mut has_header = false;
     for number in 0..whole_blocks {
         match file.read_exact(&mut block) {
@@ -182,11 +183,11 @@ pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
 pub fn check_free(path: &Path) -> Result<()> {
     // NFS gives an exclusive lock only to who may write
     let file = File::options().read(true).write(true).open(path);
-    take(&file.context(|| format!("{} cannot be opened", path.display()))?, path)
+    lock(&file.context(|| format!("{} cannot be opened", path.display()))?, path)
 }
 
 /// Takes the lock that its writer holds.
-fn take(file: &File, path: &Path) -> Result<()> {
+fn lock(file: &File, path: &Path) -> Result<()> {
     if let Err(TryLockError::WouldBlock) = file.try_lock() {
         fail!("{} is in use: a rank of an earlier run is still at work; end it first", path.display());
     }
@@ -210,7 +211,7 @@ impl Journal {
         let mut options = OpenOptions::new();
         let mut file =
             options.read(true).write(true).create(true).truncate(false).open(path).context(context)?;
-        take(&file, path)?;
+        lock(&file, path)?;
         let whole = whole_len(&mut file, run).context(context)?;
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).context(context)?;
         let mut journal = Self { file, path: path.to_owned(), run };
@@ -254,9 +255,9 @@ impl Journal {
 
 /// Length up to the last block that is whole and of this run.
 fn whole_len(file: &mut File, run: u64) -> std::io::Result<u64> {
-    let block_len = BLOCK as u64;
+    let block_len = ENTRY_BYTES as u64;
     let mut end = file.metadata()?.len() / block_len * block_len;
-    let mut block = [0; BLOCK];
+    let mut block = [0; ENTRY_BYTES];
     while end > 0 {
         file.seek(SeekFrom::Start(end - block_len))?;
         file.read_exact(&mut block)?;
@@ -346,7 +347,7 @@ mod tests {
         let whole = fs::read(&path).unwrap();
         for torn in 0..=whole.len() {
             fs::write(&path, &whole[..torn]).unwrap();
-            let left = (torn / BLOCK).saturating_sub(1);
+            let left = (torn / ENTRY_BYTES).saturating_sub(1);
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).collect::<Vec<_>>());
             Journal::open(&path, RUN, false).unwrap().append(&[entry(9)], false).unwrap();
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).chain([9.0]).collect::<Vec<_>>());
@@ -357,9 +358,9 @@ mod tests {
     fn a_flipped_bit_costs_its_entry_only() {
         let (_folder, path) = journal(5);
         let whole = fs::read(&path).unwrap();
-        for bit in 0..8 * BLOCK {
+        for bit in 0..8 * ENTRY_BYTES {
             let mut bytes = whole.clone();
-            bytes[3 * BLOCK + bit / 8] ^= 1 << (bit % 8);
+            bytes[3 * ENTRY_BYTES + bit / 8] ^= 1 << (bit % 8);
             fs::write(&path, bytes).unwrap();
             let contents = read(&path, RUN, &GRID).unwrap();
             assert_eq!(contents.damaged, 1);

@@ -5,10 +5,10 @@ use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::micro::{Block, Partial, Product, fold, fold_blocks, total, zeros};
+use super::micro::{MicroTile, Partial, fold, fold_blocks, total, zeros};
 use super::simd::{Lanes, NV, SimdElement, Token};
 use super::{Scratch, Wide, guard_tau};
-use crate::metric::{BLOCK, Formula};
+use crate::metric::{BLOCK_FEATURES, Finish, Fold, Product};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
 /// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
@@ -25,11 +25,15 @@ pub(super) struct TileInput<'a, T> {
     pub(super) cols: &'a [T],
     pub(super) n: usize,
     pub(super) features: usize,
+    /// Elements of a row panel and of a column panel.
+    pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel: as many as the micro-kernel takes, or fewer where the tile has only so many.
     pub(super) widths: Widths,
+    /// What is done with the folded values.
+    pub(super) finish: Finish,
 }
 
-/// Samples in a row panel, and in a column panel.
+/// Samples (or elements) in a row panel, and in a column panel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Widths {
     pub(super) rows: usize,
@@ -39,31 +43,30 @@ pub(super) struct Widths {
 /// Computes a tile into a row-major m × n slice; returns how many entries failed the Gram guard.
 pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Scratch<T>) -> u64;
 
-/// A monomorphic kernel: its tile function and the samples in its row and column panels.
+/// What was compiled for a fold, type and level.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Entry<T> {
+pub(super) struct Compiled<T> {
     pub(super) tile: TileFn<T>,
     /// The same from panels that are narrower than the micro-kernel takes them.
     pub(super) narrow: TileFn<T>,
-    /// Samples of the panels that the micro-kernel takes.
-    pub(super) widths: Widths,
+    /// Samples of a row panel as the micro-kernel takes it.
+    pub(super) rows: usize,
 }
 
-/// The kernel of formula `F` on level `S`, through the Gram product if `gram`.
-pub(super) fn entry<S: Token, T: SimdElement, F: Formula, const MR: usize>(gram: bool) -> Entry<T> {
-    let nr = NV * size_of::<T::Vector<S>>() / size_of::<T>();
+/// The kernel of fold `F` on level `S`, through the Gram product if `gram`.
+pub(super) fn compiled<S: Token, T: SimdElement, F: Fold, const MR: usize>(gram: bool) -> Compiled<T> {
     let (tile, narrow): (TileFn<T>, TileFn<T>) = if gram && F::GRAM {
         (run::<S, T, F, MR, true, false>, run::<S, T, F, MR, true, true>)
     } else {
         (run::<S, T, F, MR, false, false>, run::<S, T, F, MR, false, true>)
     };
-    Entry { tile, narrow, widths: Widths { rows: MR, cols: nr } }
+    Compiled { tile, narrow, rows: MR }
 }
 
-/// Features that are folded before the next micro-tile, a multiple of [`BLOCK`]: the same for all vectors, as a panel is as
+/// Features that are folded before the next micro-tile, a multiple of [`BLOCK_FEATURES`]: the same for all vectors, as a panel is as
 /// many of them wide.
 fn features_in_cache() -> usize {
-    (PANEL_BYTES / NV).next_multiple_of(BLOCK)
+    (PANEL_BYTES / NV).next_multiple_of(BLOCK_FEATURES)
 }
 
 /// Elements that hold the interrupted folds of an m × n tile.
@@ -109,23 +112,23 @@ fn widen<T: Copy>(lines: &[T], from: usize, wide: &mut [T], to: usize) -> usize 
     lines.len() / from * to
 }
 
-fn run<S: Token, T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const NARROW: bool>(
+fn run<S: Token, T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: bool>(
     input: TileInput<'_, T>,
     out: &mut [T],
     scratch: &mut Scratch<T>,
 ) -> u64 {
     let simd = S::token().expect("the level was available when the kernel was chosen");
-    simd.vectorize(ComputeTile::<T, F, MR, GRAM, NARROW> { input, out, scratch, formula: PhantomData })
+    simd.vectorize(ComputeTile::<T, F, MR, GRAM, NARROW> { input, out, scratch, fold: PhantomData })
 }
 
 struct ComputeTile<'a, T, F, const MR: usize, const GRAM: bool, const NARROW: bool> {
     input: TileInput<'a, T>,
     out: &'a mut [T],
     scratch: &'a mut Scratch<T>,
-    formula: PhantomData<F>,
+    fold: PhantomData<F>,
 }
 
-impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const NARROW: bool> WithSimd
+impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: bool> WithSimd
     for ComputeTile<'_, T, F, MR, GRAM, NARROW>
 {
     type Output = u64;
@@ -139,15 +142,15 @@ impl<T: SimdElement, F: Formula, const MR: usize, const GRAM: bool, const NARROW
         if NARROW {
             wide.prepare(d, input.widths, full);
         }
-        if d <= BLOCK {
-            return Tile::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
+        if d <= BLOCK_FEATURES {
+            return Sweep::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
                 0..d,
                 out,
                 &mut [],
                 wide,
             );
         }
-        let tile = Tile::<S, T, F, MR, GRAM, NARROW, true>::new(simd, input);
+        let tile = Sweep::<S, T, F, MR, GRAM, NARROW, true>::new(simd, input);
         partials.resize(partials_len(d, input.m, input.n, full), T::default());
         let mut recomputed = 0;
         for features in windows(d) {
@@ -166,7 +169,7 @@ fn windows(features: usize) -> impl Iterator<Item = Range<usize>> {
 /// A tile on its level, with what its micro-tiles share. Unless it is `LONG`, one block of features is all. Its panels are as wide as
 /// the micro-kernel takes them, unless they are `NARROW`.
 #[derive(Clone, Copy)]
-struct Tile<
+struct Sweep<
     'a,
     S: Simd,
     T: SimdElement,
@@ -180,24 +183,24 @@ struct Tile<
     input: TileInput<'a, T>,
     /// Samples in a column panel.
     nr: usize,
-    formula: PhantomData<F>,
+    fold: PhantomData<F>,
 }
 
 impl<
     'a,
     S: Simd,
     T: SimdElement,
-    F: Formula,
+    F: Fold,
     const MR: usize,
     const GRAM: bool,
     const NARROW: bool,
     const LONG: bool,
-> Tile<'a, S, T, F, MR, GRAM, NARROW, LONG>
+> Sweep<'a, S, T, F, MR, GRAM, NARROW, LONG>
 {
     #[inline(always)]
     fn new(simd: S, input: TileInput<'a, T>) -> Self {
         let nr = NV * size_of::<T::Vector<S>>() / size_of::<T>();
-        Self { lanes: Lanes::new(simd), input, nr, formula: PhantomData }
+        Self { lanes: Lanes::new(simd), input, nr, fold: PhantomData }
     }
 
     /// Folds `features` for every micro-tile (row panel i, column panel j), and finishes the tile with the last of
@@ -247,13 +250,13 @@ impl<
     /// Row panel `i`, of as many samples as are stored in one.
     #[inline(always)]
     fn row_panel(&self, i: usize) -> &'a [T] {
-        let len = self.widths().rows * (self.input.features + usize::from(GRAM));
+        let len = self.input.lens.rows;
         &self.input.rows[i * len..][..len]
     }
 
     #[inline(always)]
     fn col_panel(&self, j: usize) -> &'a [T] {
-        let len = self.widths().cols * (self.input.features + usize::from(GRAM));
+        let len = self.input.lens.cols;
         &self.input.cols[j * len..][..len]
     }
 
@@ -292,7 +295,7 @@ impl<
 
     /// All features of a micro-tile, which are one block.
     #[inline(always)]
-    fn fold_short(&self, i: usize, j: usize, wide: &mut Wide<T>) -> Block<T::Vector<S>, MR> {
+    fn fold_short(&self, i: usize, j: usize, wide: &mut Wide<T>) -> MicroTile<T::Vector<S>, MR> {
         let (rows, cols) = self.panels(i, j, 0..self.input.features, wide);
         let zeros = zeros(self.lanes);
         if GRAM {
@@ -326,20 +329,27 @@ impl<
         self,
         i: usize,
         j: usize,
-        mut block: Block<T::Vector<S>, MR>,
+        mut block: MicroTile<T::Vector<S>, MR>,
         out: &mut [T],
         wide: &mut Wide<T>,
     ) -> u64 {
-        let simd = self.lanes.simd;
         let recomputed = if GRAM { self.guard(i, j, &mut block, wide) } else { 0 };
-        for row in &mut block {
-            for value in row {
-                // the absolute value settles the sign of NaN
-                *value = T::abs(simd, F::finish(self.lanes, *value));
-            }
+        match self.input.finish {
+            Finish::Plain => self.finish_as(Finish::Plain, &mut block),
+            Finish::Root => self.finish_as(Finish::Root, &mut block),
         }
         self.store(i, j, &block, out);
         recomputed
+    }
+
+    /// Distances from folded values. The finish is known to the compiler, so that it is chosen once.
+    #[inline(always)]
+    fn finish_as(&self, finish: Finish, block: &mut MicroTile<T::Vector<S>, MR>) {
+        for row in block {
+            for value in row {
+                *value = finish.of(self.lanes, *value);
+            }
+        }
     }
 
     /// From −x·y to D² = |x|² + |y|² − 2x·y, and the direct value where D² ≤ τ(|x|² + |y|²) or the
@@ -347,7 +357,7 @@ impl<
     ///
     /// Where the norms are so small that products underflow, the direct value is taken too.
     #[inline(always)]
-    fn guard(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
+    fn guard(&self, i: usize, j: usize, block: &mut MicroTile<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
         let simd = self.lanes.simd;
         let two = T::splat(simd, T::from_f64(2.0));
         let mut kept = T::equal(simd, two, two);
@@ -379,7 +389,13 @@ impl<
 
     /// Direct values where the block does not exceed its floor.
     #[inline(always)]
-    fn replace(&self, i: usize, j: usize, block: &mut Block<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
+    fn replace(
+        &self,
+        i: usize,
+        j: usize,
+        block: &mut MicroTile<T::Vector<S>, MR>,
+        wide: &mut Wide<T>,
+    ) -> u64 {
         let simd = self.lanes.simd;
         let direct = self.direct(i, j, wide);
         let (row_norms, col_norms) = self.norms(i, j, wide);
@@ -408,7 +424,7 @@ impl<
 
     /// The values of a micro-tile from the differences.
     #[inline(always)]
-    fn direct(&self, i: usize, j: usize, wide: &mut Wide<T>) -> Block<T::Vector<S>, MR> {
+    fn direct(&self, i: usize, j: usize, wide: &mut Wide<T>) -> MicroTile<T::Vector<S>, MR> {
         let d = self.input.features;
         if !LONG {
             let (rows, cols) = self.panels(i, j, 0..d, wide);
@@ -424,7 +440,7 @@ impl<
 
     /// Writes the part of the block that lies inside the tile.
     #[inline(always)]
-    fn store(self, i: usize, j: usize, block: &Block<T::Vector<S>, MR>, out: &mut [T]) {
+    fn store(self, i: usize, j: usize, block: &MicroTile<T::Vector<S>, MR>, out: &mut [T]) {
         let (m, n) = (self.input.m, self.input.n);
         let (row, col) = (i * MR, j * self.nr);
         let (height, width) = (MR.min(m - row), self.nr.min(n - col));
