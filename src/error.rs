@@ -100,9 +100,9 @@ impl<T, E: fmt::Display> Context<T> for std::result::Result<T, E> {
 }
 
 /// Returns early with [`Error::Failed`] and a formatted sentence.
-#[macro_export]
 macro_rules! fail {
     ($($text:tt)*) => {
         return Err($crate::error::Error::Failed(format!($($text)*)))
     };
 }
+pub(crate) use fail;

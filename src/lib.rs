@@ -7,29 +7,32 @@
 //! Letters: the matrix has n rows (samples of X) and m columns (samples of Y), a sample has d features; within a tile of m × n
 //! entries and k features, i, j and l are the indices, as in BLAS. A micro-tile has MR rows and NR columns.
 
+// What tests and benches use is public; of the rest, the compiler says what nobody uses.
 pub mod block;
 pub mod cli;
-pub mod comm;
+mod comm;
 pub mod element;
-pub mod error;
-pub mod failpoint;
-pub mod host;
+mod error;
+mod failpoint;
+mod host;
 pub mod io;
 pub mod kernel;
 pub mod metric;
 pub mod number;
-pub mod pages;
+mod pages;
 pub mod partition;
 pub mod pipeline;
-pub mod plan;
-pub mod problem;
-pub mod report;
+mod plan;
+mod problem;
+mod report;
 pub mod run;
-pub mod schedule;
+mod schedule;
 pub mod sink;
 pub mod source;
-pub mod stop;
-pub mod store;
+mod stop;
+mod store;
+
+use error::fail;
 
 /// The commit that the program is from, with `-dirty` if its sources were changed; `unknown` if there was no repository.
 pub const COMMIT: &str = env!("PAIRDIST_COMMIT");

@@ -18,7 +18,7 @@ use nix::unistd::Pid;
 
 use crate::error::{Context, Result};
 
-pub use memory::{ProcessLimit, available_memory, process_limit};
+pub use memory::{available_memory, process_limit};
 
 /// Tells hwloc which of its plugins to leave out.
 const HWLOC_COMPONENTS: &str = "HWLOC_COMPONENTS";

@@ -6,9 +6,9 @@
 //!
 //! Only the main thread calls these.
 
-pub mod array;
-pub mod generated;
-pub mod result;
+pub(crate) mod array;
+pub(crate) mod generated;
+pub(crate) mod result;
 
 use std::ffi::OsStr;
 use std::os::fd::AsRawFd;

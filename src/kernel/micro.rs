@@ -120,7 +120,8 @@ pub(super) fn total<S: Simd, T: SimdElement, const MR: usize>(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{Magnitudes, direct_relative_error};
+    use crate::metric::Magnitudes;
+    use crate::metric::bound::direct_relative_error;
 
     /// Block sums whose compensated sum loses most: the first is 1; of each later one nothing reaches the sum, so that all of
     /// it is an error of the addition, and almost half a unit in the last place of the errors' own sum gets lost.

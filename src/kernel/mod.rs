@@ -20,11 +20,11 @@ mod summary;
 mod sweep;
 mod transpose;
 
-pub use extremes::extremes;
+pub(crate) use extremes::extremes;
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};
-pub use summary::{Checksum, Summary};
-pub use transpose::transpose;
+pub(crate) use summary::{Checksum, Summary};
+pub(crate) use transpose::transpose;
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -84,7 +84,7 @@ const STRIP_BYTES: usize = 128 << 10;
 
 /// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
 ///
-/// Its error is at most 2σ(3)/τ (see [`crate::metric::gram_relative_error`]): a larger τ is more accurate and
+/// Its error is at most 2σ(3)/τ (see [`crate::metric::bound::gram_relative_error`]): a larger τ is more accurate and
 /// recomputes more. Uniform samples have D²/(|x|² + |y|²) = 1/4, normal ones 1.
 pub const fn guard_tau(dtype: Dtype) -> f64 {
     match dtype {
@@ -166,11 +166,6 @@ impl<T: SimdElement> Kernel<T> {
     /// The metric it computes.
     pub fn metric(&self) -> Metric {
         self.metric
-    }
-
-    /// How it computes squared Euclidean distances.
-    pub fn method(&self) -> Method {
-        self.method
     }
 
     /// The SIMD level it runs on.

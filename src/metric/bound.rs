@@ -70,7 +70,7 @@ impl Metric {
 
 /// γ(k) = ku / (1 − ku): k successive roundings err by at most this, relatively.
 /// (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., lemma 3.1.)
-pub(super) fn gamma(k: usize, unit_roundoff: f64) -> f64 {
+pub fn gamma(k: usize, unit_roundoff: f64) -> f64 {
     let ku = k as f64 * unit_roundoff;
     if ku < 1.0 { ku / (1.0 - ku) } else { f64::INFINITY }
 }
@@ -81,7 +81,7 @@ pub(super) fn gamma(k: usize, unit_roundoff: f64) -> f64 {
 /// In B = ⌈d/256⌉ blocks, block sums err by γ(256 + roundings), and their compensated sum by u + γ(B − 1)² of them (T. Ogita,
 /// S. M. Rump, S. Oishi, "Accurate sum and dot product", SIAM J. Sci. Comput. 26, 2005, proposition 4.5: the errors of
 /// the additions, each at most u of the sum, are themselves added with rounding). A maximum does not round.
-pub(super) fn summation_error<F: Fold, T: Element>(d: usize, roundings: usize) -> f64 {
+pub fn summation_error<F: Fold, T: Element>(d: usize, roundings: usize) -> f64 {
     let u = T::UNIT_ROUNDOFF;
     match (F::REDUCTION, summation::<F, T>()) {
         (Reduction::Max, _) => gamma(roundings, u),
@@ -95,7 +95,7 @@ pub(super) fn summation_error<F: Fold, T: Element>(d: usize, roundings: usize) -
 }
 
 /// γ(B − 1)² of B = ⌈d/256⌉ blocks: what the compensated sum of so many may err by beside its final rounding.
-pub(super) fn second_order_error<T: Element>(d: usize) -> f64 {
+pub fn second_order_error<T: Element>(d: usize) -> f64 {
     gamma(d.div_ceil(BLOCK_FEATURES) - 1, T::UNIT_ROUNDOFF).powi(2)
 }
 
@@ -110,7 +110,7 @@ pub fn direct_relative_error<F: Fold, T: Element>(d: usize) -> f64 {
 ///
 /// Norms and product err by at most σ(1)|x|², σ(1)|y|² and σ(1) Σ|xₗyₗ|; with 2 Σ|xₗyₗ| ≤ |x|² + |y|² and
 /// the two last additions the sum errs by at most 2σ(3)(|x|² + |y|²) < 2σ(3)D²/τ.
-pub(super) fn gram_relative_error<F: Fold, T: Element>(d: usize, tau: f64) -> f64 {
+pub fn gram_relative_error<F: Fold, T: Element>(d: usize, tau: f64) -> f64 {
     2.0 * summation_error::<F, T>(d, 3) / tau
 }
 

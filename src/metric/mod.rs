@@ -11,7 +11,7 @@
 //! - `bound` — how far a distance may be from its definition
 
 mod arithmetic;
-mod bound;
+pub mod bound;
 mod definition;
 mod finish;
 mod fold;
@@ -19,7 +19,6 @@ mod prepare;
 mod scaling;
 
 pub use arithmetic::Arithmetic;
-pub use bound::direct_relative_error;
 pub use finish::Finish;
 pub use fold::{BLOCK_FEATURES, Fold, Magnitudes, Product, Reduction, Summation, Visitor, summation};
 pub use prepare::{CompensatedSum, Extras, squared_norm, squared_norm_of_block};

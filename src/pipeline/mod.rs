@@ -14,11 +14,11 @@ mod scale;
 mod survey;
 mod worker;
 
-pub use load::{Target, load, slab_rows, survey_of};
-pub use rate::{PAGE_CACHE_BYTES, kernel_rate};
-pub use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
-pub use scale::scale;
-pub use survey::{Found, Sort, Survey};
+pub(crate) use load::{Target, load, slab_rows, survey_of};
+pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate};
+pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
+pub(crate) use scale::scale;
+pub(crate) use survey::{Found, Sort, Survey};
 pub use worker::{Order, ThreadWorker};
 
 use rayon::prelude::*;

@@ -36,6 +36,7 @@ impl Balance {
 
 /// Bytes of all ranks, as in the run record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[allow(clippy::struct_field_names, reason = "the record's names")]
 pub struct Traffic {
     /// Samples read.
     pub bytes_read: u64,

@@ -36,7 +36,12 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
             file.display()
         )));
     }
-    let (path, mut out) = (&file, String::new());
+    result(&file)
+}
+
+/// What a result says of itself.
+fn result(path: &Path) -> Result<()> {
+    let mut out = String::new();
     let reader = ResultReader::open(path)?;
     let header = &reader.header;
     let (grid, problem, made) = (header.grid(), header.identity.problem, &header.provenance);

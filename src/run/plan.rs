@@ -250,12 +250,23 @@ fn measured_grid(problem: &Problem) -> (Grid, usize) {
     (Grid { n: whole(n, room.saturating_sub(m)), m, edge, symmetric: false }, features)
 }
 
+/// What people read.
 fn summary(record: &Record) -> String {
     let mut out = String::new();
-    let mut line = |name: &str, value: String| {
+    for (name, value) in size_lines(record).into_iter().chain(time_lines(record)) {
         let _ = writeln!(out, "{name:<12} {value}");
-    };
-    let Record { problem, balance, traffic, volume, seconds, machine, .. } = record;
+    }
+    out
+}
+
+/// A line of the summary.
+type Line = (&'static str, String);
+
+/// What is computed, by whom, and what that takes of disk and memory.
+fn size_lines(record: &Record) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut line = |name: &'static str, value: String| lines.push((name, value));
+    let Record { problem, balance, traffic, volume, machine, .. } = record;
     let Problem { n, m, d, metric, method, dtype, tile } = problem;
     // first, since a result that has no place is not worth planning
     line("disk", record.disk.line());
@@ -296,6 +307,14 @@ fn summary(record: &Record) -> String {
         let ranks = counted(volume.ranks_per_node, "rank");
         line("", format!("fewest nodes of {ranks} and {gb} GB that fit: {nodes}"));
     }
+    lines
+}
+
+/// How long it takes, phase by phase, and at which rates.
+fn time_lines(record: &Record) -> Vec<Line> {
+    let mut lines = Vec::new();
+    let mut line = |name: &'static str, value: String| lines.push((name, value));
+    let Record { seconds, machine, .. } = record;
     line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
     let assumed = |rate| machine.assumption(rate);
     let disk =
@@ -346,7 +365,7 @@ fn summary(record: &Record) -> String {
         ),
     );
     line("  sync", format!("{:.3} s, at {}", seconds.sync, disk()));
-    out
+    lines
 }
 
 /// Refuses more threads than cores: they would take turns, and times would be others.

@@ -30,7 +30,7 @@ pub struct Asked {
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident, $text:literal;)*) => {
-        $(pub mod $module;)*
+        $(pub(crate) mod $module;)*
 
         /// A result that a run makes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -20,8 +20,8 @@ use crate::io::{Stored, open};
 use crate::report::counted;
 use find::Finder;
 
-pub use find::PassedOver;
-pub use stored::{Kind, Mark, Values, marked};
+pub(crate) use find::PassedOver;
+pub(crate) use stored::{Kind, Mark, Values, marked};
 
 /// Bytes of compressed samples that are read together, if a chunk has not more: chunks may have a single value.
 const PART_BYTES: usize = 16 << 20;
