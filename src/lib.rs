@@ -31,6 +31,7 @@ pub mod sink;
 pub mod source;
 mod stop;
 mod store;
+mod text;
 
 use error::fail;
 

@@ -8,7 +8,6 @@ use crate::element::Dtype;
 use crate::kernel::{ARITHMETIC, Method};
 use crate::metric::Metric;
 use crate::partition::Grid;
-use crate::report::counted;
 
 /// Version of the layout that `docs/FORMAT.md` describes.
 pub const FORMAT_VERSION: u32 = 1;
@@ -145,7 +144,7 @@ impl Identity {
             inputs => return Some(format!("it has {} inputs", inputs.len())),
         };
         if self.symmetric != (self.inputs.len() == 1) {
-            let number = counted(self.inputs.len(), "input");
+            let number = if self.inputs.len() == 1 { "1 input" } else { "2 inputs" };
             return Some(format!(
                 "attribute \"symmetric\" is {}, and it has {number}",
                 u8::from(self.symmetric)

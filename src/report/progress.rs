@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::si;
+use crate::text::si;
 
 /// Shows how far rank 0 is: a bar on a terminal, else a log line now and then.
 pub struct Progress {

@@ -6,8 +6,8 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::{PHASES, Phases};
-use super::{bytes, bytes_f, counted, si};
 use crate::problem::Problem;
+use crate::text::{bytes, bytes_f, counted, si};
 
 /// Versions of what computed the result.
 #[derive(Clone, Debug, Serialize)]

@@ -2,7 +2,7 @@
 
 use super::blocks::Read;
 use super::job::Job;
-use super::setup;
+use super::limits;
 use super::unfinished::{Found, Restored, Run, read_journals};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
@@ -42,7 +42,7 @@ impl Claim {
                 return run.check(&job.identity(job.inputs.ids(&[], 0)), &workdir);
             }
             let bytes = job.results.file_bytes::<T>(&job.schedule.grid);
-            setup::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
+            limits::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
             workdir.claim()
         })?;
         let mut claim = Self { workdir, unfinished, file: None };

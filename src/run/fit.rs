@@ -4,16 +4,17 @@ use std::cmp::Reverse;
 use std::iter::once;
 use std::ops::RangeInclusive;
 
-use super::setup::{self, Shape};
+use super::inputs::Shape;
+use super::setup;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, MAX_RANKS};
 use crate::kernel::{Kernel, Level};
 use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::Problem;
-use crate::report::counted;
 use crate::schedule::Schedule;
 use crate::sink::Results;
+use crate::text::counted;
 
 /// Nodes among which the fewest that fit are looked for.
 pub(super) const MOST_NODES: usize = 10_000;

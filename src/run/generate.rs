@@ -9,7 +9,8 @@ use rand_distr::{Distribution as _, StandardNormal};
 use rand_xoshiro::Xoshiro256PlusPlus;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::setup::{self, with_dtype};
+use super::limits;
+use super::setup::with_dtype;
 use crate::cli::{Distribution, GenerateArgs};
 use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element};
@@ -18,9 +19,9 @@ use crate::host;
 use crate::io::generated::{SamplesWriter, create};
 use crate::number::Number;
 use crate::partition::range_of;
-use crate::report::{bytes, counted};
 use crate::stop::Stop;
 use crate::store::workdir::{Existing, Workdir};
+use crate::text::{bytes, counted};
 
 /// Clusters of `--distribution blobs`, as many as digits have classes.
 const BLOBS: u64 = 10;
@@ -39,10 +40,10 @@ fn generate_in<T: Number>(comm: &Comm, args: &GenerateArgs, stop: &Stop) -> Resu
             "{n} samples of {d} features have more bytes than 64 bits can count"
         )));
     };
-    comm.agree(setup::check_limit(PIECE_BYTES as u64, 0, "raise the limit"))?;
+    comm.agree(limits::check_limit(PIECE_BYTES as u64, 0, "raise the limit"))?;
     let mut workdir = Workdir::of(&args.output, Existing::Samples);
     comm.on_root(|| workdir.check(&[]))?;
-    comm.agree(setup::check_space(size as u64, &workdir))?;
+    comm.agree(limits::check_space(size as u64, &workdir))?;
     comm.on_root(|| {
         workdir.claim()?;
         workdir.clear()?;

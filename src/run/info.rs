@@ -10,12 +10,13 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::io::result::{ResultReader, is_result};
 use crate::problem::Problem;
-use crate::report::{counted, print};
+use crate::report::print;
 use crate::sink;
 use crate::source::Samples;
 use crate::store::journal::{self, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::{Existing, Workdir};
+use crate::text::counted;
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
     // the folder of an unfinished run stands for its result

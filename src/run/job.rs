@@ -3,8 +3,10 @@
 use std::path::Path;
 
 use super::fit::{self, Fit, Layout};
+use super::inputs::Inputs;
+use super::limits;
 use super::placement::{self, Cores};
-use super::setup::{self, Inputs};
+use super::setup;
 use super::unfinished::Found;
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
@@ -15,10 +17,10 @@ use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::{Identity, InputId, Problem, Provenance};
 use crate::report::file;
-use crate::report::{bytes, counted};
 use crate::schedule::Schedule;
 use crate::sink::{Asked, Results, Sinks};
 use crate::store::workdir::Workdir;
+use crate::text::{bytes, counted};
 
 /// A run of `compute`.
 pub(super) struct Job<'a> {
@@ -80,7 +82,7 @@ impl<'a> Job<'a> {
             let fitting = fit.way_out::<T>(layout, problem.tile, is_unfinished)?;
             Some(fitting.change_from(layout, comm.size() != layout.ranks()))
         };
-        comm.agree(setup::check_memory(&memory, threads, nodes, way_out))?;
+        comm.agree(limits::check_memory(&memory, threads, nodes, way_out))?;
         Ok(memory)
     }
 

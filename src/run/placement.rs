@@ -5,7 +5,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use crate::comm::{Comm, Nodes};
 use crate::error::{Error, Result};
 use crate::host;
-use crate::report::counted;
+use crate::text::counted;
 
 /// Nodes that are told about; with RUST_LOG=debug all are.
 const NODES_TOLD: usize = 8;

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::fit::{self, Fit, Layout, MOST_NODES};
+use super::inputs::{self, Inputs, Shape};
+use super::limits;
 use super::placement::{self, Threads};
-use super::setup::{self, Inputs, Shape, with_dtype};
+use super::setup::{self, with_dtype};
 use crate::cli::PlanArgs;
 use crate::comm::{Comm, MAX_RANKS};
 use crate::element::Dtype;
@@ -21,8 +23,9 @@ use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
 use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::file;
-use crate::report::{bytes, counted, print};
+use crate::report::print;
 use crate::sink::{Asked, Parcel, Results};
+use crate::text::{bytes, counted};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
 /// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
@@ -142,7 +145,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     let (Some(n), Some(d)) = (args.samples, args.features) else {
         return Err(Error::Usage("name a file with samples, or give --samples and --features".into()));
     };
-    let y = setup::open_against(&args.problem)?;
+    let y = inputs::open_against(&args.problem)?;
     if let Some(y) = &y
         && y.features != d
     {
@@ -227,7 +230,7 @@ fn measured_rate<T: Number>(
     let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
     let values = (grid.n + grid.m) * features + parcels(threads) * parcel;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
-    setup::check_limit(planned as u64, threads, "raise the limit")?;
+    limits::check_limit(planned as u64, threads, "raise the limit")?;
     let workers = Workers::start(threads)?;
     Ok(kernel_rate(&workers, &kernel, grid, results))
 }

@@ -1,6 +1,6 @@
 //! What the inputs are like: which datasets they are, what a pass over their samples finds, and whether to go on.
 
-use super::setup::Inputs;
+use super::inputs::Inputs;
 use crate::comm::Comm;
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};

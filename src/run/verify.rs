@@ -5,8 +5,9 @@ use std::path::{Component, Path, PathBuf};
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
+use super::inputs;
 use super::placement;
-use super::setup::{self, with_dtype};
+use super::setup::with_dtype;
 use crate::cli::VerifyArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Context, Error, Result};
@@ -96,7 +97,7 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     let seen = comm.agree(case.seen())?;
     comm.same(&seen, "put the result on a file system that all nodes share")?;
     comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
-    case.samples().try_for_each(|samples| setup::agree_on_samples(comm, samples))?;
+    case.samples().try_for_each(|samples| inputs::agree_on_samples(comm, samples))?;
     with_dtype!(case.problem().dtype, verify_in(comm, args, &case))
 }
 
@@ -249,7 +250,7 @@ impl Case {
 
     /// Refuses samples that are not those the result was computed from. Collective.
     fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
-        let digests = setup::digests::<T>(comm, workers, self.samples())?;
+        let digests = inputs::digests::<T>(comm, workers, self.samples())?;
         for (((samples, id), digest), [option, _]) in self.inputs().zip(digests).zip(OPTIONS) {
             let digest = format!("{digest:016x}");
             if digest != id.digest {

@@ -18,7 +18,7 @@ use crate::io::{Attempt, Stored};
 use crate::kernel::{SimdElement, transpose};
 use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
-use crate::report::bytes;
+use crate::text::bytes;
 use crate::store::journal::Done;
 
 /// The names of its arrays.

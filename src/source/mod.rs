@@ -17,7 +17,7 @@ use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::{Stored, open};
-use crate::report::counted;
+use crate::text::counted;
 use find::Finder;
 
 pub(crate) use find::PassedOver;

@@ -20,7 +20,7 @@ use crate::fail;
 use crate::failpoint;
 use crate::host;
 use crate::io::result;
-use crate::report::bytes;
+use crate::text::bytes;
 
 /// The files a run keeps in its folder.
 const MATRIX: &str = "matrix.h5";
