@@ -1,5 +1,6 @@
-//! Invariants of the source: each external crate has one home, and nothing is unsafe.
+//! Invariants of the source: each external crate has one home, nothing is unsafe, and rooms use each other as the map says.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -80,6 +81,67 @@ fn each_external_crate_is_named_in_its_home_and_nowhere_else() {
             naming.iter().filter(|file| !homes.iter().any(|home| is_home(home, file))).collect();
         assert!(strangers.is_empty(), "{name} belongs to {homes:?}, and is named in {strangers:?}");
         assert!(!naming.is_empty(), "{name} is named nowhere");
+    }
+}
+
+/// Rooms that all others may use, and that the map does not list.
+const USED_BY_ALL: [&str; 2] = ["error", "failpoint"];
+
+/// The room that a source file belongs to.
+fn room(file: &str) -> &str {
+    let (first, _) = file.split_once('/').unwrap_or((file, ""));
+    first.trim_end_matches(".rs")
+}
+
+/// Rooms that a line names, by their paths from the crate's root.
+fn rooms_of(line: &str) -> impl Iterator<Item = &str> {
+    line.match_indices("crate::").filter_map(|(at, found)| {
+        line[at + found.len()..].split(|c: char| !c.is_alphanumeric() && c != '_').next()
+    })
+}
+
+/// What each room uses, by its imports and paths. Tests may use what they like.
+fn uses() -> BTreeMap<String, BTreeSet<String>> {
+    let sources = sources();
+    let rooms: BTreeSet<String> = sources.iter().map(|(file, _)| room(file).to_owned()).collect();
+    let mut uses: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for (file, lines) in &sources {
+        let own = room(file);
+        if ["lib", "main"].contains(&own) || USED_BY_ALL.contains(&own) {
+            continue;
+        }
+        let code = lines.iter().take_while(|line| *line != "mod tests {");
+        let named = code.flat_map(|line| rooms_of(line)).filter(|name| *name != own && rooms.contains(*name));
+        let named = named.filter(|name| !USED_BY_ALL.contains(name)).map(str::to_owned);
+        uses.entry(own.to_owned()).or_default().extend(named);
+    }
+    uses
+}
+
+/// The map in docs/ARCHITECTURE.md: each room, from top to bottom, and those that it uses.
+fn map() -> Vec<(String, BTreeSet<String>)> {
+    let text = fs::read_to_string(root().join("docs/ARCHITECTURE.md")).expect("the document");
+    let names = |cell: &str| cell.split('`').skip(1).step_by(2).map(str::to_owned).collect::<Vec<_>>();
+    let rows = text.lines().filter(|line| line.starts_with("| `"));
+    rows.map(|row| {
+        let cells: Vec<&str> = row.split('|').collect();
+        (names(cells[1]).remove(0), names(cells[3]).into_iter().collect())
+    })
+    .collect()
+}
+
+#[test]
+fn every_arrow_of_the_map_is_in_the_imports_and_every_import_on_the_map() {
+    assert_eq!(map().into_iter().collect::<BTreeMap<_, _>>(), uses());
+}
+
+#[test]
+fn every_arrow_of_the_map_leads_down() {
+    let map = map();
+    let place = |name: &String| map.iter().position(|(room, _)| room == name);
+    for (room, used) in &map {
+        let above: Vec<_> = used.iter().filter(|other| place(other) <= place(room)).collect();
+        assert!(above.is_empty(), "{room} uses {above:?}, which are above it");
     }
 }
 
