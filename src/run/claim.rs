@@ -68,7 +68,8 @@ impl Claim {
         let grid = job.schedule.grid;
         let mut restored = Restored::nothing(&grid);
         if self.unfinished.is_some() {
-            restored = read_journals::<T>(comm, &self.workdir, number, job)?;
+            let are_mailed = job.results.are_mailed::<T>();
+            restored = read_journals(comm, &self.workdir, number, &grid, are_mailed)?;
             log::info!(
                 "{} tiles are done already, in {}",
                 restored.done.len(),

@@ -1,11 +1,9 @@
 //! Taking up a run that did not come to its end.
 
-use super::job::Job;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
 use crate::io::result::{Header, ResultReader};
-use crate::number::Number;
 use crate::partition::{Grid, TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::problem::Identity;
@@ -191,13 +189,13 @@ impl Restored {
 }
 
 /// What the journals of a run say is done, of which each rank takes in a share. Collective.
-pub(super) fn read_journals<T: Number>(
+pub(super) fn read_journals(
     comm: &Comm,
     workdir: &Workdir,
     run: u64,
-    job: &Job<'_>,
+    grid: &Grid,
+    are_mailed: bool,
 ) -> Result<Restored> {
-    let grid = &job.schedule.grid;
     let mut listed = Vec::new();
     comm.on_root(|| {
         listed = workdir.journals()?.iter().flat_map(|rank| (*rank as u64).to_le_bytes()).collect();
@@ -213,7 +211,7 @@ pub(super) fn read_journals<T: Number>(
         journalled = comm.agree(read_some(listed, workdir, run, grid))?;
         unite(comm, &mut journalled, grid);
     }
-    Ok(Restored::of(journalled, grid, job.results.are_mailed::<T>()))
+    Ok(Restored::of(journalled, grid, are_mailed))
 }
 
 /// Makes the sets those of all ranks. Returns whether several ranks have one tile. Collective.
