@@ -95,7 +95,8 @@ impl Claim {
         };
         self.file = Some(file);
         let mut sinks = job.counted::<T>().stored(job.results.clone(), sinks, checkpoints);
-        sinks.restore(&restored.tiles);
+        // the list of tiles is needed no more
+        sinks.restore(&std::mem::take(&mut restored.tiles));
         Ok((sinks, restored))
     }
 
