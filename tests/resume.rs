@@ -399,7 +399,9 @@ fn journalled(ranks: usize) -> Work {
 fn what_open_mpi_leaves_of_a_killed_run_goes_with_it() {
     for_all(&["--resume", "--force"], |how| {
         let work = journalled(2);
-        std::fs::write(work.path("out.h5.partial/matrix.h5-1573073591-2016.lock"), "").expect("a file");
+        for name in ["matrix.h5-1573073591-2016.lock", "matrix.h5.locktest.1"] {
+            std::fs::write(work.path("out.h5.partial").join(name), "").expect("a file");
+        }
         let done = work.run(2, &format!("{SHORT} {how}"), 0);
         assert!(!work.path("out.h5.partial").exists(), "{done}");
     });

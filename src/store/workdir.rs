@@ -232,9 +232,11 @@ impl Workdir {
     fn check_ours(&self) -> Result<()> {
         let names = self.names()?;
         let shown = self.folder.display();
-        // opening a pipe would wait for ever
-        let is_file =
-            |name: &OsStr| fs::symlink_metadata(self.folder.join(name)).is_ok_and(|meta| meta.is_file());
+        // opening a pipe would wait for ever; what a run at work has removed meanwhile is nobody else's
+        let is_file = |name: &OsStr| match fs::symlink_metadata(self.folder.join(name)) {
+            Ok(meta) => meta.is_file(),
+            Err(error) => error.kind() == ErrorKind::NotFound,
+        };
         if let Some(stranger) = names.iter().find(|name| !is_ours(name) || !is_file(name)) {
             fail!("{shown} holds {}, which is not of this program; move it away", stranger.display());
         }
@@ -566,11 +568,11 @@ fn is_ours(name: &OsStr) -> bool {
         || [MATRIX, SAMPLES].iter().any(|file| is_lock_of_mpi(name, file))
 }
 
-/// Whether a file is what Open MPI keeps beside one that ranks of several nodes have open, and leaves there when one is killed:
-/// `matrix.h5-<job>-<process>.lock`.
+/// Whether a file is what Open MPI makes beside one that it opens, and leaves there if it is killed: for a moment
+/// `matrix.h5.locktest.<rank>`, and `matrix.h5-<job>-<process>.lock` while ranks of several nodes have it open.
 fn is_lock_of_mpi(name: &OsStr, file: &str) -> bool {
-    let numbers =
-        name.to_str().and_then(|name| name.strip_prefix(file)?.strip_prefix('-')?.strip_suffix(".lock"));
+    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(file)) else { return false };
+    let numbers = rest.strip_prefix(".locktest.").or_else(|| rest.strip_prefix('-')?.strip_suffix(".lock"));
     numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
 }
 

@@ -1,5 +1,6 @@
 """The job scripts without Slurm."""
 
+import functools
 import os
 import re
 import signal
@@ -63,7 +64,9 @@ def test_a_stopped_job_says_how_to_go_on(tmp_path):
     options = ["--folder", tmp_path / "run", "--pairdist", BINARY, "--input", x, "--metric", "cityblock", "--checkpoint-interval", "0.1"]
     argv = [str(word) for word in [SUBMIT, "local", "production", *options]]
     production = Run(tmp_path / "run")
-    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True) as submit:
+    # as a terminal starts it: who runs the tests in the background has it ignored
+    heed = functools.partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    with subprocess.Popen(argv, stdout=subprocess.DEVNULL, start_new_session=True, preexec_fn=heed) as submit:
         until(lambda: production.at_work, 30)
         os.killpg(submit.pid, signal.SIGINT)  # as Ctrl-C does
         assert submit.wait(30) == 1
