@@ -301,13 +301,7 @@ impl Case {
         if let Some(dtype) = self.dtype {
             arguments = arguments + " --dtype " + dtype;
         }
-        // so many runs at a time would come between each other in the folder that Open MPI makes for what ranks share
-        let folder = work.path(".");
-        let folder = folder.to_str().expect("a plain name");
-        let mut program = work
-            .program(way.ranks)
-            .env("OMPI_MCA_orte_tmpdir_base", folder)
-            .env("PAIRDIST_SIMD", way.simd.name());
+        let mut program = work.program(way.ranks).env("PAIRDIST_SIMD", way.simd.name());
         if way.ranks == ALONE {
             // without the daemon that could start other ranks: Open MPI takes longer for it than the run
             program = program.env("OMPI_MCA_ess_singleton_isolated", "1");

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
+use tempfile::TempDir;
 
 /// Instead of a number of ranks: the program without the launcher.
 pub(crate) const ALONE: usize = 0;
@@ -128,6 +129,7 @@ pub(crate) struct Job {
     patience: Duration,
     /// The entry in the environment of all its processes.
     mark: String,
+    _session: TempDir,
     _seat: Seat,
 }
 
@@ -148,6 +150,9 @@ impl Job {
         let mut command = Command::new("setsid");
         command.args(words).current_dir(folder);
         command.stdin(Stdio::null()).stdout(handle(&stdout)).stderr(handle(&stderr));
+        // Open MPI makes a folder for what ranks share, in one of the user's that the last run to end removes, and others may need
+        let session = TempDir::new().expect("the system has a folder for temporary files");
+        command.env("OMPI_MCA_orte_tmpdir_base", session.path());
         set_environment(&mut command, environment);
         let number = format!("{}-{}", std::process::id(), JOBS.fetch_add(1, Ordering::Relaxed));
         command.env(MARK, &number);
@@ -164,6 +169,7 @@ impl Job {
             deadline,
             patience,
             mark: format!("{MARK}={number}"),
+            _session: session,
             _seat: seat,
         }
     }
