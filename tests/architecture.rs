@@ -136,6 +136,13 @@ fn every_arrow_of_the_map_is_in_the_imports_and_every_import_on_the_map() {
 }
 
 #[test]
+fn rooms_are_imported_one_by_one() {
+    // as the map is compared with paths that begin with `crate::`
+    let files = files_with(|line| line.contains("crate::{"));
+    assert!(files.is_empty(), "{files:?}");
+}
+
+#[test]
 fn every_arrow_of_the_map_leads_down() {
     let map = map();
     let place = |name: &String| map.iter().position(|(room, _)| room == name);

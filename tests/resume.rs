@@ -361,6 +361,15 @@ const REFUSALS: &[Refusal] = &[
         "",
         &["matrix.h5 is not the matrix of its plan"],
     ),
+    (
+        "a matrix without its checksums",
+        |work| {
+            let matrix = hdf5::File::open_rw(work.path("out.h5.partial/matrix.h5")).expect("a matrix");
+            matrix.unlink("tile_checksums").expect("they are there");
+        },
+        "",
+        &["matrix.h5 is not the matrix of its plan", "tile_checksums"],
+    ),
 ];
 
 #[test]

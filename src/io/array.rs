@@ -17,7 +17,7 @@ impl Array {
         Self { dataset }
     }
 
-    /// Rows and columns, if it has these two dimensions.
+    /// Its length in each dimension.
     pub fn shape(&self) -> Vec<usize> {
         self.dataset.shape()
     }

@@ -40,7 +40,8 @@ pub struct Computed<T> {
 
 /// Computes tiles as they are ordered, until no more are.
 pub trait Worker<T> {
-    /// Takes orders, as many at a time as it likes, and hands back each when it is through.
+    /// Takes orders, several at a time if it likes, and hands back each when it is through. It must not wait for more orders while it
+    /// has one: the next may come only when that is done.
     fn serve(self, orders: &Receiver<Order<T>>, computed: &Sender<Computed<T>>);
 }
 

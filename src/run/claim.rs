@@ -89,7 +89,8 @@ impl Claim {
             Ok(checkpoints) => checkpoints,
             Err(error) => {
                 drop(sinks);
-                comm.agree(file.close())?;
+                // the first error is the one to tell
+                let _ = comm.agree(file.close());
                 return Err(error);
             }
         };

@@ -8,7 +8,7 @@ use super::unfinished::{Restored, Run};
 use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
-use crate::io::result::{ResultReader, is_result};
+use crate::io::result::is_result;
 use crate::problem::Problem;
 use crate::report::print;
 use crate::sink;
@@ -43,7 +43,7 @@ pub(super) fn info(args: &InfoArgs) -> Result<()> {
 /// What a result says of itself.
 fn result(path: &Path) -> Result<()> {
     let mut out = String::new();
-    let reader = ResultReader::open(path)?;
+    let reader = sink::open(path)?;
     let header = &reader.header;
     let (grid, problem, made) = (header.grid(), header.identity.problem, &header.provenance);
     let _ = writeln!(out, "file         {}", path.display());

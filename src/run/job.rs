@@ -1,4 +1,4 @@
-//! What a run is to do, settled before anything is made or read: the same on all ranks.
+//! What a run is to do, settled by all ranks before anything is made or read.
 
 use std::path::Path;
 

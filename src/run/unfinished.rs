@@ -3,10 +3,11 @@
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::fail;
-use crate::io::result::{Header, ResultReader};
+use crate::io::result::Header;
 use crate::partition::{Grid, TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::problem::Identity;
+use crate::sink;
 use crate::store::journal::{self, Done, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::Workdir;
@@ -138,7 +139,7 @@ impl Run {
     /// Refuses a matrix that is not the one of the plan.
     pub(super) fn check_matrix(&self, workdir: &Workdir) -> Result<()> {
         let path = workdir.matrix();
-        let open = ResultReader::open(&path);
+        let open = sink::open(&path);
         let why = |text| {
             format!("{} is not the matrix of its plan ({text}); start over with --force", path.display())
         };
@@ -152,7 +153,7 @@ impl Run {
 
 /// What a run that has published its result says of it.
 fn published(workdir: &Workdir) -> Result<Header> {
-    let reader = ResultReader::open(workdir.output())?;
+    let reader = sink::open(workdir.output())?;
     if !reader.complete {
         fail!("{} is not complete; remove it, or start over with --force", workdir.output().display());
     }

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Asked, Kind};
 use crate::number::Number;
+use crate::error::Result;
 use crate::io::result::ResultReader;
 
 /// What a run without a file makes.
@@ -13,6 +14,11 @@ pub struct Counted;
 impl Counted {
     pub(super) fn wanted(asked: Asked) -> Option<Self> {
         (!asked.output).then_some(Self)
+    }
+
+    #[allow(clippy::unnecessary_wraps, reason = "as of every kind")]
+    pub(super) fn check(_: &ResultReader) -> Result<()> {
+        Ok(())
     }
 
     pub(super) fn shown(_: &ResultReader) -> Vec<(&'static str, String)> {

@@ -34,11 +34,26 @@ impl Matrix {
         asked.output.then_some(Self)
     }
 
+    pub(super) fn check(file: &ResultReader) -> Result<()> {
+        arrays(file).map(drop)
+    }
+
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
         let problem = file.header.identity.problem;
         let size = bytes(problem.result_bytes());
         vec![("distances", format!("{} x {}, {}, {size}", problem.n, problem.m, problem.dtype))]
     }
+}
+
+/// The arrays of a result, as its header says.
+fn arrays(file: &ResultReader) -> Result<(Array, Array)> {
+    let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
+    let grid = file.header.identity.grid();
+    let tiles = [grid.tile_rows(), grid.tile_cols()];
+    if checksums.shape() != tiles {
+        fail!("{} is damaged: its checksums are {:?}, its tiles {tiles:?}", file.shown(), checksums.shape());
+    }
+    Ok((distances, checksums))
 }
 
 /// Tiles that one tile stands for: itself, and its mirror image.
@@ -182,17 +197,8 @@ pub struct MatrixReader {
 impl MatrixReader {
     /// Of a result, complete or not.
     pub fn of(file: ResultReader) -> Result<Self> {
-        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
-        let grid = file.header.identity.grid();
-        let tiles = [grid.tile_rows(), grid.tile_cols()];
-        if checksums.shape() != tiles {
-            fail!(
-                "{} is damaged: its checksums are {:?}, its tiles {tiles:?}",
-                file.shown(),
-                checksums.shape()
-            );
-        }
-        Ok(Self { file, grid, distances, checksums })
+        let (distances, checksums) = arrays(&file)?;
+        Ok(Self { grid: file.header.identity.grid(), file, distances, checksums })
     }
 
     /// One distance.

@@ -8,6 +8,7 @@
 //! A kind is one file, and one line of the table below.
 
 use std::any::Any;
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
@@ -48,6 +49,13 @@ macro_rules! kinds {
                 let wanted = [$($module::$kind::wanted(asked).map(Wanted::$kind),)*];
                 Self(wanted.into_iter().flatten().collect())
             }
+        }
+
+        /// Opens a result of this program, complete or not, and makes sure that the arrays of its kinds are as its header says.
+        pub fn open(path: &Path) -> Result<ResultReader> {
+            let file = ResultReader::open(path)?;
+            $($module::$kind::check(&file)?;)*
+            Ok(file)
         }
 
         /// What `info` says of the results in a file: a name and a text for each.
