@@ -78,9 +78,15 @@ fn open_on_all_ranks<R>(
     // closing is collective: no rank may close the file before all know that they have it
     let file = comm.all_or_end(opened.context(cannot))?;
     let found = failpoint::hit("opened").and_then(|()| find(&file).context(cannot));
-    let found = comm.agree(found);
-    comm.agree(visit.end().context(cannot_return))?;
-    Ok((file, found?))
+    let returned = visit.end().context(cannot_return);
+    match comm.agree(found.and_then(|found| returned.map(|()| found))) {
+        Ok(found) => Ok((file, found)),
+        Err(error) => {
+            // the first error is the one to tell
+            let _ = comm.agree(close_on_all_ranks(file, path));
+            Err(error)
+        }
+    }
 }
 
 /// Closes a file that [`open_on_all_ranks`] has opened, by the name that it was opened with. Its datasets must be closed. Collective.

@@ -353,6 +353,10 @@ impl Workdir {
         // over what an earlier run has left, so that the lock names somebody at any time
         let holder = host::process();
         let named = lock.write_all(holder.as_bytes()).and_then(|()| lock.set_len(holder.len() as u64));
+        if named.is_err() && self.is_new {
+            // such as a full disk: a folder that holds nothing is not left behind
+            let _ = fs::remove_file(&path).and_then(|()| fs::remove_dir(&self.folder));
+        }
         named.context(|| format!("{} cannot be written", path.display()))?;
         self.lock = Some((lock, holder));
         self.check_lock()
@@ -361,11 +365,15 @@ impl Workdir {
     /// Refuses a lock that is no longer the one in the folder: a run that ended at the same moment has removed it. By what it
     /// holds, since not every file system gives a file one number.
     fn check_lock(&self) -> Result<()> {
-        let is_there = self.lock.as_ref().is_some_and(|(_, holder)| *holder == self.holder());
-        if !is_there {
-            fail!("{} was removed by a run that has just ended; start again", self.folder.display());
+        let (shown, found) = (self.folder.display(), self.holder());
+        if self.lock.as_ref().is_some_and(|(_, holder)| *holder == found) {
+            return Ok(());
         }
-        Ok(())
+        // locks need not hold on other nodes
+        if host::is_process(&found) {
+            fail!("{shown} is in use: another run has taken it ({found}); wait for it, or end it first");
+        }
+        fail!("{shown} was removed by a run that has just ended; start again")
     }
 
     /// Makes sure that all ranks work in the same folder and may write there, each with its own eyes: what has the same name may lie on
@@ -616,7 +624,7 @@ mod tests {
         // as a run does that ends while this one begins
         fs::remove_file(first.folder.join(LOCK)).unwrap();
         fs::write(first.folder.join(LOCK), "process 1 on elsewhere since today").unwrap();
-        assert!(first.commit_plan("{}", false).unwrap_err().to_string().contains("start again"));
+        assert!(first.commit_plan("{}", false).unwrap_err().to_string().contains("process 1 on elsewhere"));
         first.discard();
         assert_eq!(fs::read(first.matrix()).unwrap(), b"distances");
     }
