@@ -111,7 +111,7 @@ fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = R
 /// What `rows` of the samples are like.
 pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
     let chunk_rows = samples.chunk_rows();
-    let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
+    let row_bytes = samples.features * size_of::<T>().max(samples.stored_type.size());
     let slab = whole_tiles(fitting_rows(row_bytes, chunk_rows), 1, chunk_rows);
     load(workers, samples, rows, 1, slab, Target::<T> { rows: None, cols: None })
 }

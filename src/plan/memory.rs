@@ -43,7 +43,7 @@ impl Source {
         for samples in inputs {
             source.chunk_rows = source.chunk_rows.max(samples.chunk_rows());
             for dtype in [Dtype::F32, Dtype::F64] {
-                let bytes = if samples.kind.is(dtype) { 0 } else { samples.kind.size() };
+                let bytes = if samples.stored_type.is(dtype) { 0 } else { samples.stored_type.size() };
                 let converted = &mut source.converted[dtype as usize];
                 *converted = bytes.max(*converted);
             }

@@ -17,14 +17,14 @@ const RECORD_LEN: u64 = 1 << 28;
 
 /// What a record is of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum RecordKind {
     /// A run.
     Run,
     /// A plan.
     Plan,
 }
 
-impl Kind {
+impl RecordKind {
     fn name(self) -> &'static str {
         match self {
             Self::Run => "run record",
@@ -53,7 +53,7 @@ struct KnownProblem {
 
 /// Refuses a record that could not be written, or would replace anything but an older one of its kind. `others` are files and folders
 /// that it must neither be nor lie in.
-pub fn check(record: &Path, kind: Kind, others: &[&Path]) -> Result<()> {
+pub fn check(record: &Path, kind: RecordKind, others: &[&Path]) -> Result<()> {
     let shown = record.display();
     if is_stream(record) {
         return Ok(());
@@ -97,12 +97,12 @@ fn is_stream(path: &Path) -> bool {
 }
 
 /// Whether a file is a record of this kind, or empty.
-fn may_be_replaced(path: &Path, kind: Kind) -> bool {
+fn may_be_replaced(path: &Path, kind: RecordKind) -> bool {
     let mut text = Vec::new();
     let read = File::open(path).and_then(|file| file.take(RECORD_LEN).read_to_end(&mut text));
     let is_known = |known: Known| match kind {
-        Kind::Run => known.digest.is_some(),
-        Kind::Plan => known.node_hours.is_some(),
+        RecordKind::Run => known.digest.is_some(),
+        RecordKind::Plan => known.node_hours.is_some(),
     };
     read.is_ok() && (text.is_empty() || serde_json::from_slice(&text).is_ok_and(is_known))
 }
@@ -125,7 +125,7 @@ fn draft_of(record: &Path) -> std::io::Result<Option<PathBuf>> {
 }
 
 /// Writes a record, as one JSON object.
-pub fn write(path: &Path, kind: Kind, record: &impl Serialize) -> Result<()> {
+pub fn write(path: &Path, kind: RecordKind, record: &impl Serialize) -> Result<()> {
     let cannot = || format!("{} cannot be written", path.display());
     let text = serde_json::to_string_pretty(record).context(cannot)? + "\n";
     let Some(draft) = draft_of(path).context(cannot)? else {

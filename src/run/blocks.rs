@@ -18,11 +18,11 @@ use crate::source::Samples;
 pub(super) struct Blocks<T> {
     pub(super) rows: Block<T>,
     pub(super) cols: Block<T>,
-    pub(super) read: Read,
+    pub(super) findings: Findings,
 }
 
 /// What reading has told.
-pub(super) struct Read {
+pub(super) struct Findings {
     pub(super) ids: Vec<InputId>,
     /// Of all ranks' samples of X, and of Y if there is one.
     pub(super) known: Known,
@@ -71,7 +71,7 @@ impl<T: Number> Blocks<T> {
             scale(workers, &mut cols, col_samples, scaling);
         }
         let ids = inputs.ids(&known.digests(), known.subtracted);
-        Ok(Self { rows, cols, read: Read { ids, known, scaling } })
+        Ok(Self { rows, cols, findings: Findings { ids, known, scaling } })
     }
 }
 
@@ -82,7 +82,7 @@ fn load_some<T: Number>(
     edge: usize,
     target: Target<'_, T>,
 ) -> Result<Survey> {
-    let row_bytes = samples.features * size_of::<T>().max(samples.kind.size());
+    let row_bytes = samples.features * size_of::<T>().max(samples.stored_type.size());
     let slab = slab_rows(row_bytes, &target.shapes(), edge, samples.chunk_rows());
     load(workers, samples, range, edge, slab, target)
 }

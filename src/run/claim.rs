@@ -1,9 +1,9 @@
 //! The place of a result: its working folder, held by this run from before the samples are read until the result has its name.
 
-use super::blocks::Read;
+use super::blocks::Findings;
 use super::job::Job;
 use super::limits;
-use super::unfinished::{Found, Restored, Run, read_journals};
+use super::unfinished::{Earlier, Restored, Run, read_journals};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -34,9 +34,9 @@ impl Claim {
         comm: &Comm,
         job: &Job<'_>,
         mut workdir: Workdir,
-        found: Found,
+        found: Earlier,
     ) -> Result<Self> {
-        let unfinished = if let Found::Unfinished(run) = found { Some(run) } else { None };
+        let unfinished = if let Earlier::Unfinished(run) = found { Some(run) } else { None };
         comm.on_root(|| {
             if let Some(run) = &unfinished {
                 return run.check(&job.identity(job.inputs.ids(&[], 0)), &workdir);
@@ -62,9 +62,9 @@ impl Claim {
         &mut self,
         comm: &Comm,
         job: &Job<'_>,
-        read: &Read,
+        findings: &Findings,
     ) -> Result<(Sinks<T>, Restored)> {
-        let number = self.prepare::<T>(comm, job, read)?;
+        let number = self.make_or_check::<T>(comm, job, findings)?;
         let grid = job.schedule.grid;
         let mut restored = Restored::nothing(&grid);
         if self.unfinished.is_some() {
@@ -102,8 +102,8 @@ impl Claim {
     }
 
     /// Makes the result, or makes sure that it is the one of the run that is taken up. Returns the run's number. Collective.
-    fn prepare<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, read: &Read) -> Result<u64> {
-        let (identity, provenance) = (job.identity(read.ids.clone()), job.provenance(comm.size()));
+    fn make_or_check<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, findings: &Findings) -> Result<u64> {
+        let (identity, provenance) = (job.identity(findings.ids.clone()), job.provenance(comm.size()));
         let Self { workdir, unfinished, .. } = self;
         let mut number = unfinished.as_ref().map_or(0, |run| run.number);
         comm.on_root(|| {
@@ -111,7 +111,7 @@ impl Claim {
                 run.check(&identity, workdir)?;
                 return run.check_matrix(workdir);
             }
-            let header = Header { identity, provenance, scaling_exponent: read.scaling };
+            let header = Header { identity, provenance, scaling_exponent: findings.scaling };
             number = make::<T>(comm, workdir, header, job.args, job)?;
             Ok(())
         })?;

@@ -6,7 +6,7 @@ use super::job::Job;
 use super::outcome::{self, Outcome};
 use super::reading;
 use super::setup::{self, with_dtype};
-use super::unfinished::{Found, Restored, Run};
+use super::unfinished::{Earlier, Restored, Run};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Error, Result};
@@ -23,10 +23,10 @@ use crate::store::workdir::Workdir;
 pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()> {
     let stop = stop.after(setup::time_left(comm, args.time_limit));
     let mut workdir = args.output.as_deref().map(|output| Workdir::of(output, args.existing()));
-    let found = workdir.as_mut().map_or(Ok(Found::Nothing), |workdir| Run::find(comm, workdir))?;
+    let found = workdir.as_mut().map_or(Ok(Earlier::Nothing), |workdir| Run::find(comm, workdir))?;
     let job = Job::settle(comm, args, &found)?;
     match (found, workdir) {
-        (Found::Published(run), Some(workdir)) => {
+        (Earlier::Published(run), Some(workdir)) => {
             with_dtype!(job.problem.dtype, already_there(comm, &job, &run, workdir))
         }
         (found, workdir) => with_dtype!(job.problem.dtype, run(comm, &job, &stop, found, workdir)),
@@ -63,7 +63,7 @@ fn run<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
     stop: &Stop,
-    found: Found,
+    found: Earlier,
     workdir: Option<Workdir>,
 ) -> Result<()> {
     let kernel = job.kernel::<T>();
@@ -76,8 +76,8 @@ fn run<T: Number>(
     let Begun { workers, blocks, mut sinks, restored } =
         begun.inspect_err(|_| claim.iter_mut().for_each(|claim| claim.give_up(comm)))?;
 
-    let Blocks { rows, cols, read } = blocks;
-    let kernel = kernel.of_scaled(read.scaling);
+    let Blocks { rows, cols, findings } = blocks;
+    let kernel = kernel.of_scaled(findings.scaling);
     let mut progress = Progress::start(tiles_left(comm, job, &restored.done), comm.is_root());
     let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop };
     let worker = || ThreadWorker::new(&kernel, job.schedule.grid, &rows);
@@ -103,7 +103,7 @@ fn run<T: Number>(
         clock.lap(Phase::Sync);
     }
     let resumed_pairs = restored.totals.pairs;
-    outcome::tell::<T>(comm, job, &Outcome { read, totals, resumed_pairs, planned: memory, clock })
+    outcome::tell::<T>(comm, job, &Outcome { findings, totals, resumed_pairs, planned: memory, clock })
 }
 
 /// What tiles are computed with.
@@ -128,7 +128,7 @@ fn begin<T: Number>(
     comm.barrier();
     clock.lap(Phase::Wait);
     let (sinks, restored) = match claim {
-        Some(claim) => claim.begin::<T>(comm, job, &blocks.read)?,
+        Some(claim) => claim.begin::<T>(comm, job, &blocks.findings)?,
         None => (job.counted(), Restored::nothing(&job.schedule.grid)),
     };
     Ok(Begun { workers, blocks, sinks, restored })

@@ -7,7 +7,7 @@ use super::inputs::Inputs;
 use super::limits;
 use super::placement::{self, Cores};
 use super::setup;
-use super::unfinished::Found;
+use super::unfinished::Earlier;
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -40,7 +40,7 @@ pub(super) struct Job<'a> {
 impl<'a> Job<'a> {
     /// Opens the inputs, and chooses what the command line leaves open; of a run that is taken up, the tiles are those that it had.
     /// Collective.
-    pub(super) fn settle(comm: &Comm, args: &'a ComputeArgs, found: &Found) -> Result<Self> {
+    pub(super) fn settle(comm: &Comm, args: &'a ComputeArgs, found: &Earlier) -> Result<Self> {
         let inputs = Inputs::agreed(comm, args)?;
         let cores = Cores::of(comm, args.threads)?;
         let threads = comm.all_reduce(&[cores.threads as u64], Reduce::Sum)[0];
@@ -67,7 +67,12 @@ impl<'a> Job<'a> {
     }
 
     /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.
-    pub(super) fn memory<T: Number>(&self, comm: &Comm, kernel: &Kernel<T>, found: &Found) -> Result<Memory> {
+    pub(super) fn memory<T: Number>(
+        &self,
+        comm: &Comm,
+        kernel: &Kernel<T>,
+        found: &Earlier,
+    ) -> Result<Memory> {
         let Self { args, problem, schedule, results, cores, level, .. } = self;
         let (shape, symmetric) = (self.inputs.shape(), schedule.grid.symmetric);
         let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
@@ -94,7 +99,7 @@ impl<'a> Job<'a> {
         if let Some(record) = &args.json {
             let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
             let others: Vec<&Path> = inputs.iter().copied().chain(outputs.into_iter().flatten()).collect();
-            file::check(record, file::Kind::Run, &others)?;
+            file::check(record, file::RecordKind::Run, &others)?;
         }
         workdir.map_or(Ok(()), |workdir| workdir.check(&inputs))
     }

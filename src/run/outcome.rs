@@ -1,6 +1,6 @@
 //! What a run has come to: its record, its summary, and what they give reason to warn of.
 
-use super::blocks::Read;
+use super::blocks::Findings;
 use super::job::Job;
 use crate::comm::{Comm, Reduce};
 use crate::element::Dtype;
@@ -17,7 +17,7 @@ use crate::report::{Clock, Phases, Record, Versions, print};
 
 /// What a rank knows at the end.
 pub(super) struct Outcome {
-    pub(super) read: Read,
+    pub(super) findings: Findings,
     pub(super) totals: Totals,
     /// Pairs that an earlier run had computed.
     pub(super) resumed_pairs: u64,
@@ -44,7 +44,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
                 Some(output) => format!("{text}; the result, {}, is complete", output.display()),
                 None => text,
             };
-            file::write(path, file::Kind::Run, &record).map_err(|error| error.map(hint))?;
+            file::write(path, file::RecordKind::Run, &record).map_err(|error| error.map(hint))?;
         }
         // the result is there, and what it took is in its record
         if let Err(error) = print(&record.summary(args.output.as_deref())) {
@@ -56,7 +56,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
 
 /// The run record. Collective.
 fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
-    let Outcome { read, totals, resumed_pairs, planned, clock } = outcome;
+    let Outcome { findings, totals, resumed_pairs, planned, clock } = outcome;
     let (problem, nodes, summary) = (&job.problem, &job.cores.nodes, &totals.summary);
     let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, *resumed_pairs];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
@@ -65,8 +65,8 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     Record {
         problem: *problem,
         symmetric: job.schedule.grid.symmetric,
-        scaling_exponent: read.scaling,
-        inputs: read.known.record(&job.inputs),
+        scaling_exponent: findings.scaling,
+        inputs: findings.known.record(&job.inputs),
         ranks: comm.size(),
         nodes: nodes.count,
         threads_per_rank: job.cores.threads,
@@ -78,7 +78,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         resumed_pairs: counts[4],
         pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
         recomputed_pairs: counts[0],
-        bytes_read: read.known.bytes(),
+        bytes_read: findings.known.bytes(),
         bytes_written: counts[1],
         bytes_exchanged: counts[2],
         peak_rss_bytes: comm.all_reduce(&[host::peak_rss_bytes()], Reduce::Max)[0],

@@ -115,7 +115,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     if let Some(record) = &args.json {
         let inputs = [&args.input, &args.problem.against, &args.machine];
         let inputs: Vec<_> = inputs.into_iter().flatten().map(std::path::PathBuf::as_path).collect();
-        file::check(record, file::Kind::Plan, &inputs)?;
+        file::check(record, file::RecordKind::Plan, &inputs)?;
     }
     let machine = args.machine.as_deref().map_or_else(|| Ok(Machine::default()), Machine::read)?;
     let ranks_per_node = ranks / nodes;
@@ -163,7 +163,7 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     let fit = Fit { args: &args.problem, shape, symmetric, level, results: &results, node_bytes };
     let record = predict::<T>(args, planned, &fit)?;
     if let Some(path) = &args.json {
-        file::write(path, file::Kind::Plan, &record)?;
+        file::write(path, file::RecordKind::Plan, &record)?;
     }
     print(&summary(&record))?;
     check_cores(&record)?;

@@ -13,7 +13,7 @@ use crate::store::runplan::RunPlan;
 use crate::store::workdir::Workdir;
 
 /// What `--resume` has found.
-pub(super) enum Found {
+pub(super) enum Earlier {
     /// No run, or none that had begun to compute.
     Nothing,
     /// A run to go on with.
@@ -22,7 +22,7 @@ pub(super) enum Found {
     Published(Run),
 }
 
-impl Found {
+impl Earlier {
     pub(super) fn run(&self) -> Option<&Run> {
         match self {
             Self::Nothing => None,
@@ -52,7 +52,7 @@ impl Run {
     }
 
     /// Looks for a run that is to be taken up. Locks its folder on rank 0.
-    pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Found> {
+    pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Earlier> {
         let (mut text, mut is_published) = (Vec::new(), 0_u64);
         comm.on_root(|| {
             if !workdir.may_resume() {
@@ -107,10 +107,10 @@ impl Run {
         let is_published = comm.all_reduce(&[is_published], Reduce::Max)[0] == 1;
         comm.broadcast(0, &mut text);
         if text.is_empty() {
-            return Ok(Found::Nothing);
+            return Ok(Earlier::Nothing);
         }
         let run = comm.agree(Self::of(&String::from_utf8_lossy(&text), workdir))?;
-        Ok(if is_published { Found::Published(run) } else { Found::Unfinished(run) })
+        Ok(if is_published { Earlier::Published(run) } else { Earlier::Unfinished(run) })
     }
 
     /// Whether the result that stands there is this run's: it was killed when it had given the matrix its name, and not

@@ -1,14 +1,12 @@
 //! Nothing is kept of the distances: they are counted, summed up, and forgotten strip by strip.
 
-use serde::{Deserialize, Serialize};
-
 use super::{Asked, Kind};
 use crate::number::Number;
 use crate::error::Result;
 use crate::io::result::ResultReader;
 
 /// What a run without a file makes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Counted;
 
 impl Counted {

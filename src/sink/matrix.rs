@@ -5,7 +5,6 @@
 use std::any::Any;
 use std::ops::Range;
 
-use serde::{Deserialize, Serialize};
 
 use super::{Asked, Image, Kind, Part, Sink, Strip};
 use crate::number::Number;
@@ -26,7 +25,7 @@ const DISTANCES: &str = "distances";
 const CHECKSUMS: &str = "tile_checksums";
 
 /// The matrix of all distances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Matrix;
 
 impl Matrix {
@@ -172,9 +171,9 @@ impl<T: Number> Sink<T> for MatrixSink {
 
     fn finish(mut self: Box<Self>) -> Result<()> {
         self.computed.sort_unstable_by_key(|&(tile, _)| tile);
-        for run in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
-            let values: Vec<u64> = run.iter().map(|&(_, checksum)| checksum).collect();
-            let first = run[0].0;
+        for neighbours in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
+            let values: Vec<u64> = neighbours.iter().map(|&(_, checksum)| checksum).collect();
+            let first = neighbours[0].0;
             let cols = first.j..first.j + values.len();
             self.checksums.write(first.i..first.i + 1, cols, &values).context(|| {
                 format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown)

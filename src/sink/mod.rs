@@ -10,8 +10,6 @@
 use std::any::Any;
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::Result;
 use crate::io::Attempt;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
@@ -34,7 +32,7 @@ macro_rules! kinds {
         $(pub(crate) mod $module;)*
 
         /// A result that a run makes.
-        #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Wanted { $(#[doc = $text] $kind($module::$kind),)* }
 
         impl Wanted {
@@ -184,7 +182,7 @@ impl<T> Sink<T> for Nothing {
 }
 
 /// The results that a run is to make, in the order of the table.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Results(Vec<Wanted>);
 
 impl Results {

@@ -7,7 +7,7 @@ use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Dataset, File, Group, LinkType, MinorErrorCode};
 
-use super::stored::Kind;
+use super::stored::StoredType;
 use crate::error::Result;
 use crate::fail;
 use crate::host;
@@ -244,7 +244,7 @@ fn what_is_wrong(dataset: &Dataset) -> Option<String> {
     }
     match dataset.ndim() {
         0 | 1 => None,
-        2 => match dataset.dtype().map(|dtype| Kind::of(&dtype)) {
+        2 => match dataset.dtype().map(|dtype| StoredType::of(&dtype)) {
             Ok(Ok(_)) => None,
             Ok(Err(kind)) => Some(format!("it holds {kind}")),
             Err(_) => Some("it holds a type that HDF5 here cannot read".into()),

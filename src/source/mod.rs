@@ -21,7 +21,7 @@ use crate::text::counted;
 use find::Finder;
 
 pub(crate) use find::PassedOver;
-pub(crate) use stored::{Kind, Mark, Values, marked};
+pub(crate) use stored::{Mark, StoredType, Values, marked};
 
 /// Bytes of compressed samples that are read together, if a chunk has not more: chunks may have a single value.
 const PART_BYTES: usize = 16 << 20;
@@ -41,7 +41,7 @@ pub struct Samples {
     /// Features.
     pub features: usize,
     /// The type that the values are read in.
-    pub kind: Kind,
+    pub stored_type: StoredType,
     /// Type to compute in that loses nothing: f32 for floats and integers of up to 16 and f32's own
     /// 32 bits, else f64.
     pub dtype: Dtype,
@@ -96,9 +96,9 @@ impl Samples {
         // before its shape is asked for: that of a virtual one depends on other files
         check_place(&dataset, &what)?;
         let (rows, features) = shape(&dataset, &what)?;
-        let kind = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
-        let kind = match kind.and_then(|dtype| Kind::of(&dtype)) {
-            Ok(kind) => kind,
+        let stored_type = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
+        let stored_type = match stored_type.and_then(|dtype| StoredType::of(&dtype)) {
+            Ok(stored_type) => stored_type,
             Err(holds) => fail!("{what} holds {holds}; convert it to floats or integers"),
         };
         check_storage(&dataset, &what)?;
@@ -110,8 +110,8 @@ impl Samples {
             name: format!("/{name}"),
             rows,
             features,
-            kind,
-            dtype: kind.dtype(),
+            stored_type,
+            dtype: stored_type.dtype(),
             passed_over,
             subtracted: 0,
         };
@@ -144,7 +144,7 @@ impl Samples {
     pub fn unpacked_bytes(&self, values: usize) -> usize {
         let chunk = self.dataset.chunk().map_or([1, 1], |chunk| [chunk[0], chunk[1]]);
         let chunks = values.div_ceil(chunk[1].max(1));
-        chunks.saturating_mul(chunk[0]).saturating_mul(chunk[1]).saturating_mul(self.kind.size())
+        chunks.saturating_mul(chunk[0]).saturating_mul(chunk[1]).saturating_mul(self.stored_type.size())
     }
 
     /// Neighbouring samples, row-major.
@@ -167,7 +167,7 @@ impl Samples {
         let compressed = self.dataset.chunk().filter(|_| !self.dataset.filters().is_empty());
         let [chunk_rows, width] = compressed.map_or([1, self.features], |chunk| {
             let bytes =
-                chunk[0].saturating_mul(chunk[1]).saturating_mul(self.kind.size().max(size_of::<T>()));
+                chunk[0].saturating_mul(chunk[1]).saturating_mul(self.stored_type.size().max(size_of::<T>()));
             [chunk[0], chunk[1].saturating_mul((PART_BYTES / bytes).max(1))]
         });
         let mut rest = &mut values[..];
@@ -190,7 +190,7 @@ impl Samples {
     fn part<T: Stored>(&self, part: (Range<usize>, Range<usize>)) -> Result<Slice<T>> {
         let (start, end) = (part.0.start, part.0.end);
         let failed = || format!("rows {start} to {end} of {} cannot be read", self.describe());
-        if self.kind.is(T::DTYPE) {
+        if self.stored_type.is(T::DTYPE) {
             return read(&self.dataset, part).map(Slice::Ready).context(failed);
         }
         self.values(part).map(Slice::Stored).context(failed)
@@ -215,17 +215,17 @@ impl Samples {
 
     fn values(&self, part: (Range<usize>, Range<usize>)) -> hdf5::Result<Values> {
         let dataset = &self.dataset;
-        match self.kind {
-            Kind::I8 => read(dataset, part).map(Values::I8),
-            Kind::I16 => read(dataset, part).map(Values::I16),
-            Kind::I32 => read(dataset, part).map(Values::I32),
-            Kind::I64 => read(dataset, part).map(Values::I64),
-            Kind::U8 => read(dataset, part).map(Values::U8),
-            Kind::U16 => read(dataset, part).map(Values::U16),
-            Kind::U32 => read(dataset, part).map(Values::U32),
-            Kind::U64 => read(dataset, part).map(Values::U64),
-            Kind::F32 => read(dataset, part).map(Values::F32),
-            Kind::F64 => read(dataset, part).map(Values::F64),
+        match self.stored_type {
+            StoredType::I8 => read(dataset, part).map(Values::I8),
+            StoredType::I16 => read(dataset, part).map(Values::I16),
+            StoredType::I32 => read(dataset, part).map(Values::I32),
+            StoredType::I64 => read(dataset, part).map(Values::I64),
+            StoredType::U8 => read(dataset, part).map(Values::U8),
+            StoredType::U16 => read(dataset, part).map(Values::U16),
+            StoredType::U32 => read(dataset, part).map(Values::U32),
+            StoredType::U64 => read(dataset, part).map(Values::U64),
+            StoredType::F32 => read(dataset, part).map(Values::F32),
+            StoredType::F64 => read(dataset, part).map(Values::F64),
         }
     }
 

@@ -97,7 +97,7 @@ real_value!(f32, f64);
 /// The type that samples are read in: the one they are stored in, except that floats of 16 bits are read as f32.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[allow(missing_docs, reason = "the names say it")]
-pub enum Kind {
+pub enum StoredType {
     I8,
     I16,
     I32,
@@ -110,8 +110,8 @@ pub enum Kind {
     F64,
 }
 
-impl Kind {
-    /// The kind of a type in a file.
+impl StoredType {
+    /// The type of values in a file.
     ///
     /// # Errors
     /// What it is, if it is no type of real numbers.
@@ -192,7 +192,7 @@ pub enum Values {
     F64(Vec<f64>),
 }
 
-/// An expression that is the same for values of every kind.
+/// An expression that is the same for values of every type.
 macro_rules! each {
     ($values:expr, $name:ident => $body:expr) => {
         match $values {
