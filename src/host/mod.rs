@@ -13,7 +13,7 @@ use std::time::SystemTime;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, FallocateFlags, RenameFlags, fallocate, renameat2};
 use nix::sched::{CpuSet, sched_getaffinity};
-use nix::sys::resource::{RLIM_INFINITY, Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{RLIM_INFINITY, Resource, getrlimit, setrlimit};
 use nix::unistd::Pid;
 
 use crate::error::{Context, Result};
@@ -127,15 +127,20 @@ pub fn usable_cores() -> usize {
 
 /// The cores that this process may use, as the kernel lists them: `0-3,8`.
 pub fn core_list() -> String {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let list = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:"));
-    list.map_or_else(|| "unknown".into(), |list| list.trim().into())
+    status("Cpus_allowed_list:").unwrap_or_else(|| "unknown".into())
 }
 
-/// Largest resident memory this process has had, in bytes.
+/// Largest resident memory this program has had, in bytes.
 pub fn peak_rss_bytes() -> u64 {
-    let kib = getrusage(UsageWho::RUSAGE_SELF).map_or(0, |usage| usage.max_rss());
-    u64::try_from(kib).unwrap_or(0) * 1024
+    // getrusage gives that of the process, which may have been another program before: a Python that started this one
+    let kib = status("VmHWM:").and_then(|text| text.strip_suffix("kB")?.trim().parse().ok());
+    kib.unwrap_or(0_u64) * 1024
+}
+
+/// What the kernel says of this process.
+fn status(name: &str) -> Option<String> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(|text| text.trim().to_owned())
 }
 
 /// Free space of the file system that holds `folder`, in bytes.
