@@ -59,18 +59,18 @@ impl<T: SimdElement> Block<T> {
         &mut self.values
     }
 
-    /// The panels for samples of matrix rows `rows`, cut at the panels: each with the samples it holds.
-    ///
-    /// # Panics
-    /// If `rows` does not begin with a panel.
-    pub fn panels_mut(&mut self, rows: Range<usize>) -> impl Iterator<Item = (Range<usize>, &mut [T])> {
+    /// The panels for samples of matrix rows `rows`, cut at the panels: each with the rows it takes of them, and how many samples it
+    /// has before these.
+    pub fn panels_mut(
+        &mut self,
+        rows: Range<usize>,
+    ) -> impl Iterator<Item = (Range<usize>, usize, &mut [T])> {
         let (width, panel_len, edge) = (self.shape.width, self.shape.len(), self.edge);
         let per_slot = self.shape.count(edge);
         let place = |row: usize| {
             let within = row % edge;
             (row / edge - self.tiles.start) * per_slot + within / width
         };
-        assert_eq!(rows.start % edge % width, 0, "rows begin with a panel");
         let panels = place(rows.start)..place(rows.end - 1) + 1;
         let first_tile = self.tiles.start;
         self.values[panels.start * panel_len..panels.end * panel_len]
@@ -78,9 +78,10 @@ impl<T: SimdElement> Block<T> {
             .zip(panels)
             .filter_map(move |(panel, number)| {
                 let tile_start = (first_tile + number / per_slot) * edge;
-                let start = tile_start + number % per_slot * width;
-                let end = (start + width).min(tile_start + edge).min(rows.end);
-                (start < end).then_some((start..end, panel))
+                let first = tile_start + number % per_slot * width;
+                let (start, end) =
+                    (first.max(rows.start), (first + width).min(tile_start + edge).min(rows.end));
+                (start < end).then_some((start..end, start - first, panel))
             })
     }
 }
@@ -99,8 +100,13 @@ mod tests {
             let grid = Grid { n: 35, m: 35, edge, symmetric: false };
             let tiles = 1..grid.tile_rows();
             let mut block = Block::<f32>::new(tiles, edge, shape);
-            let rows: Vec<usize> = block.panels_mut(edge..35).flat_map(|(rows, _)| rows).collect();
-            assert_eq!(rows, (edge..35).collect::<Vec<_>>());
+            for start in edge..35 {
+                let panels: Vec<_> =
+                    block.panels_mut(start..35).map(|(rows, before, _)| (rows, before)).collect();
+                let rows: Vec<usize> = panels.iter().flat_map(|(rows, _)| rows.clone()).collect();
+                assert_eq!(rows, (start..35).collect::<Vec<_>>());
+                assert!(panels.iter().all(|(rows, before)| rows.start % edge % 4 == *before), "{panels:?}");
+            }
         }
     }
 }

@@ -10,6 +10,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use crate::element::Dtype;
 use crate::kernel::Method;
 use crate::metric::Metric;
+use crate::source::{Axes, View};
 use crate::store::workdir::Existing;
 
 /// The full matrix of distances between the rows of large sample matrices.
@@ -79,6 +80,15 @@ pub struct ProblemArgs {
     /// Dataset with the samples of Y [default: the only two-dimensional numeric one]
     #[arg(long, value_name = "NAME", requires = "against")]
     pub against_dataset: Option<String>,
+    /// Each column of the dataset is a sample, as MATLAB and R store matrices
+    #[arg(long, conflicts_with = "flatten")]
+    pub transpose: bool,
+    /// Each leading index of a dataset of three or more dimensions is a sample
+    #[arg(long)]
+    pub flatten: bool,
+    /// Unpack values as netCDF's attributes say (scale_factor, add_offset, _Unsigned), with NaN for missing ones (_FillValue, missing_value)
+    #[arg(long)]
+    pub decode_netcdf: bool,
     /// Metric, by SciPy's name, in upper or lower case
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
@@ -91,6 +101,18 @@ pub struct ProblemArgs {
     /// Edge of the square tiles; results do not depend on it [default: chosen from the sizes]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub tile: Option<usize>,
+}
+
+impl ProblemArgs {
+    /// How the datasets are looked at.
+    pub fn view(&self) -> View {
+        let axes = match (self.transpose, self.flatten) {
+            (true, _) => Axes::Columns,
+            (_, true) => Axes::Leading,
+            _ => Axes::Rows,
+        };
+        View { axes, decodes: self.decode_netcdf }
+    }
 }
 
 /// Options of compute.

@@ -60,6 +60,9 @@ pub struct InputId {
     pub shape: (usize, usize),
     /// Digest of the samples, in the type that was computed in; independent of ranks. Empty as long as it is not known.
     pub digest: String,
+    /// How the dataset was looked at: `transposed`, `flattened`, `decoded`; empty where it was read as it is.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub view: String,
     /// The whole number that was taken off every value before it was rounded; empty for none.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub subtracted: String,
@@ -115,7 +118,10 @@ impl Identity {
                 differ(&format!("what is taken off {}", now.path), &subtracted(then), &subtracted(now))
                     .or_else(|| differ(&format!("the digest of {}", now.path), &then.digest, &now.digest))
             };
-            known.then(differs).flatten()
+            let as_stored =
+                |id: &InputId| if id.view.is_empty() { "as it is".into() } else { id.view.clone() };
+            differ(&format!("how {} is read", now.path), &as_stored(then), &as_stored(now))
+                .or_else(|| known.then(differs).flatten())
         });
         [
             differ("format_version", &self.format_version, &now.format_version),
@@ -204,7 +210,14 @@ mod tests {
         let (path, dataset, digest) = ("/x.h5".into(), "/x".into(), "00ff".into());
         Identity::new(
             problem,
-            vec![InputId { path, dataset, shape: (10, 3), digest, subtracted: String::new() }],
+            vec![InputId {
+                path,
+                dataset,
+                shape: (10, 3),
+                digest,
+                view: String::new(),
+                subtracted: String::new(),
+            }],
         )
     }
 

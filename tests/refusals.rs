@@ -498,7 +498,7 @@ fn what_attributes_say_of_the_values_is_told() {
         ),
         (&[("_FillValue", 17.5), ("missing_value", -1.0)], &[]),
         (&[("scale_factor", 0.5), ("add_offset", 3.0)], &["value * 0.5 + 3", "as they are stored"]),
-        (&[("MATLAB_class", 1.0)], &["MATLAB", "by columns", "its 6 rows here", "Y = X.'"]),
+        (&[("MATLAB_class", 1.0)], &["MATLAB", "by columns", "its 6 samples here", "--transpose"]),
     ];
     for_all(&cases, |(attributes, words)| {
         let work = Work::new();
@@ -589,7 +589,7 @@ const STORAGE: &[Case] = &[
         "a missing filter",
         missing_filter,
         COMPUTE,
-        &["x.h5", "\"samples\"", "filter", "not installed", "12345"],
+        &["x.h5", "\"samples\"", "filter 12345", "no part of HDF5", "HDF5_PLUGIN_PATH"],
     ),
     (
         "chunks that were never written",

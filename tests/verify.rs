@@ -11,7 +11,7 @@ use hdf5::File;
 use hdf5::types::{IntSize, TypeDescriptor, VarLenUnicode};
 use ndarray::Array2;
 use pairdist::element::Element;
-use pairdist::source::Samples;
+use pairdist::source::{Samples, View};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Samples and a result of them, in tiles of 7.
@@ -69,7 +69,7 @@ fn picked_samples_are_those_of_their_rows_in_every_layout() {
     let samples = random::<f64>(50, 9, 1);
     let check = |work: &Work| {
         let _no_start = hold_starts();
-        let file = Samples::open(&work.path("x.h5"), None).expect("samples");
+        let file = Samples::open(&work.path("x.h5"), None, View::default()).expect("samples");
         for rows in [vec![], vec![49], vec![7, 0, 8, 7, 31, 49, 30], (0..50).collect()] {
             let picked = file.pick::<f32>(rows.iter().copied()).expect("they can be read");
             for row in rows {

@@ -11,12 +11,13 @@ pub(crate) mod generated;
 pub(crate) mod result;
 
 use std::ffi::OsStr;
+use std::ops::Range;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use hdf5::file::LibraryVersion;
 use hdf5::plist::dataset_create::Layout;
-use hdf5::{Dataset, File, LinkType};
+use hdf5::{Dataset, File, Hyperslab, LinkType, SliceOrIndex};
 
 use crate::comm::Comm;
 use crate::element::Element;
@@ -114,6 +115,13 @@ fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
         return Err(format!("\"{name}\" is virtual, a view of other files").into());
     }
     Ok(dataset)
+}
+
+/// Reads a part of a dataset: a range of each of its dimensions, row-major.
+pub(crate) fn read_part<S: hdf5::H5Type>(dataset: &Dataset, part: &[Range<usize>]) -> Attempt<Vec<S>> {
+    let part: Vec<SliceOrIndex> = part.iter().cloned().map(SliceOrIndex::from).collect();
+    let read = dataset.read_slice::<S, _, ndarray::IxDyn>(Hyperslab::from(part))?;
+    Ok(read.into_raw_vec_and_offset().0)
 }
 
 /// Opens an existing file to read, or says in a sentence why not.

@@ -60,6 +60,25 @@ impl PanelShape {
         }
     }
 
+    /// Packs row-major samples into a panel that has `before` samples already: all of it, but part by part.
+    ///
+    /// # Panics
+    /// If the panel is not [`Self::len`] long, or has no room for the samples.
+    pub fn pack_part<T: SimdElement>(&self, samples: &[T], before: usize, negate: bool, panel: &mut [T]) {
+        if before == 0 {
+            return self.pack(samples, negate, panel);
+        }
+        let (values, norms) = panel.split_at_mut(self.width * self.features);
+        for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
+            for (line, &value) in values.chunks_exact_mut(self.width).zip(sample) {
+                line[lane] = if negate { -value } else { value };
+            }
+            if self.extras == Extras::SquaredNorm {
+                norms[lane] = T::from_f64(squared_norm(sample));
+            }
+        }
+    }
+
     /// Multiplies the samples of a packed panel, of which there are `rows`, by a power of two: the panel is then the same as
     /// if the multiplied samples had been packed.
     ///
@@ -124,6 +143,25 @@ mod tests {
         assert_eq!(panels[..8], [-1.0, -4.0, -2.0, -5.0, -3.0, -6.0, 14.0, 77.0]);
         assert_eq!(panels[8..], [-7.0, 0.0, -8.0, 0.0, -9.0, 0.0, 194.0, 1.0]);
     }
+
+    #[test]
+    fn a_panel_packed_part_by_part_is_the_panel_packed_at_once() {
+        let samples: Vec<f32> = (0..9 * 7).map(|at| (at as f32 * 0.7).sin()).collect();
+        for (extras, negate) in [(Extras::None, false), (Extras::SquaredNorm, true)] {
+            let shape = PanelShape { width: 12, features: 7, extras, level: Level::Portable };
+            let mut whole = vec![f32::NAN; shape.len()];
+            shape.pack(&samples, negate, &mut whole);
+            for cuts in [[0, 9, 9], [1, 1, 8], [4, 5, 9], [3, 3, 3]] {
+                let (mut parts, mut done) = (vec![f32::NAN; shape.len()], 0);
+                for end in cuts.into_iter().chain([9]).filter(|&end| end > 0) {
+                    shape.pack_part(&samples[done * 7..end * 7], done, negate, &mut parts);
+                    done = end;
+                }
+                assert_eq!(whole, parts, "{cuts:?}");
+            }
+        }
+    }
+
     /// Bits of the panels of samples that were scaled, and of those scaled after packing.
     fn both_ways<T: SimdElement>(
         shape: PanelShape,

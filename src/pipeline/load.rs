@@ -1,4 +1,4 @@
-//! Reads samples slab by slab; workers check, digest and pack each slab.
+//! Reads samples band by band; workers check, digest and pack each slab by slab.
 
 use std::ops::Range;
 
@@ -13,31 +13,22 @@ use crate::failpoint;
 use crate::kernel::PanelShape;
 use crate::number::Number;
 use crate::partition::lcm;
-use crate::source::{Mark, Samples, Slice};
+use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples};
 
-/// Bytes that are read at once, where samples are not larger than that: enough for a file system, and little enough to stay in
-/// a cache until they are packed.
+/// Bytes of samples that are converted, surveyed and packed together, if a panel has not more: little enough to stay in a cache from
+/// one to the next. Where any number of samples can be read, so many are.
 const SLAB_BYTES: usize = 512 << 10;
-
-/// Likewise where samples are stored in chunks, which HDF5 may unpack anew for every slab that touches them.
-const CHUNKED_SLAB_BYTES: usize = 16 << 20;
 
 /// Bytes of samples that a worker looks at together: enough to forget what it takes to begin, and so little that they stay in its
 /// innermost cache.
 const GROUP_BYTES: usize = 16 << 10;
 
-/// Samples that are read at once, for any distribution: at least one.
-fn fitting_rows(row_bytes: usize, chunk_rows: usize) -> usize {
-    let bytes = if chunk_rows > 1 { CHUNKED_SLAB_BYTES } else { SLAB_BYTES };
-    (bytes / row_bytes).max(1)
-}
+/// Bytes of a slab of samples that lie in memory feature by feature: of each feature, a worker should find some neighbouring values.
+const TURNED_SLAB_BYTES: usize = 8 << 20;
 
-/// `rows` rounded down to whole tiles of `edge`, and whole chunks where they fit.
-fn whole_tiles(rows: usize, edge: usize, chunk_rows: usize) -> usize {
-    let both = lcm(edge, chunk_rows);
-    let unit = if both <= rows { both } else { edge };
-    rows / unit * unit
-}
+/// Bytes of neighbouring values of a feature that a worker turns together: at least what a processor fetches at once, and at most so many
+/// that it need not look for the next feature's place too often.
+const TURNED_BYTES: [usize; 2] = [64, 512];
 
 /// Blocks that loaded samples are packed into.
 pub struct Target<'a, T> {
@@ -54,21 +45,95 @@ impl<T: Number> Target<'_, T> {
     }
 }
 
-/// Rows that are read at once, about half a MiB or, of chunks, 16 MiB: whole tiles, with whole chunks of the file where they fit, or
-/// a part of one tile that ends with a panel. One panel of every shape at least, or a tile where that is smaller.
-pub fn slab_rows(row_bytes: usize, panels: &[PanelShape], edge: usize, chunk_rows: usize) -> usize {
-    let fit = fitting_rows(row_bytes, chunk_rows);
+/// Samples that fill whole panels of every shape.
+fn whole_panels(panels: &[PanelShape]) -> usize {
+    panels.iter().fold(1, |whole, panel| lcm(whole, panel.width))
+}
+
+/// Samples of a slab, about half a MiB: whole tiles, or a part of one tile that ends with a panel. One panel of every shape at least, or a
+/// tile where that is smaller.
+fn slab_rows(slab_bytes: usize, row_bytes: usize, panels: &[PanelShape], edge: usize) -> usize {
+    let fit = (slab_bytes / row_bytes).max(1);
     if fit >= edge {
-        return whole_tiles(fit, edge, chunk_rows);
+        return fit / edge * edge;
     }
     // a slab that ends inside a tile ends with a panel of every shape; one as large as a tile ends with the tile, since the next
     // tile begins with a panel of its own
-    let whole = panels.iter().fold(1, |whole, panel| lcm(whole, panel.width));
+    let whole = whole_panels(panels);
     ((fit / whole).max(1) * whole).min(edge)
 }
 
-/// Reads the samples `rows`, which begin with a tile of `edge` rows, packs them and returns their survey. The main
-/// thread reads a slab while the workers look at the one before.
+/// `rows` in slabs of so many, of whole tiles or of a part of one tile: they end where slabs of all rows do.
+fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = Range<usize>> {
+    let end = move |start: usize| {
+        let tile = if slab < edge { start / edge * edge } else { 0 };
+        let next = tile + ((start - tile) / slab + 1) * slab;
+        rows.end.min(if slab < edge { next.min(tile + edge) } else { next })
+    };
+    let first = (rows.start < rows.end).then(|| rows.start..end(rows.start));
+    std::iter::successors(first, move |part| {
+        let next = part.end..end(part.end);
+        (!next.is_empty()).then_some(next)
+    })
+}
+
+/// How samples are read: bands of them at once, each of which is packed slab by slab.
+struct Reading {
+    edge: usize,
+    slab: usize,
+    band: Option<usize>,
+}
+
+impl Reading {
+    fn of<T: Number>(storage: &Storage, panels: &[PanelShape], edge: usize) -> Self {
+        let row_bytes = storage.features * size_of::<T>().max(storage.stored.size());
+        let slab_bytes = if storage.axes == Axes::Columns { TURNED_SLAB_BYTES } else { SLAB_BYTES };
+        let slab = slab_rows(slab_bytes, row_bytes, panels, edge);
+        Self { edge, slab, band: storage.band(whole_panels(panels)) }
+    }
+
+    fn bands(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = Range<usize>>> {
+        match self.band {
+            Some(band) => Box::new(Storage::bands(rows, band)),
+            None => Box::new(self.slabs(rows)),
+        }
+    }
+
+    fn slabs(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+        slabs(rows, self.edge, self.slab)
+    }
+}
+
+/// Bytes that are resident at most while `rows` of `total` samples are read and packed into panels of so many bytes in all; nothing if 64
+/// bits cannot count them.
+pub fn reading_bytes<T: Number>(
+    storage: &Storage,
+    panels: &[PanelShape],
+    edge: usize,
+    (rows, total): (usize, usize),
+    packed: u64,
+) -> Option<u64> {
+    let Reading { slab, band, .. } = Reading::of::<T>(storage, panels, edge);
+    let band = band.unwrap_or(slab);
+    let product = |samples: usize, size: usize| {
+        u64::try_from(samples.checked_mul(storage.features)?.checked_mul(size)?).ok()
+    };
+    let converted = if storage.is_ready(T::DTYPE) { 0 } else { product(slab.min(rows), size_of::<T>())? };
+    let (stored, unpacking) =
+        (product(band.min(rows), storage.stored.size())?, storage.unpacking_bytes() as u64);
+    if band >= total {
+        // nothing is packed before all is read
+        return stored.checked_add(packed.checked_add(converted)?.max(unpacking));
+    }
+    // one band is read while the one before is packed: the last one is a short one, or of full length
+    let packed_later = packed / rows.max(1) as u64 * band.min(rows) as u64;
+    let longer = product(band.min(rows.saturating_sub(band)), storage.stored.size())?;
+    let held = stored.checked_add(longer.saturating_sub(packed_later))?;
+    held.checked_add(packed)?.checked_add(converted)?.checked_add(unpacking)
+}
+
+/// Reads the samples `rows`, packs them into tiles of `edge` and returns their survey. The main thread reads a band while the workers
+/// look at the one before.
 ///
 /// # Errors
 /// If they cannot be read.
@@ -77,20 +142,25 @@ pub fn load<T: Number>(
     samples: &Samples,
     rows: Range<usize>,
     edge: usize,
-    slab: usize,
     mut target: Target<'_, T>,
 ) -> Result<Survey> {
-    let mut survey = Survey::default();
-    let mut parts = slabs(rows, edge, slab);
+    let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge);
+    let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
     let mut read = || {
-        let Some(rows) = parts.next() else { return Ok(None) };
+        let Some(rows) = bands.next() else { return Ok(None) };
         failpoint::hit("read")?;
         let slice = samples.slice::<T>(rows.clone())?;
-        Ok(Some(Slab { rows, features: samples.features, slice }))
+        Ok(Some(Band { rows, features: samples.features, slice }))
     };
     let mut current = read()?;
-    while let Some(mut slab) = current {
-        let work = || slab.pack(&mut target, &samples.marks, samples.subtracted);
+    while let Some(mut band) = current {
+        let work = || {
+            let all = band.rows.clone();
+            reading.slabs(all).fold(Survey::default(), |mut survey, slab| {
+                survey.merge(&band.pack(slab, &mut target, &samples.marks, samples.subtracted));
+                survey
+            })
+        };
         let (found, next) = workers.meanwhile(work, &mut read);
         survey.merge(&found);
         current = next?;
@@ -98,52 +168,52 @@ pub fn load<T: Number>(
     Ok(survey)
 }
 
-/// `rows`, which begin with a tile, in slabs of so many: of whole tiles, or a part of one tile.
-fn slabs(rows: Range<usize>, edge: usize, slab: usize) -> impl Iterator<Item = Range<usize>> {
-    let end = move |start: usize| {
-        let tile_end = if slab < edge { (start / edge + 1) * edge } else { usize::MAX };
-        rows.end.min(start + slab).min(tile_end)
-    };
-    let first = (rows.start < rows.end).then(|| rows.start..end(rows.start));
-    std::iter::successors(first, move |part| (part.end < rows.end).then(|| part.end..end(part.end)))
-}
-
 /// What `rows` of the samples are like.
 pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
-    let chunk_rows = samples.chunk_rows();
-    let row_bytes = samples.features * size_of::<T>().max(samples.stored_type.size());
-    let slab = whole_tiles(fitting_rows(row_bytes, chunk_rows), 1, chunk_rows);
-    load(workers, samples, rows, 1, slab, Target::<T> { rows: None, cols: None })
+    load(workers, samples, rows, 1, Target::<T> { rows: None, cols: None })
 }
 
 /// Samples that were read together.
-struct Slab<T> {
+struct Band<T> {
     rows: Range<usize>,
     features: usize,
     slice: Slice<T>,
 }
 
-impl<T: Number> Slab<T> {
-    /// Converts, digests and packs the samples. On the workers.
-    fn pack(&mut self, target: &mut Target<'_, T>, marks: &[Mark], subtracted: i128) -> Survey {
-        let (first, features) = (self.rows.start, self.features);
+impl<T: Number> Band<T> {
+    /// Converts, digests and packs the samples of some rows. On the workers.
+    fn pack(
+        &mut self,
+        rows: Range<usize>,
+        target: &mut Target<'_, T>,
+        marks: &[Mark],
+        subtracted: i128,
+    ) -> Survey {
+        let (features, before) = (self.features, rows.start - self.rows.start);
         let mut converted = Vec::new();
         let (values, source) = match &mut self.slice {
-            Slice::Ready(values) => (&mut values[..], None),
+            Slice::Ready(values) => (&mut values[before * features..][..rows.len() * features], None),
             Slice::Stored(stored) => {
-                converted.resize(stored.len(), T::default());
-                (&mut converted[..], Some(Source { values: stored, subtracted }))
+                converted.resize(rows.len() * features, T::default());
+                (&mut converted[..], Some(&*stored))
             }
         };
-        let together = (GROUP_BYTES / (features * size_of::<T>())).max(1);
-        let samples = values.par_chunks_mut(together * features).enumerate();
+        let together = if source.is_some_and(StoredSamples::are_turned) {
+            let [least, most] = TURNED_BYTES.map(|bytes| bytes / size_of::<T>());
+            rows.len().div_ceil(rayon::current_num_threads()).clamp(least, most)
+        } else {
+            (GROUP_BYTES / (features * size_of::<T>())).max(1)
+        };
         let look = |mut survey: Survey, (number, samples): (usize, &mut [T])| {
             let at = number * together;
-            if let Some(Source { values, subtracted }) = source {
+            let of_file =
+                source.map(|stored| stored.rows(before + at..before + at + samples.len() / features));
+            let source = of_file.as_ref().map(|(values, at)| Source { values, at: *at, subtracted });
+            if let Some(Source { values, at, subtracted }) = source {
                 values.convert(at * features..at * features + samples.len(), subtracted, samples);
             }
-            survey.add(first + at, at, features, samples, source, marks);
-            for (row, sample) in (first + at..).zip(samples.chunks_exact(features)) {
+            survey.add(rows.start + at, features, samples, source, marks);
+            for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);
             }
@@ -153,8 +223,9 @@ impl<T: Number> Slab<T> {
             one.merge(&other);
             one
         };
-        let survey = samples.fold(Survey::default, look).reduce(Survey::default, merge);
-        let samples = Converted { rows: self.rows.clone(), features, values };
+        let groups = values.par_chunks_mut(together * features).enumerate();
+        let survey = groups.fold(Survey::default, look).reduce(Survey::default, merge);
+        let samples = Converted { rows, features, values };
         for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
             if let Some(block) = block {
                 samples.pack(block, negate);
@@ -175,9 +246,9 @@ impl<T: Number> Converted<'_, T> {
     fn pack(&self, block: &mut Block<T>, negate: bool) {
         let shape = block.shape();
         let panels: Vec<_> = block.panels_mut(self.rows.clone()).collect();
-        panels.into_par_iter().for_each(|(rows, panel)| {
+        panels.into_par_iter().for_each(|(rows, before, panel)| {
             let place = |row: usize| (row - self.rows.start) * self.features;
-            shape.pack(&self.values[place(rows.start)..place(rows.end)], negate, panel);
+            shape.pack_part(&self.values[place(rows.start)..place(rows.end)], before, negate, panel);
         });
     }
 }
@@ -188,39 +259,36 @@ mod tests {
     use crate::kernel::Level;
     use crate::metric::Extras;
 
-    #[test]
-    fn slabs_end_with_tiles_or_panels() {
-        let panels = [6, 16].map(|width| PanelShape {
-            width,
-            features: 1,
-            extras: Extras::None,
-            level: Level::Portable,
-        });
-        assert_eq!(slab_rows(400, &panels, 500, 1) % 500, 0);
-        assert_eq!(slab_rows(400, &panels, 500, 300) % 1500, 0);
-        assert_eq!(slab_rows(8_000_000, &panels, 500, 1), 48);
-        assert_eq!(slab_rows(4_000, &panels, 500, 1) % 48, 0);
-        assert_eq!(slab_rows(4_000, &panels, 500, 2) % 500, 0);
+    fn shape(width: usize) -> PanelShape {
+        PanelShape { width, features: 1, extras: Extras::None, level: Level::Portable }
     }
 
     #[test]
-    fn every_slab_begins_with_a_panel_of_both_shapes_for_every_tile_and_length_of_rows() {
-        let shape = |width| PanelShape { width, features: 1, extras: Extras::None, level: Level::Portable };
+    fn slabs_end_with_tiles_or_panels() {
+        let panels = [6, 16].map(shape);
+        assert_eq!(slab_rows(SLAB_BYTES, 400, &panels, 500) % 500, 0);
+        assert_eq!(slab_rows(SLAB_BYTES, 8_000_000, &panels, 500), 48);
+        assert_eq!(slab_rows(SLAB_BYTES, 4_000, &panels, 500) % 48, 0);
+    }
+
+    #[test]
+    fn slabs_begin_with_a_panel_of_both_shapes_for_every_tile_and_length_of_rows() {
         let widths = [1, 2, 3, 4, 5, 6, 8, 12, 14, 16, 24, 32, 48];
         for panels in widths.into_iter().flat_map(|rows| widths.map(|cols| [rows, cols].map(shape))) {
             for edge in (1..=150).chain([255, 256, 257, 511, 512, 513]) {
-                for (row_bytes, chunk_rows) in
-                    [(4, 1), (2_000, 100), (5_600, 1), (20_000, 7), (600_000, 1), (32 << 20, 1000)]
-                {
-                    let slab = slab_rows(row_bytes, &panels, edge, chunk_rows);
-                    let rows = 2 * edge..7 * edge + edge / 2;
-                    let offsets = slabs(rows, edge, slab).map(|part| part.start % edge);
-                    let begins =
-                        |offset: usize| panels.iter().all(|panel| offset.is_multiple_of(panel.width));
-                    assert!(
-                        offsets.into_iter().all(begins),
-                        "slabs of {slab} rows of {row_bytes} bytes, {panels:?}, tiles of {edge}"
-                    );
+                for row_bytes in [4, 2_000, 5_600, 20_000, 600_000, 32 << 20] {
+                    let slab = slab_rows(SLAB_BYTES, row_bytes, &panels, edge);
+                    // a band may begin anywhere: the slabs after its first begin with a panel
+                    for start in [2 * edge, 2 * edge + edge / 3] {
+                        let offsets =
+                            slabs(start..7 * edge + edge / 2, edge, slab).map(|part| part.start % edge);
+                        let begins =
+                            |offset: usize| panels.iter().all(|panel| offset.is_multiple_of(panel.width));
+                        assert!(
+                            offsets.skip(usize::from(start > 2 * edge)).all(begins),
+                            "slabs of {slab} rows of {row_bytes} bytes, {panels:?}, tiles of {edge}"
+                        );
+                    }
                 }
             }
         }
@@ -229,7 +297,7 @@ mod tests {
     #[test]
     fn slabs_cover_every_row_once_and_end_with_tiles() {
         for (rows, edge, slab) in
-            [(0..0, 5, 2), (10..23, 5, 2), (10..23, 5, 5), (10..23, 5, 10), (0..7, 10, 3)]
+            [(0..0, 5, 2), (10..23, 5, 2), (10..23, 5, 5), (10..23, 5, 10), (0..7, 10, 3), (8..29, 5, 2)]
         {
             let parts: Vec<_> = slabs(rows.clone(), edge, slab).collect();
             assert!(parts.iter().all(|part| part.len() <= slab && !part.is_empty()), "{parts:?}");

@@ -14,7 +14,7 @@ mod scale;
 mod survey;
 mod worker;
 
-pub(crate) use load::{Target, load, slab_rows, survey_of};
+pub(crate) use load::{Target, load, reading_bytes, survey_of};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;

@@ -16,6 +16,6 @@ pub fn scale<T: Number>(workers: &Workers, block: &mut Block<T>, samples: Range<
     }
     let (shape, factor) = (block.shape(), PowerOfTwo::new(exponent));
     let panels: Vec<_> = block.panels_mut(samples).collect();
-    let work = || panels.into_par_iter().for_each(|(held, panel)| shape.scale(panel, held.len(), factor));
+    let work = || panels.into_par_iter().for_each(|(held, _, panel)| shape.scale(panel, held.len(), factor));
     workers.pool.install(work);
 }

@@ -97,8 +97,10 @@ impl Default for Survey {
 /// Samples as they are stored, which values of the type that is computed in were made from.
 #[derive(Clone, Copy)]
 pub(super) struct Source<'a> {
-    /// All values of a slab.
+    /// Row-major.
     pub(super) values: &'a Values,
+    /// Which of these samples is the first.
+    pub(super) at: usize,
     /// Taken off each.
     pub(super) subtracted: i128,
 }
@@ -131,20 +133,20 @@ impl Survey {
         }
     }
 
-    /// Adds samples from `row` on, from number `at` of their slab on, and makes all their NaN the same.
+    /// Adds samples from `row` on, and makes all their NaN the same.
     pub(super) fn add<T: Element>(
         &mut self,
         row: usize,
-        at: usize,
         features: usize,
         samples: &mut [T],
         source: Option<Source<'_>>,
         marks: &[Mark],
     ) {
+        let at = source.map_or(0, |source| source.at);
         let places = at * features..at * features + samples.len();
         self.samples += (samples.len() / features) as u64;
         self.bytes += size_of_val(samples) as u64;
-        // where each sample and its values lie: row, number in the slab, number here
+        // where each sample and its values lie: row, number in the source, place here
         let each =
             || (0..samples.len() / features).map(|k| (row + k, at + k, k * features..(k + 1) * features));
         if !marks.is_empty() {
@@ -156,7 +158,7 @@ impl Survey {
                 self.note(Sort::Marked, values, place.map(|place| row * features + place));
             }
         }
-        if let Some(Source { values, subtracted }) = source
+        if let Some(Source { values, subtracted, .. }) = source
             && let Some((low, high)) = values.whole(places.clone())
         {
             self.whole = united(self.whole, Some((low, high)));
@@ -281,12 +283,13 @@ mod tests {
     /// A survey of some rows of these values.
     fn survey_of(values: &[f64], rows: std::ops::Range<usize>) -> Survey {
         let stored = Values::F64(values[rows.start * FEATURES..rows.end * FEATURES].to_vec());
-        let source = Source { values: &stored, subtracted: 0 };
+        let source = Source { values: &stored, at: 0, subtracted: 0 };
         let mut survey = Survey::default();
         for (at, row) in rows.enumerate() {
             let mut sample = [0_f32; FEATURES];
             stored.convert(at * FEATURES..(at + 1) * FEATURES, 0, &mut sample);
-            survey.add(row, at, FEATURES, &mut sample, Some(source), &[Mark::Real(-99.0)]);
+            let source = Source { at, ..source };
+            survey.add(row, FEATURES, &mut sample, Some(source), &[Mark::Real(-99.0)]);
         }
         survey
     }
@@ -335,7 +338,8 @@ mod tests {
         let survey = |subtracted| {
             let (mut survey, mut sample) = (Survey::default(), [0_f64; FEATURES]);
             stored.convert(0..FEATURES, subtracted, &mut sample);
-            survey.add(0, 0, FEATURES, &mut sample, Some(Source { values: &stored, subtracted }), &[]);
+            let source = Source { values: &stored, at: 0, subtracted };
+            survey.add(0, FEATURES, &mut sample, Some(source), &[]);
             survey
         };
         let plain = survey(0);

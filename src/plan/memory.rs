@@ -3,14 +3,13 @@
 use serde::Serialize;
 
 use super::{counted, product};
-use crate::element::Dtype;
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape};
 use crate::number::Number;
-use crate::pipeline::{COLUMN_BLOCKS, parcels, slab_rows};
+use crate::pipeline::{COLUMN_BLOCKS, parcels, reading_bytes};
 use crate::schedule::Schedule;
 use crate::sink::{Parcel, Results};
-use crate::source::Samples;
+use crate::source::Storage;
 
 /// Resident memory of a rank, in bytes, by purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -21,46 +20,17 @@ pub struct Memory {
     pub cols: u64,
     /// Parcels of computed tiles, what workers keep between tiles, and what results keep until the end.
     pub buffers: u64,
-    /// Slabs of samples: one is read while the one before is converted and packed.
-    pub slabs: u64,
+    /// Most that reading takes: samples as they are read, what HDF5 unpacks, and what is packed by then. Tiles are computed after it.
+    pub reading: u64,
     /// The program, MPI and HDF5.
     pub base: u64,
-}
-
-/// How samples are stored.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Source {
-    /// Rows of a storage chunk at most; 1 if there are none.
-    chunk_rows: usize,
-    /// Bytes of a value that is converted after it is read, in a run in f32 and one in f64; 0 if none is.
-    converted: [usize; 2],
-}
-
-impl Source {
-    /// How the samples of a run are stored.
-    pub fn of<'a>(inputs: impl Iterator<Item = &'a Samples>) -> Self {
-        let mut source = Self { chunk_rows: 1, converted: [0, 0] };
-        for samples in inputs {
-            source.chunk_rows = source.chunk_rows.max(samples.chunk_rows());
-            for dtype in [Dtype::F32, Dtype::F64] {
-                let bytes = if samples.stored_type.is(dtype) { 0 } else { samples.stored_type.size() };
-                let converted = &mut source.converted[dtype as usize];
-                *converted = bytes.max(*converted);
-            }
-        }
-        source
-    }
-
-    fn converted(&self, dtype: Dtype) -> usize {
-        self.converted[dtype as usize]
-    }
 }
 
 /// Stack and caches of a thread that has computed a tile.
 const THREAD_BYTES: usize = 256 << 10;
 
 impl Memory {
-    /// Memory of a rank with the most samples and the most tiles, read from such a source, of which `results` are made;
+    /// Memory of a rank with the most samples and the most tiles, of X and Y that are stored so, of which `results` are made;
     /// the program alone takes `base`. Reading is over before tiles are computed.
     ///
     /// # Errors
@@ -68,7 +38,7 @@ impl Memory {
     pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        source: Source,
+        storage: [Storage; 2],
         threads: usize,
         results: &Results,
         base: u64,
@@ -85,24 +55,19 @@ impl Memory {
             };
             let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
             let tiles = schedule.most_tiles();
-            let features = rows.features;
-            let stored = source.converted(T::DTYPE);
+            let own = block(tile_rows, height, grid.n, rows)?;
+            let moving = block(tile_cols, width, grid.m, cols)?;
             // each input is read in turn, packed into the panels it is needed in
-            let slabs = |tiles: usize, total: usize, panels: &[PanelShape]| {
-                let row_bytes = features.checked_mul(size.max(stored))?;
-                let slab = slab_rows(row_bytes, panels, grid.edge, source.chunk_rows);
-                let most = tiles.saturating_mul(grid.edge).min(total);
-                let samples = |count: usize| slab.saturating_mul(count).min(most);
-                if stored == 0 {
-                    return product(&[samples(2), features, size]);
-                }
-                // two as they are stored, and one that is converted
-                product(&[samples(2), features, stored])?.checked_add(product(&[samples(1), features, size])?)
+            let read = |storage: &Storage, tiles: usize, total: usize, panels: &[PanelShape], packed| {
+                let samples = tiles.saturating_mul(grid.edge).min(total);
+                reading_bytes::<T>(storage, panels, grid.edge, (samples, total), packed)
             };
-            let slabs = if grid.symmetric {
-                slabs(tile_rows, grid.n, &[rows, cols])?
+            let [x, y] = &storage;
+            let reading = if grid.symmetric {
+                read(x, tile_rows, grid.n, &[rows, cols], own.checked_add(moving)?)?
             } else {
-                slabs(tile_rows, grid.n, &[rows])?.max(slabs(tile_cols, grid.m, &[cols])?)
+                let y = read(y, tile_cols, grid.m, &[cols], moving)?.checked_add(own)?;
+                read(x, tile_rows, grid.n, &[rows], own)?.max(y)
             };
             let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
             let kept = [
@@ -112,11 +77,10 @@ impl Memory {
                 results.kept_bytes::<T>(&grid, tiles)?,
             ];
             Some(Self {
-                rows: block(tile_rows, height, grid.n, rows)?,
-                cols: block(tile_cols, width, grid.m, cols)?
-                    .checked_mul(schedule.round_count().min(COLUMN_BLOCKS) as u64)?,
+                rows: own,
+                cols: moving.checked_mul(schedule.round_count().min(COLUMN_BLOCKS) as u64)?,
                 buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
-                slabs,
+                reading,
                 base,
             })
         };
@@ -126,9 +90,8 @@ impl Memory {
     }
 
     fn sum(&self) -> Option<u64> {
-        [self.base, self.rows, self.cols, self.buffers.max(self.slabs)]
-            .into_iter()
-            .try_fold(0, u64::checked_add)
+        let computing = [self.rows, self.cols, self.buffers].into_iter().try_fold(0, u64::checked_add)?;
+        computing.max(self.reading).checked_add(self.base)
     }
 
     /// Largest resident memory of the rank.
@@ -140,30 +103,55 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Dtype;
     use crate::kernel::{Level, Method};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
     use crate::sink::Asked;
+    use crate::source::Chunk;
 
     fn matrix() -> Results {
         Results::of(Asked { output: true })
     }
 
+    fn plain(features: usize, dtype: Dtype) -> [Storage; 2] {
+        [Storage::plain(features, dtype); 2]
+    }
+
     #[test]
-    fn the_plan_counts_the_slabs_of_both_inputs() {
+    fn the_plan_counts_what_is_read_of_both_inputs() {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
-        let slabs = |n, m, symmetric| {
+        let plan = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
-            let source = Source { chunk_rows: 1, converted: [0, 0] };
-            Memory::of(&schedule, &kernel, source, 1, &matrix(), 0).unwrap().slabs
+            Memory::of(&schedule, &kernel, plain(5000, Dtype::F32), 1, &matrix(), 0).unwrap()
         };
-        let row = 5000 * size_of::<f32>() as u64;
-        let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
-        let read = |panels: &[PanelShape]| 2 * slab_rows(5000 * size_of::<f32>(), panels, 64, 1) as u64;
-        assert_eq!(slabs(1000, 1000, true), read(&[rows, cols]) * row);
-        assert_eq!(slabs(1000, 1, false), read(&[rows]) * row);
-        assert_eq!(slabs(1, 1000, false), read(&[cols]) * row);
-        assert_eq!(slabs(1, 2, false), 2 * row);
+        // beside what is packed, slabs of at least a panel of both shapes
+        for (n, m, symmetric) in [(1000, 1000, true), (1000, 1, false), (1, 1000, false)] {
+            let Memory { rows, cols, reading, .. } = plan(n, m, symmetric);
+            let slabs = (reading - rows - cols) / (5000 * size_of::<f32>() as u64);
+            assert!((1..=96).contains(&slabs), "{slabs} samples");
+        }
+    }
+
+    #[test]
+    fn a_chunk_that_holds_all_samples_is_unpacked_before_any_is_packed() {
+        const D: usize = 10_000;
+        let kernel = Kernel::<f64>::new(Metric::Cityblock, Method::Direct, D, Level::Portable);
+        let schedule = Schedule { grid: Grid { n: 9600, m: 9600, edge: 480, symmetric: true }, ranks: 1 };
+        let samples = 9600 * D * size_of::<f64>();
+        let plan = |chunk_rows, packed| {
+            let chunk =
+                Chunk { rows: chunk_rows, features: D, across: 1, is_filtered: true, copies: 1, packed };
+            let storage = Storage { chunk: Some(chunk), ..Storage::plain(D, Dtype::F64) };
+            let memory = Memory::of(&schedule, &kernel, [storage; 2], 1, &matrix(), 0).unwrap();
+            (memory.reading - memory.rows - memory.cols, memory.rows + memory.cols)
+        };
+        let (beside, packed) = plan(9600, 10);
+        assert_eq!(beside, samples as u64);
+        assert!(packed >= 2 * samples as u64);
+        // a band beside all that is packed in the end, and a chunk as it is unpacked
+        let (beside, _) = plan(2400, 1000);
+        assert_eq!(beside, (samples / 4 + samples / 4 + 1000) as u64);
     }
 
     #[test]
@@ -172,8 +160,7 @@ mod tests {
         let grid = Grid { n: 6000, m: 6000, edge: 3000, symmetric: true };
         let schedule = Schedule { grid, ranks: 2 };
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
-        let source = Source { chunk_rows: 1, converted: [0, 0] };
-        let plan = Memory::of(&schedule, &kernel, source, 1, &matrix(), 0).unwrap();
+        let plan = Memory::of(&schedule, &kernel, plain(16, Dtype::F64), 1, &matrix(), 0).unwrap();
         let tile = 2 * 3000 * 3000 * size_of::<f64>();
         assert!(plan.buffers >= 2 * tile as u64, "{plan:?}");
     }
@@ -187,8 +174,7 @@ mod tests {
                 let edge = choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>());
                 let grid = Grid { n, m: n, edge, symmetric: true };
                 let schedule = Schedule { grid, ranks };
-                let source = Source { chunk_rows: 1, converted: [0, 0] };
-                let plan = Memory::of(&schedule, &kernel, source, 16, &matrix(), 0).unwrap();
+                let plan = Memory::of(&schedule, &kernel, plain(128, Dtype::F32), 16, &matrix(), 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * size_of::<f32>()) as u64

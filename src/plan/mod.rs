@@ -9,7 +9,7 @@ mod memory;
 mod volume;
 
 pub use cost::{Cost, Machine};
-pub use memory::{Memory, Source};
+pub use memory::Memory;
 pub use volume::{Balance, Traffic, Volume};
 
 use crate::error::{Error, Result};

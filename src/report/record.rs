@@ -34,6 +34,8 @@ pub struct InputRecord {
     pub digest: String,
     /// The whole number that was taken off every value before it was rounded.
     pub subtracted: Option<String>,
+    /// How the dataset was looked at, if not as it is.
+    pub view: Option<String>,
     /// Storage chunks that were never written and were read as the fill value.
     pub missing_chunks: u64,
     /// Smallest finite value that was computed with.
@@ -66,6 +68,9 @@ impl InputRecord {
         }
         if self.missing_chunks > 0 {
             let _ = write!(text, ", {} chunks missing", self.missing_chunks);
+        }
+        if let Some(view) = &self.view {
+            let _ = write!(text, ", {view}");
         }
         if let Some(subtracted) = &self.subtracted {
             let _ = write!(text, ", less {subtracted}");

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{Survey, Target, Workers, load, scale, slab_rows};
+use crate::pipeline::{Target, Workers, load, scale};
 use crate::problem::InputId;
 use crate::source::Samples;
 
@@ -46,19 +46,19 @@ impl<T: Number> Blocks<T> {
             (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
         };
         let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
-        let load = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
-            comm.agree(load_some(workers, samples, range, edge, target))
+        let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
+            comm.agree(load(workers, samples, range, edge, target))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
             let Some(y) = &inputs.y else {
                 let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
-                return Ok(vec![load(&x, row_samples.clone(), target)?]);
+                return Ok(vec![load_some(&x, row_samples.clone(), target)?]);
             };
             let target = Target { rows: Some(&mut rows), cols: None };
-            let x = load(&x, row_samples.clone(), target)?;
+            let x = load_some(&x, row_samples.clone(), target)?;
             let target = Target { rows: None, cols: Some(&mut cols) };
-            Ok(vec![x, load(&y.less(subtracted), col_samples.clone(), target)?])
+            Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
         comm.on_root(|| reading::judge(inputs, &known, job.args.allow_nonfinite, T::DTYPE))?;
         let scaling = problem.metric.scaling_exponent::<T>(problem.d, known.largest());
@@ -73,16 +73,4 @@ impl<T: Number> Blocks<T> {
         let ids = inputs.ids(&known.digests(), known.subtracted);
         Ok(Self { rows, cols, findings: Findings { ids, known, scaling } })
     }
-}
-
-fn load_some<T: Number>(
-    workers: &Workers,
-    samples: &Samples,
-    range: Range<usize>,
-    edge: usize,
-    target: Target<'_, T>,
-) -> Result<Survey> {
-    let row_bytes = samples.features * size_of::<T>().max(samples.stored_type.size());
-    let slab = slab_rows(row_bytes, &target.shapes(), edge, samples.chunk_rows());
-    load(workers, samples, range, edge, slab, target)
 }

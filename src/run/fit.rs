@@ -93,7 +93,7 @@ impl Fit<'_> {
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
         let kernel = kernel::<T>(&problem, &schedule, self.level);
         let base = Comm::resident_bytes();
-        let memory = Memory::of(&schedule, &kernel, self.shape.source, layout.threads, self.results, base);
+        let memory = Memory::of(&schedule, &kernel, self.shape.storage, layout.threads, self.results, base);
         Some(memory.ok()?.total())
     }
 

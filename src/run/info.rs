@@ -12,7 +12,7 @@ use crate::io::result::is_result;
 use crate::problem::Problem;
 use crate::report::print;
 use crate::sink;
-use crate::source::Samples;
+use crate::source::{Samples, View};
 use crate::store::journal::{self, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::{Existing, Workdir};
@@ -73,8 +73,13 @@ fn result(path: &Path) -> Result<()> {
         let (rows, features) = input.shape;
         let _ = writeln!(
             out,
-            "input        {}:{}, {rows} x {features}, digest {}",
-            input.path, input.dataset, input.digest
+            "input        {}:{}, {rows} x {features}{}, digest {}",
+            input.path,
+            input.dataset,
+            Some(&input.view)
+                .filter(|view| !view.is_empty())
+                .map_or(String::new(), |view| format!(" ({view})")),
+            input.digest
         );
     }
     let _ = writeln!(
@@ -96,7 +101,7 @@ fn result(path: &Path) -> Result<()> {
 
 /// What compute would read.
 fn samples(path: &Path, dataset: Option<&str>) -> Result<()> {
-    let samples = Samples::open(path, dataset)?;
+    let samples = Samples::open(path, dataset, View::default())?;
     let mut out = String::new();
     let _ =
         writeln!(out, "{}: {} samples of {} features", samples.describe(), samples.rows, samples.features);

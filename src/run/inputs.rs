@@ -1,6 +1,6 @@
 //! The inputs of a run: opened, compared between ranks, and what a result says of them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -13,9 +13,8 @@ use crate::host;
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::{Workers, survey_of};
-use crate::plan::Source;
 use crate::problem::InputId;
-use crate::source::Samples;
+use crate::source::{Samples, Storage};
 
 /// The open inputs of a run.
 pub(super) struct Inputs {
@@ -27,7 +26,7 @@ pub(super) struct Inputs {
 
 impl Inputs {
     pub(super) fn open(x: &Path, args: &ProblemArgs) -> Result<Self> {
-        let x = Samples::open(x, args.dataset.as_deref())?;
+        let x = Samples::open(x, args.dataset.as_deref(), args.view())?;
         let y = open_against(args)?;
         if let Some(y) = &y
             && x.features != y.features
@@ -71,6 +70,7 @@ impl Inputs {
             dataset: samples.name.clone(),
             shape: (samples.rows, samples.features),
             digest: digests.get(at).map(|digest| format!("{digest:016x}")).unwrap_or_default(),
+            view: samples.view.words(),
             subtracted: if subtracted == 0 { String::new() } else { subtracted.to_string() },
         };
         self.all().enumerate().map(id).collect()
@@ -85,8 +85,8 @@ impl Inputs {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
         let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
-        let source = Source::of(self.all());
-        Shape { n: x.rows, m, d: x.features, dtype, source }
+        let storage = [x.storage, self.y.as_ref().map_or(x.storage, |y| y.storage)];
+        Shape { n: x.rows, m, d: x.features, dtype, storage }
     }
 }
 
@@ -111,31 +111,35 @@ pub(super) fn agree_on_samples(comm: &Comm, samples: &Samples) -> Result<()> {
 const COMPARED_SAMPLES: usize = 16;
 const COMPARED_FEATURES: usize = 8192;
 
-/// Bytes that are unpacked for it at most, if one sample does not take more: HDF5 unpacks a whole storage chunk for each value.
-const COMPARED_BYTES: usize = 32 << 20;
-
 /// What two ranks must have in common to see the same samples: shape, type, and the values of some, the first and the last among them.
+/// Where a single value would take long to unpack, they compare what is packed.
 fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
     let Samples { rows, features, dtype, .. } = samples;
     let is_long = *features > COMPARED_FEATURES;
-    let fit = COMPARED_BYTES / samples.unpacked_bytes(if is_long { 1 } else { *features }).max(1);
-    let count = fit.clamp(1, COMPARED_SAMPLES.min(*rows));
-    let place = |number: usize, total: usize| number * (total - 1) / (count - 1).max(1);
     let mut digest = Xxh3Default::new();
-    for number in 0..count {
-        let row = place(number, *rows);
-        if is_long {
-            digest.update(samples.show(row, place(number, *features))?.as_bytes());
-        } else {
-            digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
+    if let Some(cheap) = samples.cheap(if is_long { 1 } else { *features }) {
+        let count = cheap.min(COMPARED_SAMPLES).min(*rows);
+        let place = |number: usize, total: usize| number * (total - 1) / (count - 1).max(1);
+        for number in 0..count {
+            let row = place(number, *rows);
+            if is_long {
+                digest.update(samples.show(row, place(number, *features))?.as_bytes());
+            } else {
+                digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
+            }
         }
+    } else if samples.cheap(1).is_some() {
+        digest.update(samples.show(0, 0)?.as_bytes());
+    } else {
+        digest.update(&samples.packed()?);
     }
     Ok(format!("{rows} x {features} {dtype} {:016x}", digest.digest()).into_bytes())
 }
 
 /// Opens the second input, if there is one.
 pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
-    args.against.as_ref().map(|path| Samples::open(path, args.against_dataset.as_deref())).transpose()
+    let open = |path: &PathBuf| Samples::open(path, args.against_dataset.as_deref(), args.view());
+    args.against.as_ref().map(open).transpose()
 }
 
 /// Digests of samples, each rank reading its share. Collective.
@@ -157,6 +161,6 @@ pub(super) struct Shape {
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) dtype: Dtype,
-    /// How they are stored.
-    pub(super) source: Source,
+    /// How X and Y are stored.
+    pub(super) storage: [Storage; 2],
 }

@@ -76,7 +76,7 @@ impl<'a> Job<'a> {
         let Self { args, problem, schedule, results, cores, level, .. } = self;
         let (shape, symmetric) = (self.inputs.shape(), schedule.grid.symmetric);
         let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
-        let memory = Memory::of(schedule, kernel, shape.source, threads, results, Comm::resident_bytes());
+        let memory = Memory::of(schedule, kernel, shape.storage, threads, results, Comm::resident_bytes());
         let memory = comm.agree(memory)?;
         let is_unfinished = found.run().is_some();
         let way_out = |node_bytes| {

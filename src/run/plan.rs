@@ -20,11 +20,12 @@ use crate::kernel::{Kernel, Level};
 use crate::number::Number;
 use crate::partition::Grid;
 use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
-use crate::plan::{Balance, Cost, Machine, Memory, Source, Traffic, Volume};
+use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::Problem;
 use crate::report::file;
 use crate::report::print;
 use crate::sink::{Asked, Parcel, Results};
+use crate::source::Storage;
 use crate::text::{bytes, counted};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
@@ -151,8 +152,10 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
-    let (m, source) = (y.as_ref().map_or(n, |y| y.rows), Source::of(y.iter()));
-    Ok((Shape { n, m, d, dtype: Dtype::F64, source }, y.is_none()))
+    let m = y.as_ref().map_or(n, |y| y.rows);
+    let x = Storage::plain(d, Dtype::F64);
+    let storage = [x, y.as_ref().map_or(x, |y| y.storage)];
+    Ok((Shape { n, m, d, dtype: Dtype::F64, storage }, y.is_none()))
 }
 
 fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
@@ -177,7 +180,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let schedule = setup::schedule(&problem, ranks, symmetric);
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
     let base = Comm::resident_bytes();
-    let memory = Memory::of(&schedule, &kernel, shape.source, threads, fit.results, base)?;
+    let memory = Memory::of(&schedule, &kernel, shape.storage, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
     let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
     let volume = Volume::of(&schedule, &kernel, fit.results, threads, ranks_per_node)?;
@@ -306,6 +309,10 @@ fn size_lines(record: &Record) -> Vec<Line> {
     line("  moving", bytes(record.memory.cols));
     line("  tiles", bytes(record.memory.buffers));
     line("  program", bytes(record.memory.base));
+    let Memory { rows, cols, buffers, reading, .. } = record.memory;
+    if reading > rows + cols + buffers {
+        line("  reading", format!("{} for a moment, with what is packed by then", bytes(reading)));
+    }
     if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {
         let ranks = counted(volume.ranks_per_node, "rank");
         line("", format!("fewest nodes of {ranks} and {gb} GB that fit: {nodes}"));

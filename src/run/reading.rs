@@ -48,6 +48,7 @@ impl Known {
                 dataset: id.dataset,
                 shape: id.shape,
                 digest: id.digest,
+                view: Some(id.view).filter(|view| !view.is_empty()),
                 subtracted: (self.subtracted != 0).then(|| self.subtracted.to_string()),
                 missing_chunks: survey.chunks.0,
                 smallest: survey.smallest,
@@ -207,7 +208,7 @@ fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
     let marked = survey.found(Sort::Marked);
     if marked.values > 0 {
         log::warn!(
-            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, or write other values in their place",
+            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, write other values in their place, or use --decode-netcdf to make them NaN",
             samples.describe(),
             how_many(marked, survey),
             first_of(samples, marked)?
@@ -238,7 +239,9 @@ impl Inputs {
     /// Says which datasets are used, which were passed over, and what their attributes say.
     pub(super) fn tell(&self) {
         for samples in self.all() {
-            log::info!("samples are {}, {} x {}", samples.describe(), samples.rows, samples.features);
+            let view = Some(samples.view.words()).filter(|words| !words.is_empty());
+            let view = view.map_or(String::new(), |words| format!(" ({words})"));
+            log::info!("samples are {}, {} x {}{view}", samples.describe(), samples.rows, samples.features);
             if !samples.passed_over.is_empty() {
                 log::warn!("{}", passed_over(samples));
             }

@@ -20,7 +20,7 @@ use crate::pipeline::Workers;
 use crate::problem::{InputId, Problem};
 use crate::report::print;
 use crate::sink::matrix::MatrixReader;
-use crate::source::Samples;
+use crate::source::{Samples, View};
 
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
 const SAMPLES_BYTES: usize = 64 << 20;
@@ -175,7 +175,13 @@ impl Named<'_> {
                 "{text} (the samples that {result} was computed from; {file_option} and {dataset_option} name them if they have moved)"
             )
         };
-        let samples = Samples::open(&file, Some(self.dataset.unwrap_or(&id.dataset)))
+        let Some(view) = View::from_words(&id.view) else {
+            fail!(
+                "{result} was computed from samples that were read \"{}\", which this version cannot",
+                id.view
+            );
+        };
+        let samples = Samples::open(&file, Some(self.dataset.unwrap_or(&id.dataset)), view)
             .map_err(|error: Error| error.map(hint))?
             .less(subtracted(id, path)?);
         let (rows, features) = id.shape;

@@ -7,6 +7,7 @@ use hdf5::plist::dataset_create::Layout;
 use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Dataset, File, Group, LinkType, MinorErrorCode};
 
+use super::View;
 use super::stored::StoredType;
 use crate::error::Result;
 use crate::fail;
@@ -116,7 +117,7 @@ impl<'a> Finder<'a> {
     }
 
     /// The only two-dimensional numeric dataset, and what was passed over.
-    pub(super) fn only(&self) -> Result<(String, Vec<PassedOver>)> {
+    pub(super) fn only(&self, _: View) -> Result<(String, Vec<PassedOver>)> {
         let shown = self.path.display();
         let Contents { matrices, passed_over, .. } = self.contents();
         if let [only] = matrices.as_slice() {
@@ -245,6 +246,10 @@ fn what_is_wrong(dataset: &Dataset) -> Option<String> {
     match dataset.ndim() {
         0 | 1 => None,
         2 => match dataset.dtype().map(|dtype| StoredType::of(&dtype)) {
+            // a mask beside the samples; who means it names it
+            Ok(Ok(_)) if matches!(descriptor, Ok(TypeDescriptor::Boolean)) => {
+                Some("it holds booleans".into())
+            }
             Ok(Ok(_)) => None,
             Ok(Err(kind)) => Some(format!("it holds {kind}")),
             Err(_) => Some("it holds a type that HDF5 here cannot read".into()),

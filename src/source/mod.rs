@@ -1,30 +1,50 @@
-//! Input samples: any two-dimensional numeric dataset, one sample per row.
+//! Input samples: a numeric dataset, one sample per row, per column or per leading index.
 //!
 //! - `find` — which dataset of a file it is
+//! - `filters` — what unpacks compressed samples
+//! - `netcdf` — what the attributes of netCDF say about the values
+//! - `storage` — how samples lie in a file, and which are best read together
 //! - `stored` — values as they are stored, and their rounding to the type that is computed in
+//! - `view` — how a dataset is looked at as samples
 
+mod filters;
 mod find;
+mod netcdf;
+mod storage;
 mod stored;
+mod view;
 
+use std::borrow::Cow;
+use std::fs;
 use std::ops::Range;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::{FillTime, FillValue, Layout};
-use hdf5::types::{FixedAscii, IntSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
 
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::io::{Stored, open};
-use crate::text::counted;
+use crate::io::{Stored, open, read_part};
 use find::Finder;
+use netcdf::Packing;
 
 pub(crate) use find::PassedOver;
+#[cfg(test)]
+pub(crate) use storage::Chunk;
+pub(crate) use storage::{Axes, Storage};
 pub(crate) use stored::{Mark, StoredType, Values, marked};
+pub use view::View;
 
 /// Bytes of compressed samples that are read together, if a chunk has not more: chunks may have a single value.
 const PART_BYTES: usize = 16 << 20;
+
+/// Bytes that may be unpacked to look at a few values.
+const LOOK_BYTES: usize = 32 << 20;
+
+/// Bytes of a packed chunk that are looked at.
+const PACKED_BYTES: usize = 64 << 10;
 
 /// A dataset of samples, open to read.
 #[derive(Clone)]
@@ -36,16 +56,20 @@ pub struct Samples {
     pub path: PathBuf,
     /// Full name of the dataset in the file.
     pub name: String,
+    /// How it is looked at.
+    pub view: View,
     /// Samples.
     pub rows: usize,
     /// Features.
     pub features: usize,
-    /// The type that the values are read in.
-    pub stored_type: StoredType,
+    /// How they lie in the file.
+    pub storage: Storage,
+    /// What real values are computed from those that are stored.
+    packing: Option<Packing>,
     /// Type to compute in that loses nothing: f32 for floats and integers of up to 16 and f32's own
     /// 32 bits, else f64.
     pub dtype: Dtype,
-    /// Values that attributes call missing.
+    /// Values that attributes call missing, and reading leaves as they are.
     pub marks: Vec<Mark>,
     /// What else in the file could have been the samples, if no name was given.
     pub passed_over: Vec<PassedOver>,
@@ -58,7 +82,33 @@ pub enum Slice<T> {
     /// Nothing to convert.
     Ready(Vec<T>),
     /// To be converted.
-    Stored(Values),
+    Stored(StoredSamples),
+}
+
+/// Neighbouring samples as they are stored.
+pub struct StoredSamples {
+    values: Values,
+    samples: usize,
+    /// Feature by feature, as the file has them.
+    is_turned: bool,
+    packing: Option<Packing>,
+}
+
+impl StoredSamples {
+    /// Whether they lie in memory feature by feature.
+    pub fn are_turned(&self) -> bool {
+        self.is_turned
+    }
+
+    /// Some samples, row-major and with their real values; and which of the samples given is the first of these.
+    pub fn rows(&self, rows: Range<usize>) -> (Cow<'_, Values>, usize) {
+        let values = match (self.is_turned, &self.packing) {
+            (true, _) => self.values.turned(self.samples, rows),
+            (false, Some(_)) => self.values.rows(self.samples, rows),
+            (false, None) => return (Cow::Borrowed(&self.values), rows.start),
+        };
+        (Cow::Owned(self.packing.as_ref().map(|packing| packing.unpacked(&values)).unwrap_or(values)), 0)
+    }
 }
 
 /// Samples that were read together.
@@ -80,47 +130,62 @@ impl<T> Picked<T> {
 }
 
 impl Samples {
-    /// Opens `dataset` of the file, or the only two-dimensional numeric one.
+    /// Opens `dataset` of the file, or the only two-dimensional numeric one, to be looked at as `view` says.
     ///
     /// # Errors
     /// A sentence for anything that is not a matrix of real numbers stored in this very file.
-    pub fn open(path: &Path, dataset: Option<&str>) -> Result<Self> {
+    pub fn open(path: &Path, dataset: Option<&str>, view: View) -> Result<Self> {
         let file = open(path)?;
         let finder = Finder::new(&file, path);
         let (name, passed_over) = match dataset {
             Some(name) => (name.trim_start_matches('/').to_owned(), Vec::new()),
-            None => finder.only()?,
+            None => finder.only(view)?,
         };
         let what = format!("dataset \"{name}\" in {}", path.display());
         let dataset = finder.named(&name)?;
         // before its shape is asked for: that of a virtual one depends on other files
         check_place(&dataset, &what)?;
-        let (rows, features) = shape(&dataset, &what)?;
-        let stored_type = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
-        let stored_type = match stored_type.and_then(|dtype| StoredType::of(&dtype)) {
-            Ok(stored_type) => stored_type,
+        let (rows, features) = view.samples_of(&dataset.shape(), &what)?;
+        let stored = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
+        let stored = match stored.and_then(|dtype| StoredType::of(&dtype)) {
+            Ok(stored) => stored,
             Err(holds) => fail!("{what} holds {holds}; convert it to floats or integers"),
         };
-        check_storage(&dataset, &what)?;
+        filters::check(&dataset, &what)?;
+        if dataset.storage_size() == 0 {
+            fail!("{what} has no values stored (only its shape); write the samples first");
+        }
+        let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
+        let storage = Storage {
+            features,
+            stored,
+            axes: view.axes,
+            decoded: packing.is_some(),
+            chunk: storage::chunk(&dataset, view.axes),
+        };
         let samples = Self {
-            marks: marks(&dataset),
+            marks: if packing.is_some() { Vec::new() } else { netcdf::marks(&dataset) },
+            dtype: packing.as_ref().map_or(stored.dtype(), Packing::dtype),
             dataset,
             _file: file,
             path: path.to_owned(),
             name: format!("/{name}"),
+            view,
             rows,
             features,
-            stored_type,
-            dtype: stored_type.dtype(),
+            storage,
+            packing,
             passed_over,
             subtracted: 0,
         };
-        // a filter may be known by name and yet not load: the first value tells
-        samples.values((0..1, 0..1)).map_err(|error| {
-            Error::Failed(format!(
-                "{what} cannot be read: {error}; is the file whole and its filter installed?"
-            ))
-        })?;
+        // a filter may be known by name and not do: the first value tells, if that does not take long
+        if samples.storage.unpacked_bytes() <= LOOK_BYTES {
+            samples.stored((0..1, 0..1)).map_err(|error| {
+                Error::Failed(format!(
+                    "{what} cannot be read: {error}; is the file whole and its filter installed?"
+                ))
+            })?;
+        }
         Ok(samples)
     }
 
@@ -135,19 +200,31 @@ impl Samples {
         format!("dataset \"{}\" in {}", self.name, self.path.display())
     }
 
-    /// Rows that are best read together: those of a storage chunk, or 1.
-    pub fn chunk_rows(&self) -> usize {
-        self.dataset.chunk().map_or(1, |chunk| chunk[0])
+    /// Samples of which these values can be read without unpacking more than a few MiB; nothing if a single value takes more.
+    pub fn cheap(&self, values: usize) -> Option<usize> {
+        let across = self.storage.chunk.map_or(values, |chunk| values.div_ceil(chunk.features.max(1)));
+        Some(LOOK_BYTES / self.storage.unpacked_bytes().saturating_mul(across)).filter(|&samples| samples > 0)
     }
 
-    /// Bytes that HDF5 reads and unpacks for so many neighbouring values of a sample.
-    pub fn unpacked_bytes(&self, values: usize) -> usize {
-        let chunk = self.dataset.chunk().map_or([1, 1], |chunk| [chunk[0], chunk[1]]);
-        let chunks = values.div_ceil(chunk[1].max(1));
-        chunks.saturating_mul(chunk[0]).saturating_mul(chunk[1]).saturating_mul(self.stored_type.size())
+    /// What the first and the last chunk look like in the file, packed.
+    pub fn packed(&self) -> Result<Vec<u8>> {
+        let last = self.dataset.num_chunks().unwrap_or(0).saturating_sub(1);
+        let read = || {
+            let file = fs::File::open(&self.path)?;
+            let mut all = Vec::new();
+            for chunk in [0, last].into_iter().filter_map(|number| self.dataset.chunk_info(number)) {
+                let len = usize::try_from(chunk.size).unwrap_or(PACKED_BYTES).min(PACKED_BYTES);
+                let mut bytes = vec![0; len];
+                file.read_exact_at(&mut bytes, chunk.addr)?;
+                all.extend(chunk.size.to_le_bytes());
+                all.extend(bytes);
+            }
+            Ok::<_, std::io::Error>(all)
+        };
+        read().context(|| format!("{} cannot be read", self.describe()))
     }
 
-    /// Neighbouring samples, row-major.
+    /// Neighbouring samples.
     pub fn slice<T: Stored>(&self, rows: Range<usize>) -> Result<Slice<T>> {
         self.part((rows, 0..self.features))
     }
@@ -164,11 +241,14 @@ impl Samples {
         rows.sort_unstable();
         rows.dedup();
         let mut values = vec![T::default(); rows.len() * self.features];
-        let compressed = self.dataset.chunk().filter(|_| !self.dataset.filters().is_empty());
+        let compressed = self.storage.chunk.filter(|chunk| chunk.is_filtered);
         let [chunk_rows, width] = compressed.map_or([1, self.features], |chunk| {
-            let bytes =
-                chunk[0].saturating_mul(chunk[1]).saturating_mul(self.stored_type.size().max(size_of::<T>()));
-            [chunk[0], chunk[1].saturating_mul((PART_BYTES / bytes).max(1))]
+            let bytes = chunk.rows.saturating_mul(chunk.features);
+            let bytes = bytes.saturating_mul(self.storage.stored.size().max(size_of::<T>()));
+            // other dimensions cannot be cut at any feature
+            let is_cut = self.view.axes != Axes::Leading;
+            let width = chunk.features.saturating_mul((PART_BYTES / bytes).max(1));
+            [chunk.rows, if is_cut { width } else { self.features }]
         });
         let mut rest = &mut values[..];
         for near in rows.chunk_by(|one, next| one / chunk_rows == next / chunk_rows) {
@@ -190,43 +270,56 @@ impl Samples {
     fn part<T: Stored>(&self, part: (Range<usize>, Range<usize>)) -> Result<Slice<T>> {
         let (start, end) = (part.0.start, part.0.end);
         let failed = || format!("rows {start} to {end} of {} cannot be read", self.describe());
-        if self.stored_type.is(T::DTYPE) {
-            return read(&self.dataset, part).map(Slice::Ready).context(failed);
+        if self.storage.is_ready(T::DTYPE) {
+            return self.values(part).map(Slice::Ready).context(failed);
         }
-        self.values(part).map(Slice::Stored).context(failed)
+        self.stored(part).map(Slice::Stored).context(failed)
     }
 
     fn converted<T: Stored>(&self, slice: Slice<T>) -> Vec<T> {
         match slice {
             Slice::Ready(values) => values,
             Slice::Stored(stored) => {
-                let mut values = vec![T::default(); stored.len()];
-                stored.convert(0..stored.len(), self.subtracted, &mut values);
+                let (all, _) = stored.rows(0..stored.samples);
+                let mut values = vec![T::default(); all.len()];
+                all.convert(0..all.len(), self.subtracted, &mut values);
                 values
             }
         }
     }
 
-    /// One value as it is stored, for messages.
+    /// One value as it is stored, for messages, and what it stands for if that is another.
     pub fn show(&self, row: usize, column: usize) -> Result<String> {
-        let read = self.values((row..row + 1, column..column + 1));
-        Ok(read.context(|| format!("row {row} of {} cannot be read", self.describe()))?.show(0))
+        let read = self.stored((row..row + 1, column..column + 1));
+        let stored = read.context(|| format!("row {row} of {} cannot be read", self.describe()))?;
+        let shown = stored.values.show(0);
+        Ok(match &stored.packing {
+            Some(_) => format!("{} (stored as {shown})", stored.rows(0..1).0.show(0)),
+            None => shown,
+        })
     }
 
-    fn values(&self, part: (Range<usize>, Range<usize>)) -> hdf5::Result<Values> {
-        let dataset = &self.dataset;
-        match self.stored_type {
-            StoredType::I8 => read(dataset, part).map(Values::I8),
-            StoredType::I16 => read(dataset, part).map(Values::I16),
-            StoredType::I32 => read(dataset, part).map(Values::I32),
-            StoredType::I64 => read(dataset, part).map(Values::I64),
-            StoredType::U8 => read(dataset, part).map(Values::U8),
-            StoredType::U16 => read(dataset, part).map(Values::U16),
-            StoredType::U32 => read(dataset, part).map(Values::U32),
-            StoredType::U64 => read(dataset, part).map(Values::U64),
-            StoredType::F32 => read(dataset, part).map(Values::F32),
-            StoredType::F64 => read(dataset, part).map(Values::F64),
-        }
+    fn stored(&self, part: (Range<usize>, Range<usize>)) -> hdf5::Result<StoredSamples> {
+        let samples = part.0.len();
+        let values = match self.storage.stored {
+            StoredType::I8 => self.values(part).map(Values::I8),
+            StoredType::I16 => self.values(part).map(Values::I16),
+            StoredType::I32 => self.values(part).map(Values::I32),
+            StoredType::I64 => self.values(part).map(Values::I64),
+            StoredType::U8 => self.values(part).map(Values::U8),
+            StoredType::U16 => self.values(part).map(Values::U16),
+            StoredType::U32 => self.values(part).map(Values::U32),
+            StoredType::U64 => self.values(part).map(Values::U64),
+            StoredType::F32 => self.values(part).map(Values::F32),
+            StoredType::F64 => self.values(part).map(Values::F64),
+        };
+        let is_turned = self.view.axes == Axes::Columns;
+        Ok(StoredSamples { values: values?, samples, is_turned, packing: self.packing.clone() })
+    }
+
+    /// Reads in the type `S`. HDF5 swaps bytes, and widens what is smaller.
+    fn values<S: H5Type>(&self, (rows, features): (Range<usize>, Range<usize>)) -> hdf5::Result<Vec<S>> {
+        read_part(&self.dataset, &self.view.part(rows, features, &self.dataset.shape()))
     }
 
     /// Storage chunks that were never written, and all chunks; none where samples are not stored in chunks.
@@ -234,9 +327,9 @@ impl Samples {
         let (Some(chunk), Some(stored)) = (self.dataset.chunk(), self.dataset.num_chunks()) else {
             return (0, 0);
         };
-        let [rows, features] = [(self.rows, chunk[0]), (self.features, chunk[1])]
-            .map(|(values, edge)| values.div_ceil(edge.max(1)) as u64);
-        let all = rows.saturating_mul(features);
+        let shape = self.dataset.shape();
+        let along = shape.iter().zip(&chunk).map(|(&values, &edge)| values.div_ceil(edge.max(1)) as u64);
+        let all = along.fold(1, u64::saturating_mul);
         (all.saturating_sub(stored as u64), all)
     }
 
@@ -250,110 +343,24 @@ impl Samples {
         plist.get_fill_value_as::<f64>().ok().flatten().map(|value| value.to_string())
     }
 
-    /// What its attributes say about its values that reading does not follow.
+    /// What its type and attributes say about its values that reading does not follow, or the user should know.
     pub fn notes(&self) -> Vec<String> {
         let what = self.describe();
-        let number = |name: &str| first::<f64>(&self.dataset, name);
         let mut notes = Vec::new();
-        let (scale, offset) = (number("scale_factor"), number("add_offset"));
-        if scale.is_some_and(|scale| (scale - 1.0).abs() > 0.0)
-            || offset.is_some_and(|offset| offset.abs() > 0.0)
-        {
-            notes.push(format!(
-                "{what} holds packed values: its attributes say value * {} + {}, and the distances are those of the values as they are stored; to have those of the real values, write a dataset of value * scale_factor + add_offset and compute from that",
-                scale.unwrap_or(1.0),
-                offset.unwrap_or(0.0)
-            ));
+        if self.dataset.dtype().is_ok_and(|dtype| stored::is_long(&dtype)) {
+            notes.push(format!("{what} holds floats of more than 64 bits; they are rounded to 64"));
         }
-        if is_true(&self.dataset, "_Unsigned") {
-            notes.push(format!(
-                "{what} holds numbers with a sign, which its attribute _Unsigned says are meant without one; the distances are those of the values as they are stored; to have those of the real values, write a dataset of the unsigned type and compute from that"
-            ));
+        if self.packing.is_none() {
+            notes.extend(netcdf::notes(&self.dataset, &what));
         }
-        if self.dataset.attr("MATLAB_class").is_ok() {
+        if self.dataset.attr("MATLAB_class").is_ok() && self.view.axes != Axes::Columns {
             notes.push(format!(
-                "{what} was written by MATLAB, which stores matrices by columns: its {} rows here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, write the transposed matrix and compute from that: Y = X.'; save('transposed.mat', 'Y', '-v7.3')",
+                "{what} was written by MATLAB, which stores matrices by columns: its {} samples here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, use --transpose",
                 self.rows
             ));
         }
         notes
     }
-}
-
-/// Reads in the type `S`. HDF5 swaps bytes, and widens what is smaller.
-fn read<S: H5Type>(dataset: &Dataset, part: (Range<usize>, Range<usize>)) -> hdf5::Result<Vec<S>> {
-    Ok(dataset.read_slice_2d::<S, _>(part)?.into_raw_vec_and_offset().0)
-}
-
-/// The values that the conventions of netCDF call missing.
-fn marks(dataset: &Dataset) -> Vec<Mark> {
-    let of = |name: &str| -> Vec<Mark> {
-        let Ok(attribute) = dataset.attr(name) else { return Vec::new() };
-        let numbers =
-            attribute.dtype().and_then(|dtype| dtype.to_descriptor()).map(|descriptor| match descriptor {
-                TypeDescriptor::Integer(_) => attribute
-                    .read_raw::<i64>()
-                    .map(|all| all.iter().map(|&value| Mark::Whole(value.into())).collect()),
-                TypeDescriptor::Unsigned(_) => attribute
-                    .read_raw::<u64>()
-                    .map(|all| all.iter().map(|&value| Mark::Whole(value.into())).collect()),
-                TypeDescriptor::Float(_) => attribute
-                    .read_raw::<f64>()
-                    .map(|all| all.iter().map(|&value| Mark::Real(value)).collect()),
-                _ => Ok(Vec::new()),
-            });
-        numbers.and_then(|marks| marks).unwrap_or_default()
-    };
-    let attributes = ["_FillValue", "missing_value"].into_iter().flat_map(of);
-    attributes.chain(own_fill_value(dataset)).collect()
-}
-
-/// The fill value that a dataset was given, as netCDF does for what is never written; 0 is what HDF5 itself takes, and bytes have no
-/// value to spare.
-fn own_fill_value(dataset: &Dataset) -> Option<Mark> {
-    let plist = dataset.dcpl().ok()?;
-    if plist.fill_value_defined() != FillValue::UserDefined {
-        return None;
-    }
-    let mark = match dataset.dtype().ok()?.to_descriptor().ok()? {
-        TypeDescriptor::Float(_) => Mark::Real(plist.get_fill_value_as::<f64>().ok()??),
-        TypeDescriptor::Integer(size) if size != IntSize::U1 => {
-            Mark::Whole(plist.get_fill_value_as::<i64>().ok()??.into())
-        }
-        TypeDescriptor::Unsigned(size) if size != IntSize::U1 => {
-            Mark::Whole(plist.get_fill_value_as::<u64>().ok()??.into())
-        }
-        _ => return None,
-    };
-    (!matches!(mark, Mark::Whole(0)) && !matches!(mark, Mark::Real(value) if value == 0.0)).then_some(mark)
-}
-
-/// Whether an attribute says "true", in any of the types that text is stored in.
-fn is_true(dataset: &Dataset, name: &str) -> bool {
-    let Ok(attribute) = dataset.attr(name) else { return false };
-    let unicode = attribute.read_scalar::<VarLenUnicode>().map(|text| text.as_str().to_owned());
-    let ascii = || attribute.read_scalar::<VarLenAscii>().map(|text| text.as_str().to_owned());
-    let fixed = || attribute.read_scalar::<FixedAscii<8>>().map(|text| text.as_str().to_owned());
-    unicode.or_else(|_| ascii()).or_else(|_| fixed()).is_ok_and(|text| text.eq_ignore_ascii_case("true"))
-}
-
-/// The first number of an attribute, if there is one.
-fn first<S: H5Type + Copy>(dataset: &Dataset, name: &str) -> Option<S> {
-    dataset.attr(name).and_then(|attribute| attribute.read_raw::<S>()).ok()?.first().copied()
-}
-
-fn shape(dataset: &Dataset, what: &str) -> Result<(usize, usize)> {
-    let shape = dataset.shape();
-    let &[rows, features] = shape.as_slice() else {
-        fail!("{what} has {}; expected 2 (samples x features)", counted(shape.len(), "dimension"));
-    };
-    if rows == 0 || features == 0 {
-        fail!("{what} is empty ({rows} x {features}); it needs at least one sample and one feature");
-    }
-    if rows.checked_mul(features).and_then(|values| values.checked_mul(8)).is_none() {
-        fail!("{what} claims {rows} x {features} values, more than any memory; check the file");
-    }
-    Ok((rows, features))
 }
 
 /// Refuses values that lie in other files.
@@ -364,21 +371,6 @@ fn check_place(dataset: &Dataset, what: &str) -> Result<()> {
     }
     if !plist.external().is_empty() {
         fail!("{what} keeps its values in another file (external storage); copy it into one file first");
-    }
-    Ok(())
-}
-
-/// Refuses values that are not there, or cannot be unpacked.
-fn check_storage(dataset: &Dataset, what: &str) -> Result<()> {
-    let plist = dataset.dcpl().context(|| format!("{what}: its layout cannot be read"))?;
-    if !plist.all_filters_avail() {
-        fail!(
-            "{what} needs a filter that is not installed ({:?}); install its plugin and set HDF5_PLUGIN_PATH, or write it again with gzip",
-            plist.filters()
-        );
-    }
-    if dataset.storage_size() == 0 {
-        fail!("{what} has no values stored (only its shape); write the samples first");
     }
     Ok(())
 }

@@ -20,6 +20,29 @@ pub enum Mark {
     Real(f64),
 }
 
+impl<N: Into<i128>> From<N> for Mark {
+    fn from(value: N) -> Self {
+        Self::Whole(value.into())
+    }
+}
+
+impl Mark {
+    /// The same bits of a number of so many as one without a sign.
+    pub(super) fn unsigned(self, bits: u32) -> Self {
+        match self {
+            Self::Whole(value) => Self::Whole(value.rem_euclid(1 << bits)),
+            Self::Real(value) => Self::Real(value),
+        }
+    }
+
+    pub(super) fn to_f64(self) -> f64 {
+        match self {
+            Self::Whole(value) => value as f64,
+            Self::Real(value) => value,
+        }
+    }
+}
+
 /// A type that samples can be stored in.
 pub(super) trait Value: H5Type + Copy + PartialOrd + Send + Sync {
     /// The nearest value of another type, rounded once.
@@ -135,7 +158,9 @@ impl StoredType {
                 IntSize::U4 => Self::U32,
                 IntSize::U8 => Self::U64,
             }),
-            Ok(TypeDescriptor::Boolean | TypeDescriptor::Enum(_)) => Err("an enumeration (booleans are one)"),
+            // an enumeration of 0 and 1
+            Ok(TypeDescriptor::Boolean) => Ok(Self::U8),
+            Ok(TypeDescriptor::Enum(_)) => Err("an enumeration"),
             Ok(TypeDescriptor::Compound(_)) => Err("a compound type (complex numbers are one)"),
             Ok(
                 TypeDescriptor::FixedAscii(_)
@@ -143,7 +168,8 @@ impl StoredType {
                 | TypeDescriptor::VarLenAscii
                 | TypeDescriptor::VarLenUnicode,
             ) => Err("text"),
-            _ => Err("a type that is no real number of at most 64 bits"),
+            _ if is_long(dtype) => Ok(Self::F64),
+            _ => Err("a type that is no real number"),
         }
     }
 
@@ -171,13 +197,18 @@ impl StoredType {
     }
 }
 
+/// Whether a type is that of floats of more than 64 bits: of those that the HDF5 crate cannot name, HDF5 makes a double of no others.
+pub(super) fn is_long(dtype: &Datatype) -> bool {
+    dtype.to_descriptor().is_err() && dtype.size() > size_of::<f64>() && dtype.conv_to::<f64>().is_some()
+}
+
 fn is_swapped(dtype: &Datatype) -> bool {
     let other = if cfg!(target_endian = "little") { ByteOrder::BigEndian } else { ByteOrder::LittleEndian };
     dtype.byte_order() == other
 }
 
 /// Values as they are stored, row-major.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 #[allow(missing_docs, reason = "the names say it")]
 pub enum Values {
     I8(Vec<i8>),
@@ -210,7 +241,73 @@ macro_rules! each {
     };
 }
 
+/// Likewise, of an expression for a vector of the same type.
+macro_rules! map {
+    ($values:expr, $name:ident => $body:expr) => {
+        match $values {
+            Values::I8($name) => Values::I8($body),
+            Values::I16($name) => Values::I16($body),
+            Values::I32($name) => Values::I32($body),
+            Values::I64($name) => Values::I64($body),
+            Values::U8($name) => Values::U8($body),
+            Values::U16($name) => Values::U16($body),
+            Values::U32($name) => Values::U32($body),
+            Values::U64($name) => Values::U64($body),
+            Values::F32($name) => Values::F32($body),
+            Values::F64($name) => Values::F64($body),
+        }
+    };
+}
+
 impl Values {
+    /// Some samples of so many.
+    pub(super) fn rows(&self, samples: usize, rows: Range<usize>) -> Self {
+        let features = self.len() / samples;
+        let place = rows.start * features..rows.end * features;
+        map!(self, values => values[place].to_vec())
+    }
+
+    /// Some samples of so many that lie there feature by feature: row-major.
+    pub(super) fn turned(&self, samples: usize, rows: Range<usize>) -> Self {
+        fn all<V: Copy + Default>(values: &[V], samples: usize, rows: Range<usize>) -> Vec<V> {
+            /// Features of all samples in hand that stay in the innermost cache.
+            const TOGETHER: usize = 16;
+            let features = values.len() / samples;
+            let mut turned = vec![V::default(); rows.len() * features];
+            for first in (0..features).step_by(TOGETHER) {
+                let some = first..features.min(first + TOGETHER);
+                for (row, sample) in rows.clone().zip(turned.chunks_exact_mut(features)) {
+                    for feature in some.clone() {
+                        sample[feature] = values[feature * samples + row];
+                    }
+                }
+            }
+            turned
+        }
+        map!(self, values => all(values, samples, rows))
+    }
+
+    /// The same bits as numbers without a sign, if they have one; and how many bits a number has.
+    pub(super) fn unsigned(&self) -> Option<(Self, u32)> {
+        Some(match self {
+            Self::I8(values) => (Self::U8(values.iter().map(|value| value.cast_unsigned()).collect()), 8),
+            Self::I16(values) => (Self::U16(values.iter().map(|value| value.cast_unsigned()).collect()), 16),
+            Self::I32(values) => (Self::U32(values.iter().map(|value| value.cast_unsigned()).collect()), 32),
+            Self::I64(values) => (Self::U64(values.iter().map(|value| value.cast_unsigned()).collect()), 64),
+            _ => return None,
+        })
+    }
+
+    /// What a function makes of them, and NaN of those that stand for missing ones.
+    pub(super) fn mapped(&self, missing: &[Mark], function: impl Fn(f64) -> f64) -> Self {
+        fn all<S: Value>(values: &[S], missing: &[Mark], function: impl Fn(f64) -> f64) -> Vec<f64> {
+            let missing: Vec<S> = missing.iter().copied().filter_map(S::of).collect();
+            let map = |&value: &S| if missing.contains(&value) { f64::NAN } else { function(value.to()) };
+            values.iter().map(map).collect()
+        }
+        Self::F64(each!(self, values => all(values, missing, function)))
+    }
+
     /// How many there are.
     #[allow(clippy::len_without_is_empty, reason = "nobody reads no rows")]
     pub fn len(&self) -> usize {

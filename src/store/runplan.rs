@@ -64,6 +64,7 @@ mod tests {
             dataset: "/x".into(),
             shape: (10, 3),
             digest: "00ff".into(),
+            view: String::new(),
             subtracted: String::new(),
         };
         let provenance = Provenance {
