@@ -79,10 +79,20 @@ enum Storage {
     Compressed(usize, usize),
 }
 
+/// Which dimension of the dataset is that of the samples, as the command line says.
+#[derive(Clone, Copy, Debug)]
+enum Axes {
+    Rows,
+    Columns,
+    /// So many values in the second dimension, the rest in a third.
+    Leading(usize),
+}
+
 /// Samples in a file.
 #[derive(Clone, Copy, Debug)]
 struct Input {
     rows: usize,
+    axes: Axes,
     stored: &'static str,
     storage: Storage,
     /// The largest value, where it is not a whole number.
@@ -197,20 +207,34 @@ kept! {
 
 fn store_as<S: Kept, T: Stored>(work: &Work, name: &str, input: &Input, values: &Array2<f64>) -> Less<T> {
     let kept = values.mapv(|value| S::keep(value, input.scale));
+    let (rows, features) = kept.dim();
+    let placed = match input.axes {
+        Axes::Rows => kept.clone().into_dyn(),
+        Axes::Columns => kept.t().as_standard_layout().into_owned().into_dyn(),
+        Axes::Leading(second) => {
+            let shape = vec![rows, second, features / second];
+            kept.clone().into_shape_with_order(shape).expect("all values")
+        }
+    };
+    let chunk = |rows: usize, features: usize| match input.axes {
+        Axes::Rows => vec![rows, features],
+        Axes::Columns => vec![features, rows],
+        Axes::Leading(second) => vec![rows, second.div_ceil(2), features.min(placed.shape()[2])],
+    };
     create(work.path(name), |file| {
         let builder = file.new_dataset_builder();
         let builder = match input.storage {
             Storage::Contiguous => builder,
-            Storage::Chunked(rows, features) => builder.chunk((rows, features)),
-            Storage::Compressed(rows, features) => builder.chunk((rows, features)).shuffle().deflate(1),
+            Storage::Chunked(rows, features) => builder.chunk(chunk(rows, features)),
+            Storage::Compressed(rows, features) => builder.chunk(chunk(rows, features)).shuffle().deflate(1),
         };
-        builder.with_data(&kept).create("samples").map(drop)
+        builder.with_data(&placed).create("samples").map(drop)
     });
     Box::new(move |subtracted| kept.mapv(|value| value.compute(subtracted)))
 }
 
 impl Input {
-    fn random(rng: &mut Rng, rows: usize, features: usize) -> Self {
+    fn random(rng: &mut Rng, rows: usize, features: usize, axes: Axes) -> Self {
         // chunks that fit nothing, of which there are no more than a few hundred
         let chunk = [rows, features].map(|total| rng.random_range(total.div_ceil(20)..=total));
         let storage = match rng.random_range(0..4) {
@@ -223,7 +247,7 @@ impl Input {
         let scale = one_of(rng, &[1.0, 1.0, 1e-3, 1e3, 1e-30, 1e25]);
         let offset = one_of(rng, &[0.0, 0.0, 1.0, 100.0, 1e4]);
         let different = if rng.random_range(0..4) == 0 { rng.random_range(1..=rows) } else { rows };
-        Self { rows, stored, storage, scale, offset, different }
+        Self { rows, axes, stored, storage, scale, offset, different }
     }
 
     /// Values between -1 and 1.
@@ -272,8 +296,14 @@ impl Case {
     fn random(seed: u64) -> Self {
         let rng = &mut Rng::seed_from_u64(seed);
         let (n, m, features) = sizes(rng);
-        let x = Input::random(rng, n, features);
-        let y = m.map(|m| Input::random(rng, m, features));
+        let divisors: Vec<usize> = (1..=features).filter(|&edge| features.is_multiple_of(edge)).collect();
+        let axes = match rng.random_range(0..6) {
+            0 => Axes::Columns,
+            1 => Axes::Leading(one_of(rng, &divisors)),
+            _ => Axes::Rows,
+        };
+        let x = Input::random(rng, n, features, axes);
+        let y = m.map(|m| Input::random(rng, m, features, axes));
         let metric = one_of(rng, Metric::ALL);
         let kernels: &[_] = if metric.has_gram() { &["auto", "gemm", "direct"] } else { &["auto", "direct"] };
         let kernel = one_of(rng, kernels);
@@ -298,6 +328,11 @@ impl Case {
         if self.y.is_some() {
             arguments += " --against y.h5";
         }
+        arguments += match self.x.axes {
+            Axes::Rows => "",
+            Axes::Columns => " --transpose",
+            Axes::Leading(_) => " --flatten",
+        };
         if let Some(dtype) = self.dtype {
             arguments = arguments + " --dtype " + dtype;
         }
