@@ -5,7 +5,7 @@ mod common;
 use std::time::Duration;
 
 use common::launch::ALONE;
-use common::samples::{assert_within_tolerance, definition, distances, random, write};
+use common::samples::{assert_within_tolerance, create, definition, distances, random, write};
 use common::{Work, for_all};
 use ndarray::{Array2, Axis, concatenate};
 use pairdist::io::Stored;
@@ -171,6 +171,47 @@ fn memory_is_as_planned_and_grows_with_the_row_blocks_only() {
     let blocks = 24_576.0 / 2.0 * 64.0 * 4.0;
     assert!(large - small < 1.1 * blocks + 2e6, "{small} and {large} bytes");
     assert!(large_plan - small_plan < 1.1 * blocks, "{small_plan} and {large_plan} bytes planned");
+}
+
+/// Chunks of 4000 × 2500 samples, whether they are compressed, and the option that says how they lie.
+const STORED: [(Option<(usize, usize)>, bool, &str); 6] = [
+    (Some((4000, 2500)), true, ""),
+    (Some((4000, 1)), true, ""),
+    (Some((50, 2500)), true, ""),
+    (Some((4000, 1)), false, ""),
+    (None, false, "--transpose"),
+    (Some((2500, 1000)), true, "--transpose"),
+];
+
+#[test]
+fn reading_takes_the_memory_that_was_planned_however_samples_are_stored() {
+    // few digits, which are compressed soon
+    let samples = random::<f64>(4000, 2500, 1).mapv(|value| (value * 256.0).round());
+    let mut digests = Vec::new();
+    for (chunk, is_compressed, option) in STORED {
+        let work = Work::new();
+        create(work.path("x.h5"), |file| {
+            let builder = file.new_dataset_builder();
+            let builder = if let Some(chunk) = chunk { builder.chunk(chunk) } else { builder };
+            let builder = if is_compressed { builder.deflate(1) } else { builder };
+            let turned = samples.t().as_standard_layout().into_owned();
+            let placed = if option.is_empty() { &samples } else { &turned };
+            builder.with_data(placed).create("samples").map(drop)
+        });
+        let options = "--dtype f64 --threads 1 --metric sqeuclidean --no-output --json run.json";
+        work.run(ALONE, &format!("compute x.h5 {option} {options}"), 0);
+        let record = work.record();
+        let [peak, planned] =
+            ["peak_rss_bytes", "planned_bytes"].map(|field| record[field].as_f64().expect("a number"));
+        digests.push(record["digest"].clone());
+        // of bands that are not of one length, the plan takes the worst
+        let more = if option.is_empty() { 0.9 } else { 0.8 };
+        assert!(
+            peak < 1.1 * planned && peak > more * planned,
+            "chunks {chunk:?}, {option}: {peak} bytes, planned {planned}"
+        );
+    }
+    assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
 #[test]

@@ -23,6 +23,9 @@ const SLAB_BYTES: usize = 512 << 10;
 /// innermost cache.
 const GROUP_BYTES: usize = 16 << 10;
 
+/// The C library keeps memory of up to so many bytes when it is freed.
+const KEPT_BYTES: u64 = 32 << 20;
+
 /// Bytes of a slab of samples that lie in memory feature by feature: of each feature, a worker should find some neighbouring values.
 const TURNED_SLAB_BYTES: usize = 8 << 20;
 
@@ -128,7 +131,8 @@ pub fn reading_bytes<T: Number>(
     // one band is read while the one before is packed: the last one is a short one, or of full length
     let packed_later = packed / rows.max(1) as u64 * band.min(rows) as u64;
     let longer = product(band.min(rows.saturating_sub(band)), storage.stored.size())?;
-    let held = stored.checked_add(longer.saturating_sub(packed_later))?;
+    let both = if stored <= KEPT_BYTES { longer } else { longer.saturating_sub(packed_later) };
+    let held = stored.checked_add(both)?;
     held.checked_add(packed)?.checked_add(converted)?.checked_add(unpacking)
 }
 
