@@ -173,8 +173,11 @@ fn memory_is_as_planned_and_grows_with_the_row_blocks_only() {
     assert!(large_plan - small_plan < 1.1 * blocks, "{small_plan} and {large_plan} bytes planned");
 }
 
-/// Chunks of 4000 × 2500 samples, whether they are compressed, and the option that says how they lie.
-const STORED: [(Option<(usize, usize)>, bool, &str); 6] = [
+/// Chunks of samples if there are any, whether they are compressed, and the option that says how they lie.
+type Layout = (Option<(usize, usize)>, bool, &'static str);
+
+/// How 4000 × 2500 samples are stored.
+const STORED: [Layout; 6] = [
     (Some((4000, 2500)), true, ""),
     (Some((4000, 1)), true, ""),
     (Some((50, 2500)), true, ""),

@@ -15,7 +15,7 @@ const PLUGINS: [(H5Z_filter_t, &str); 12] = [
     (32004, "LZ4"),
     (32008, "bitshuffle"),
     (32013, "ZFP"),
-    (32015, "Zstandard"),
+    (32015, "Zstd"),
     (32017, "SZ"),
     (32018, "FCIDECOMP"),
     (32024, "SZ3"),

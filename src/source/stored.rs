@@ -168,7 +168,9 @@ impl StoredType {
                 | TypeDescriptor::VarLenAscii
                 | TypeDescriptor::VarLenUnicode,
             ) => Err("text"),
+            Ok(TypeDescriptor::Reference(_)) => Err("references"),
             _ if is_long(dtype) => Ok(Self::F64),
+            _ if is_of_class(dtype, "H5T_BITFIELD") => Err("bit fields, as PyTables writes booleans"),
             _ => Err("a type that is no real number"),
         }
     }
@@ -197,9 +199,14 @@ impl StoredType {
     }
 }
 
-/// Whether a type is that of floats of more than 64 bits: of those that the HDF5 crate cannot name, HDF5 makes a double of no others.
+/// Whether a type is that of floats of more than 64 bits, such as the long double of C.
 pub(super) fn is_long(dtype: &Datatype) -> bool {
-    dtype.to_descriptor().is_err() && dtype.size() > size_of::<f64>() && dtype.conv_to::<f64>().is_some()
+    is_of_class(dtype, "H5T_FLOAT") && dtype.conv_to::<f64>().is_some()
+}
+
+/// Whether a type is one that the HDF5 crate cannot describe, and of this class, which only its text names.
+fn is_of_class(dtype: &Datatype, class: &str) -> bool {
+    dtype.to_descriptor().is_err() && dtype.to_string().contains(class)
 }
 
 fn is_swapped(dtype: &Datatype) -> bool {

@@ -151,13 +151,15 @@ def test_a_job_tries_to_get_in_line_again(tmp_path):
         run("bash", "-c", script, cwd=tmp_path, status=status)
 
 
-def test_one_of_several_datasets_is_named(tmp_path):
+def test_one_of_several_datasets_is_named_and_may_be_transposed(tmp_path):
     with h5py.File(tmp_path / "x.h5", "w") as file:
         for name in ("some samples", "others"):
             file[name] = np.random.default_rng(1).random((40, 3))
     options = ["--input", tmp_path / "x.h5", "--dataset", "some samples", "--dtype", "f32"]
-    production = local("production", tmp_path / "run", *options)
-    assert production.records[0]["problem"]["dtype"] == "f32"
+    for view, shape in {"": [40, 3], "transpose decode-netcdf": [3, 40]}.items():
+        production = local("production", tmp_path / f"run {view}", *options, *(["--view", view] if view else []))
+        assert production.records[0]["problem"]["dtype"] == "f32"
+        assert production.records[0]["inputs"][0]["shape"] == shape
 
 
 def test_two_inputs_have_distances_to_each_other(tmp_path):
