@@ -8,7 +8,7 @@ use std::path::Path;
 
 use common::launch::ALONE;
 use common::samples::{assert_within_tolerance, create, definition, distances, edit, random, write};
-use common::{Work, for_all};
+use common::{PRELOAD, Work, for_all, preloaded};
 use hdf5::types::{CompoundField, CompoundType, FloatSize, TypeDescriptor};
 use hdf5::{Group, H5Type};
 use ndarray::{Array2, arr2};
@@ -394,6 +394,57 @@ fn the_dataset_that_is_used_and_those_passed_over_are_named() {
     }
     let done = work.run(ALONE, "plan x.h5", 0);
     assert!(done.stderr.contains("samples are dataset \"/X\"") && done.stderr.contains("\"mask\""), "{done}");
+}
+
+/// A file system without locks, with the error that it gives.
+fn no_locks(work: &Work, error: i32) {
+    preloaded(
+        work,
+        &format!("#include <errno.h>\nint flock(int file, int operation) {{ errno = {error}; return -1; }}"),
+    );
+}
+
+#[test]
+fn files_are_read_and_written_where_there_are_no_locks() {
+    // ENOLCK, ENOSYS, EOPNOTSUPP, ENOTSUPP of the kernel, EROFS
+    for_all(&[37, 38, 95, 524, 30], |&error| {
+        let work = Work::new();
+        good(&work);
+        no_locks(&work, error);
+        for ranks in RANKS {
+            let done = work.program(ranks).through(PRELOAD).run("compute x.h5 -o out.h5");
+            assert_eq!(done.code, 0, "{done}");
+            // HDF5 itself goes on where the system knows no locks at all
+            let warnings = if error == 38 { 0 } else { ranks.max(1) };
+            assert_eq!(done.stderr.matches("x.h5 is read without a lock").count(), warnings, "{done}");
+            let done = work.program(ranks).through(PRELOAD).run("verify out.h5");
+            assert_eq!(done.code, 0, "{done}");
+            fs::remove_file(work.path("out.h5")).expect("a result");
+        }
+        let done = work.program(ALONE).through(PRELOAD).run("info x.h5");
+        assert_eq!(done.code, 0, "{done}");
+        let done = work.program(ALONE).through(PRELOAD).run("generate y.h5 --samples 3 --features 2");
+        assert_eq!(done.code, 0, "{done}");
+        let program = work.program(ALONE).env("HDF5_USE_FILE_LOCKING", "FALSE").through(PRELOAD);
+        let done = program.run("info x.h5");
+        assert!(done.code == 0 && !done.stderr.contains("without a lock"), "{done}");
+    });
+}
+
+#[test]
+fn a_file_that_another_program_writes_is_refused() {
+    let work = Work::new();
+    good(&work);
+    let held = fs::File::open(work.path("x.h5")).expect("the input");
+    held.lock().expect("a lock, as HDF5 has it on a file that it writes");
+    for (arguments, ranks) in [(COMPUTE, ALONE), (COMPUTE, 3), ("plan x.h5", ALONE), ("info x.h5", ALONE)] {
+        let done = work.run(ranks, arguments, 1);
+        let words = "pairdist: x.h5 is open for writing in another program; close it there";
+        assert_eq!(done.stderr.matches(words).count(), 1, "{done}");
+        assert!(!done.stderr.contains("h5dump"), "{done}");
+    }
+    drop(held);
+    work.run(ALONE, COMPUTE, 0);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use std::process::Command;
 use hdf5::types::VarLenUnicode;
 use ndarray::{Array2, array};
 
-use common::launch::{ALONE, BINARY};
+use common::launch::{ALONE, BINARY, hold_starts};
 use common::samples::{create, edit, random, write};
 use common::{Work, for_all};
 
@@ -108,6 +108,16 @@ fn beside_a_video(work: &Work) {
 fn linked(work: &Work) {
     write(work.path("y.h5"), &random::<f64>(6, 4, 1));
     create(work.path("x.h5"), |file| file.link_external("y.h5", "/samples", "samples"));
+}
+
+/// What is there of a file after the program that wrote it has died.
+fn half_written(work: &Work) {
+    let _no_start = hold_starts();
+    let mut options = hdf5::File::with_options();
+    let file = options.with_fapl(|plist| plist.libver_v110()).create(work.path("open.h5")).expect("a file");
+    file.new_dataset_builder().with_data(&random::<f64>(6, 4, 1)).create("samples").expect("samples");
+    file.start_swmr().expect("a file that others may read");
+    fs::copy(work.path("open.h5"), work.path("x.h5")).expect("a copy");
 }
 
 fn far_and_close(work: &Work) {
@@ -282,6 +292,22 @@ const WAYS: &[WayOut] = &[
         first: ("info x.h5", 1),
         says: "choose one with --dataset: a, b",
         ways: &[(nothing, "info x.h5 --dataset b")],
+    },
+    WayOut {
+        make: half_written,
+        first: (COMPUTE, 1),
+        says: "x.h5 is marked as open for writing: close it in the program that writes it, or, if that has died, remove the mark with: h5clear -s x.h5",
+        ways: &[
+            (
+                |w| {
+                    let cleared =
+                        Command::new("h5clear").args(["-s", "x.h5"]).current_dir(w.path(".")).status();
+                    assert!(cleared.expect("h5clear").success());
+                },
+                COMPUTE,
+            ),
+            (good, COMPUTE),
+        ],
     },
     WayOut {
         make: several,

@@ -107,6 +107,11 @@ pub fn command_to_resume(command_line: &str) -> String {
     shell_words::join(words.iter().chain(&names))
 }
 
+/// A command for messages, as a shell takes it.
+pub fn command(words: &[&str]) -> String {
+    shell_words::join(words)
+}
+
 /// Processor cores of the node, as the operating system counts them.
 pub fn cores() -> usize {
     let online = std::fs::read_to_string("/sys/devices/system/cpu/online").unwrap_or_default();

@@ -19,7 +19,8 @@ const SAMPLES: &str = "samples";
 /// Creates a file with an empty matrix of samples, and closes it. `origin` says how it was made.
 pub fn create<T: Stored>(path: &Path, shape: (usize, usize), origin: &str) -> Result<()> {
     let build = |name: &OsStr| -> hdf5::Result<()> {
-        let file = File::create_excl(name)?;
+        // the working folder has a lock of its own, and some file systems have none
+        let file = File::with_options().with_fapl(|plist| plist.file_locking(false)).create_excl(name)?;
         let builder = file.new_dataset::<T>().shape(shape).alloc_time(Some(AllocTime::Early));
         builder.fill_time(FillTime::Never).create(SAMPLES)?;
         let origin: VarLenUnicode = origin.replace('\0', " ").parse().map_err(|_| "the origin is no text")?;

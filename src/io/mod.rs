@@ -1,5 +1,6 @@
 //! HDF5 files.
 //!
+//! - `open` — files of others, to read
 //! - `generated` — samples written in parallel
 //! - `result` — the file of a result: created by one rank, filled by all, read back
 //! - `array` — the matrices in it
@@ -8,11 +9,11 @@
 
 pub(crate) mod array;
 pub(crate) mod generated;
+mod open;
 pub(crate) mod result;
 
 use std::ffi::OsStr;
 use std::ops::Range;
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use hdf5::file::LibraryVersion;
@@ -22,9 +23,10 @@ use hdf5::{Dataset, File, Hyperslab, LinkType, SliceOrIndex};
 use crate::comm::Comm;
 use crate::element::Element;
 use crate::error::{Context, Result};
-use crate::fail;
 use crate::failpoint;
 use crate::host::Visit;
+
+pub(crate) use open::open;
 
 /// An element type that HDF5 can store.
 pub trait Stored: Element + hdf5::H5Type {}
@@ -122,38 +124,4 @@ pub(crate) fn read_part<S: hdf5::H5Type>(dataset: &Dataset, part: &[Range<usize>
     let part: Vec<SliceOrIndex> = part.iter().cloned().map(SliceOrIndex::from).collect();
     let read = dataset.read_slice::<S, _, ndarray::IxDyn>(Hyperslab::from(part))?;
     Ok(read.into_raw_vec_and_offset().0)
-}
-
-/// Opens an existing file to read, or says in a sentence why not.
-pub(crate) fn open(path: &Path) -> Result<File> {
-    let shown = path.display();
-    let meta = match std::fs::metadata(path) {
-        Ok(meta) => meta,
-        Err(error) => fail!("{shown} cannot be opened: {error}; check the path"),
-    };
-    if meta.is_dir() {
-        fail!("{shown} is a folder; name an HDF5 file");
-    }
-    if !meta.is_file() {
-        fail!("{shown} is not a regular file; name an HDF5 file");
-    }
-    let readable = match std::fs::File::open(path) {
-        Ok(file) => file,
-        Err(error) => fail!("{shown} cannot be read: {error}; check its permissions"),
-    };
-    // the HDF5 crate takes names in UTF-8 only; the open file has another name, which is
-    let opened = match path.to_str() {
-        Some(name) => File::open(name),
-        None => File::open(format!("/proc/self/fd/{}", readable.as_raw_fd())),
-    };
-    match opened {
-        Ok(file) => Ok(file),
-        Err(error) if error.contains_minor(hdf5::MinorErrorCode::Truncated) => {
-            fail!("{shown} is truncated: it is shorter than its own header says; copy or write it again")
-        }
-        Err(error) if error.contains_minor(hdf5::MinorErrorCode::NotHdf5) => {
-            fail!("{shown} is not an HDF5 file; convert it first, for example with h5py")
-        }
-        Err(error) => fail!("{shown} cannot be opened as HDF5: {error}; check it with h5dump -H"),
-    }
 }

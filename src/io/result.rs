@@ -103,7 +103,10 @@ impl NewFile {
 pub fn create(path: &Path, header: &Header, make: impl FnOnce(&NewFile) -> Attempt<()>) -> Result<()> {
     let build = |name: &OsStr| -> hdf5::Result<()> {
         let file = File::with_options()
-            .with_fapl(|plist| plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110))
+            .with_fapl(|plist| {
+                // the working folder has a lock of its own, and some file systems have none
+                plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false)
+            })
             .create_excl(name)?;
         let file = NewFile { file };
         make(&file)?;
