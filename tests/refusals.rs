@@ -359,6 +359,19 @@ const MEANT: &[Case] = &[
         &["x.h5", "\"X\" seems to hold the samples", "link into another file", "--dataset: umap"],
     ),
     (
+        "a sparse matrix that keeps its extent in another file",
+        |w| {
+            fifo(&w.path("other.bin"));
+            beside_umap(w, |file| {
+                sparse_group(file, "X")?;
+                let extent = file.new_dataset::<i64>().shape(2);
+                extent.with_dcpl(|plist| plist.external("other.bin", 0, 16)).create("X/shape").map(drop)
+            });
+        },
+        COMPUTE,
+        &["x.h5", "\"X\" seems to hold the samples", "sparse matrix (data, indices, indptr); choose"],
+    ),
+    (
         "a sparse matrix, by name",
         |w| beside_umap(w, |file| sparse_group(file, "X")),
         "compute x.h5 --dataset X -o out.h5",
@@ -394,6 +407,105 @@ fn the_dataset_that_is_used_and_those_passed_over_are_named() {
     }
     let done = work.run(ALONE, "plan x.h5", 0);
     assert!(done.stderr.contains("samples are dataset \"/X\"") && done.stderr.contains("\"mask\""), "{done}");
+}
+
+/// A file with something of each kind, and more candidates than a message names.
+fn a_bit_of_everything(work: &Work) {
+    create(work.path("x.h5"), |file| {
+        (0..11).try_for_each(|number| add(file, &format!("m{number:02}")))?;
+        let chunked = file.new_dataset::<f64>().chunk((2, 3)).shuffle().deflate(1).shape((6, 4));
+        chunked.create("chunked")?;
+        file.new_dataset_builder().with_data(&arr2(&[[true; 4]; 6])).create("mask")?;
+        file.new_dataset_builder().empty_as(&TypeDescriptor::VarLenUnicode).shape((6, 4)).create("words")?;
+        file.new_dataset::<i16>().shape((6, 2, 2)).create("images")?;
+        file.new_dataset::<u8>().shape(6).create("vector")?;
+        let row = CompoundType { fields: vec![CompoundField::typed::<i32>("id", 0, 0)], size: 4 };
+        file.new_dataset_builder().empty_as(TypeDescriptor::Compound(row)).shape(6).create("table")?;
+        let outside = file.new_dataset::<f64>().shape((6, 4));
+        outside.with_dcpl(|plist| plist.external("values.bin", 0, 6 * 4 * 8)).create("outside")?;
+        let view = file.new_dataset::<f64>().shape((6, 4));
+        let shape = (6, 4);
+        view.with_dcpl(|plist| plist.virtual_map(".", "m00", shape, .., shape, ..)).create("view")?;
+        sparse_group(file, "sparse")
+    });
+}
+
+#[test]
+fn info_lists_what_a_file_holds() {
+    let work = Work::new();
+    a_bit_of_everything(&work);
+    let done = work.run(ALONE, "info x.h5", 0);
+    assert!(
+        done.stdout.starts_with("x.h5 has 13 two-dimensional numeric datasets; choose one with --dataset: ")
+    );
+    assert!(done.stdout.contains(", and 3 more\n"), "{done}");
+    let lines: Vec<&str> = done.stdout.lines().collect();
+    let columns = |name: &str| -> Vec<&str> {
+        let line = lines.iter().find(|line| line.split(' ').next() == Some(name));
+        let line = line.unwrap_or_else(|| panic!("no {name}: {done}"));
+        line.split("  ").map(str::trim).filter(|column| !column.is_empty()).collect()
+    };
+    for (name, rest) in [
+        ("m00", &["6 x 4", "float32", "contiguous", "can be read"][..]),
+        ("chunked", &["6 x 4", "float64", "chunks of 2 x 3", "shuffle, gzip", "it has no values stored"]),
+        ("mask", &["6 x 4", "bool", "contiguous", "it holds"]),
+        ("words", &["6 x 4", "text", "contiguous", "it holds text"]),
+        ("images", &["6 x 2 x 2", "int16", "contiguous", "it has 3 dimensions: use --flatten"]),
+        ("table", &["6", "compound", "contiguous", "it is a table"]),
+        ("outside", &["6 x 4", "float64", "external", "it keeps its values in another file"]),
+        ("view", &["float64", "virtual", "it is virtual"]),
+        ("sparse", &["sparse", "it is a sparse matrix"]),
+    ] {
+        let columns = columns(name);
+        assert_eq!(columns.len(), rest.len() + 1, "{columns:?}");
+        assert!(columns[1..].iter().zip(rest).all(|(got, begins)| got.starts_with(begins)), "{columns:?}");
+    }
+    assert!(!done.stdout.contains("vector"), "{done}");
+    // columns begin at the same place in each line
+    let of = |line: &&str| line.find("contiguous");
+    let places: Vec<_> = lines[2..].iter().filter_map(of).collect();
+    assert!(places.len() > 10 && places.iter().all(|place| *place == places[0]), "{done}");
+
+    let done = work.run(ALONE, "info x.h5 --dataset m03", 0);
+    assert!(done.stdout.starts_with("dataset \"/m03\" in x.h5: 6 samples of 4 features\n"), "{done}");
+    let read = |line: &&str| line.ends_with("  read");
+    assert_eq!(done.stdout.lines().filter(read).count(), 1, "{done}");
+    assert!(done.stdout.lines().find(read).is_some_and(|line| line.starts_with("m03 ")), "{done}");
+    for (name, reason) in [("images", "3 dimensions"), ("words", "text"), ("outside", "external storage")] {
+        let done = work.run(ALONE, &format!("info x.h5 --dataset {name}"), 1);
+        assert!(done.stdout.is_empty() && done.stderr.contains(reason), "{done}");
+    }
+}
+
+#[test]
+fn info_lists_a_thousand_datasets_and_counts_the_rest() {
+    let work = Work::new();
+    create(work.path("x.h5"), |file| {
+        (0..1013).try_for_each(|number| {
+            file.new_dataset::<f32>().shape((6, 4)).create(format!("m{number:04}").as_str()).map(drop)
+        })
+    });
+    let done = work.run(ALONE, "info x.h5", 0);
+    assert!(done.stdout.contains("\nm0999  ") && !done.stdout.contains("m1000"), "{done}");
+    assert!(done.stdout.ends_with("\nand 13 more\n"), "{done}");
+    for arguments in [COMPUTE, "compute x.h5 --dataset no -o out.h5"] {
+        let done = work.run(ALONE, arguments, 1);
+        assert!(done.stderr.contains("m0009, and 1003 more") && done.stderr.len() < 1000, "{done}");
+    }
+}
+
+#[test]
+fn groups_by_the_ten_thousand_are_gone_through_in_linear_time() {
+    let work = Work::new();
+    create(work.path("x.h5"), |file| {
+        add(file, "samples")?;
+        (0..40_000).try_for_each(|number| file.create_group(&format!("g{number}")).map(drop))
+    });
+    // in quadratic time it took ten seconds and more
+    let begin = std::time::Instant::now();
+    let done = work.run(ALONE, "info x.h5", 0);
+    assert!(begin.elapsed().as_secs() < 8, "{:?}", begin.elapsed());
+    assert!(done.stdout.contains("6 samples of 4 features"), "{done}");
 }
 
 /// A file system without locks, with the error that it gives.
@@ -445,6 +557,21 @@ fn a_file_that_another_program_writes_is_refused() {
     }
     drop(held);
     work.run(ALONE, COMPUTE, 0);
+}
+
+#[test]
+fn a_soft_link_of_a_usual_name_may_lead_to_a_group() {
+    let work = Work::new();
+    create(work.path("x.h5"), |file| {
+        add(&file.create_group("entry")?, "matrix")?;
+        file.link_soft("entry", "data")
+    });
+    let done = work.run(ALONE, "compute x.h5 --no-output", 0);
+    assert!(!done.stderr.contains("passed over"), "{done}");
+    // unless the group is a sparse matrix
+    edit(work.path("x.h5"), |file| sparse_group(file, "csr").and_then(|()| file.link_soft("csr", "X")));
+    let done = work.run(ALONE, "compute x.h5 --no-output", 1);
+    assert!(done.stderr.contains("\"X\" seems to hold the samples, but it is a sparse matrix"), "{done}");
 }
 
 #[test]

@@ -288,12 +288,6 @@ const WAYS: &[WayOut] = &[
         ways: &[(nothing, "plan x.h5 --dataset b")],
     },
     WayOut {
-        make: several,
-        first: ("info x.h5", 1),
-        says: "choose one with --dataset: a, b",
-        ways: &[(nothing, "info x.h5 --dataset b")],
-    },
-    WayOut {
         make: half_written,
         first: (COMPUTE, 1),
         says: "x.h5 is marked as open for writing: close it in the program that writes it, or, if that has died, remove the mark with: h5clear -s x.h5",

@@ -91,7 +91,7 @@ fn why_closed(path: &Path, error: &Error) -> String {
 }
 
 /// Whether HDF5 found something that only later versions of it can read.
-fn is_of_newer_hdf5(error: &Error) -> bool {
+pub(crate) fn is_of_newer_hdf5(error: &Error) -> bool {
     error.contains_minor(MinorErrorCode::Version) || says(error, "version")
 }
 

@@ -12,11 +12,17 @@ use crate::io::result::is_result;
 use crate::problem::Problem;
 use crate::report::print;
 use crate::sink;
-use crate::source::{Samples, View};
+use crate::source::{self, Entry, Listing, Samples, View};
 use crate::store::journal::{self, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::workdir::{Existing, Workdir};
 use crate::text::counted;
+
+/// Lines of a list of what a file holds.
+const LISTED: usize = 1000;
+
+/// Commands that are named below it.
+const ADVISED: usize = 10;
 
 pub(super) fn info(args: &InfoArgs) -> Result<()> {
     // the folder of an unfinished run stands for its result
@@ -99,19 +105,72 @@ fn result(path: &Path) -> Result<()> {
     print(&out)
 }
 
-/// What compute would read.
+/// What compute would read, and what else there is.
 fn samples(path: &Path, dataset: Option<&str>) -> Result<()> {
-    let samples = Samples::open(path, dataset, View::default())?;
+    let Listing { only, entries } = source::look_at(path)?;
+    let chosen = match dataset {
+        Some(name) => Ok(Samples::open(path, Some(name), View::default())?),
+        None => only.and_then(|name| Samples::open(path, Some(&name), View::default())),
+    };
     let mut out = String::new();
-    let _ =
-        writeln!(out, "{}: {} samples of {} features", samples.describe(), samples.rows, samples.features);
-    for other in &samples.passed_over {
-        let _ = writeln!(out, "passed over  {}: {}", other.name, other.why);
+    match &chosen {
+        Ok(samples) => {
+            let (rows, features) = (samples.rows, samples.features);
+            let _ = writeln!(out, "{}: {rows} samples of {features} features", samples.describe());
+            for note in samples.notes() {
+                let _ = writeln!(out, "note         {note}");
+            }
+        }
+        // this is what compute says; whoever asks what there is gets an answer all the same
+        Err(error) => {
+            let _ = writeln!(out, "{error}");
+        }
     }
-    for note in samples.notes() {
-        let _ = writeln!(out, "note         {note}");
-    }
+    let read = chosen.as_ref().map_or("", |samples| samples.name.trim_start_matches('/'));
+    let advice = advice(&entries, &out);
+    out.push_str(&table(&entries, read));
+    out.push_str(&advice);
     print(&out)
+}
+
+/// A line for each object that is or could have been the samples, in aligned columns. `read` is the name of the one that is read.
+fn table(entries: &[Entry], read: &str) -> String {
+    if entries.is_empty() {
+        return String::new();
+    }
+    let titles = ["dataset", "shape", "type", "storage", "filters", "as samples"].map(String::from);
+    let lines = entries.iter().take(LISTED).map(|entry| {
+        let verdict = match &entry.why_not {
+            Some(why) => why,
+            None if entry.name == read => "read",
+            None => "can be read",
+        };
+        let columns = [&*entry.name, &entry.shape, &entry.dtype, &entry.storage, &entry.filters, verdict];
+        // a name may hold anything, also what moves the cursor of a terminal
+        columns.map(|text| text.replace(char::is_control, "?"))
+    });
+    let lines: Vec<_> = std::iter::once(titles).chain(lines).collect();
+    let width = |column: usize| lines.iter().map(|line| line[column].chars().count()).max().unwrap_or(0);
+    let widths: [usize; 5] = std::array::from_fn(width);
+    let mut out = String::from("\n");
+    for line in &lines {
+        for (text, width) in line.iter().zip(widths) {
+            let _ = write!(out, "{text:width$}  ");
+        }
+        let _ = writeln!(out, "{}", line[5]);
+    }
+    if let Some(more) = entries.len().checked_sub(LISTED).filter(|more| *more > 0) {
+        let _ = writeln!(out, "and {more} more");
+    }
+    out
+}
+
+/// What to do to have other things than matrices as samples, unless that was said.
+fn advice(entries: &[Entry], said: &str) -> String {
+    let mut advice: Vec<_> = entries.iter().filter_map(Entry::advice).collect();
+    advice.dedup();
+    advice.retain(|advice| !said.contains(advice));
+    advice.iter().take(ADVISED).flat_map(|advice| ["\n", advice, "\n"]).collect()
 }
 
 /// How far a run is that has not come to its end.

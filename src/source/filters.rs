@@ -8,9 +8,8 @@ use crate::fail;
 
 /// Filters that a plugin brings, by their number in the [registry of the HDF
 /// Group](https://github.com/HDFGroup/hdf5_plugins/blob/master/docs/RegisteredFilterPlugins.md).
-const PLUGINS: [(H5Z_filter_t, &str); 12] = [
+const PLUGINS: [(H5Z_filter_t, &str); 11] = [
     (307, "bzip2"),
-    (32000, "LZF"),
     (32001, "Blosc"),
     (32004, "LZ4"),
     (32008, "bitshuffle"),
@@ -23,16 +22,16 @@ const PLUGINS: [(H5Z_filter_t, &str); 12] = [
     (32028, "SPERR"),
 ];
 
-/// The name of a filter, for messages.
+/// The name of a filter, as h5py has it.
 pub(super) fn name(filter: &Filter) -> String {
     let name = match filter {
         Filter::Deflate(_) => "gzip",
         Filter::Shuffle => "shuffle",
-        Filter::Fletcher32 => "Fletcher32",
+        Filter::Fletcher32 => "fletcher32",
         Filter::SZip(..) => "szip",
-        Filter::NBit => "n-bit",
-        Filter::ScaleOffset(_) => "scale-offset",
-        Filter::LZF => "LZF",
+        Filter::NBit => "nbit",
+        Filter::ScaleOffset(_) => "scaleoffset",
+        Filter::LZF => "lzf",
         Filter::User(number, _) => {
             let known = PLUGINS.iter().find(|(other, _)| other == number);
             return known

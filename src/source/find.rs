@@ -3,18 +3,16 @@
 use std::cell::OnceCell;
 use std::path::Path;
 
-use hdf5::plist::dataset_create::Layout;
-use hdf5::types::{TypeDescriptor, VarLenUnicode};
 use hdf5::{Dataset, File, Group, LinkType, MinorErrorCode};
 
-use super::View;
-use super::stored::StoredType;
+use super::conventions::{Place, links};
+use super::entry::{Entry, Role};
+use super::inventory::{Inventory, closed, is_usual};
+use super::{Axes, View};
 use crate::error::Result;
 use crate::fail;
 use crate::host;
-
-/// Names under which people store samples. If such a one cannot be read, another dataset is not what is meant.
-const USUAL: [&str; 4] = ["X", "data", "samples", "features"];
+use crate::io::open;
 
 /// Names in a message.
 const NAMED: usize = 10;
@@ -26,30 +24,41 @@ pub struct PassedOver {
     pub name: String,
     /// What is wrong with it.
     pub why: String,
-    /// It is no matrix at all: somebody who names no dataset need not mean it.
-    is_vector: bool,
 }
 
-/// What the groups of a file hold, links into other places not followed.
-#[derive(Default)]
-struct Contents {
-    /// Full names of the two-dimensional numeric datasets, sorted.
-    matrices: Vec<String>,
-    passed_over: Vec<PassedOver>,
-    /// Somewhere is a link into another file.
-    leads_out: bool,
+/// What a file holds, for somebody who looks for samples.
+pub struct Listing {
+    /// All that is, or could have been, the samples, by name.
+    pub entries: Vec<Entry>,
+    /// The dataset that is taken if none is named, or why there is none.
+    pub only: Result<String>,
+}
+
+/// Looks at all that a file holds.
+///
+/// # Errors
+/// If it cannot be opened.
+pub fn look_at(path: &Path) -> Result<Listing> {
+    let file = open(path)?;
+    let check =
+        |dataset: &Dataset| super::check(dataset, View::default(), "it").err().map(|error| error.to_string());
+    let inventory = Inventory::of(&file, path, &check);
+    let finder = Finder { file: &file, path, view: View::default(), inventory: OnceCell::from(inventory) };
+    let only = finder.only().map(|(name, _)| name);
+    Ok(Listing { only, entries: finder.inventory.into_inner().map(|it| it.entries).unwrap_or_default() })
 }
 
 /// A file, and what is known of its groups.
 pub(super) struct Finder<'a> {
     file: &'a File,
     path: &'a Path,
-    contents: OnceCell<Contents>,
+    view: View,
+    inventory: OnceCell<Inventory>,
 }
 
 impl<'a> Finder<'a> {
-    pub(super) fn new(file: &'a File, path: &'a Path) -> Self {
-        Self { file, path, contents: OnceCell::new() }
+    pub(super) fn new(file: &'a File, path: &'a Path, view: View) -> Self {
+        Self { file, path, view, inventory: OnceCell::new() }
     }
 
     /// The dataset of that name.
@@ -59,24 +68,31 @@ impl<'a> Finder<'a> {
         let Some((last, parents)) = parts.split_last() else {
             fail!("\"{name}\" in {shown} is no dataset; {}", self.candidates());
         };
-        let mut group: Group = (**self.file).clone();
+        let mut place = Place::of(String::new(), (**self.file).clone());
         for part in parents {
-            group = match self.follow(&group, part, name, Group::group)? {
-                Some(next) => next,
+            place = match self.follow(&place.group, part, name, Group::group)? {
+                Some(next) => Place::of(place.inside(part), next),
                 None => fail!("{shown} has no dataset \"{name}\"; {}", self.candidates()),
             };
         }
-        if let Some(dataset) = self.follow(&group, last, name, Group::dataset)? {
+        if let Some(dataset) = self.follow(&place.group, last, name, Group::dataset)? {
+            if Entry::of(name, &dataset, false).is_some_and(|entry| entry.is_table()) {
+                let help = place.help_for_table(&shown.to_string(), last);
+                fail!("dataset \"{name}\" in {shown} is a table (a compound type); {help}");
+            }
             return Ok(dataset);
         }
-        if let Some(group) = self.follow(&group, last, name, Group::group)? {
-            if let Some(encoding) = sparse(&group) {
-                fail!(
-                    "\"{name}\" in {shown} is {encoding}; write it as a dense dataset; {}",
-                    self.candidates()
-                );
-            }
-            fail!("\"{name}\" in {shown} is a group, not a dataset; {}", self.candidates());
+        if let Some(group) = self.follow(&place.group, last, name, Group::group)? {
+            let Some(sparse) = Place::of(place.inside(last), group).sparse(&shown.to_string()) else {
+                fail!("\"{name}\" in {shown} is a group, not a dataset; {}", self.candidates());
+            };
+            fail!("\"{name}\" in {shown}: {}; {}; {}", sparse.why(), self.candidates(), sparse.help());
+        }
+        if place.has(last)
+            && let Err(error) = place.group.dataset(last)
+        {
+            let closed = closed(&shown.to_string(), &place.inside(last), &error);
+            fail!("\"{name}\" in {shown}: {}; {}", closed.why(), closed.help());
         }
         fail!(
             "{shown} has no dataset \"{name}\" that can be opened, or it is a link that leads nowhere; {}",
@@ -113,171 +129,92 @@ impl<'a> Finder<'a> {
     /// links that it can meet lie in groups of this file, so without such a one there is no danger; else the system is told
     /// to open no file meanwhile.
     fn soft<O>(&self, open: impl FnOnce() -> hdf5::Result<O>) -> Result<hdf5::Result<O>> {
-        if self.contents().leads_out { host::opening_no_file(open) } else { Ok(open()) }
+        if self.inventory().leads_out { host::opening_no_file(open) } else { Ok(open()) }
     }
 
     /// The only two-dimensional numeric dataset, and what was passed over.
-    pub(super) fn only(&self, _: View) -> Result<(String, Vec<PassedOver>)> {
+    pub(super) fn only(&self) -> Result<(String, Vec<PassedOver>)> {
         let shown = self.path.display();
-        let Contents { matrices, passed_over, .. } = self.contents();
-        if let [only] = matrices.as_slice() {
-            let is_meant = |other: &&PassedOver| !other.is_vector && is_meant_before(&other.name, only);
-            if let Some(meant) = passed_over.iter().find(is_meant) {
-                fail!(
-                    "{shown}: \"{}\" seems to hold the samples, but {}; convert it, or choose another dataset with --dataset: {only}",
-                    meant.name,
-                    meant.why
-                );
-            }
-            return Ok((only.clone(), passed_over.clone()));
-        }
-        if matrices.is_empty() {
-            let others =
-                listed(passed_over.iter().map(|other| format!("\"{}\": {}", other.name, other.why)), "; ");
-            let others = if others.is_empty() { others } else { format!(" ({others})") };
+        let found = self.matrices();
+        let is_found = |entry: &&Entry| found.iter().any(|matrix| matrix.name == entry.name);
+        let others = || self.inventory().entries.iter().filter(|entry| !is_found(entry));
+        let is_meant = |other: &&Entry| {
+            matches!(other.role, Role::Unfit | Role::Deep | Role::Mask)
+                && found.iter().all(|matrix| is_meant_before(&other.name, &matrix.name))
+        };
+        if found.is_empty() {
+            let reasons: Vec<_> = others().map(|it| format!("\"{}\": {}", it.name, it.why())).collect();
+            let reasons = listed(reasons.into_iter(), "; ");
+            let reasons = if reasons.is_empty() { reasons } else { format!(" ({reasons})") };
+            // the first that can be helped is most likely what is meant
+            let advice = others().find_map(Entry::advice).map(|advice| format!("; {advice}"));
             fail!(
-                "{shown} has no two-dimensional numeric dataset{others}; write the samples as one, a sample per row (to see why a dataset cannot be used, name it with --dataset)"
+                "{shown} has no two-dimensional numeric dataset{reasons}; write the samples as one, a sample per row (to see why a dataset cannot be used, name it with --dataset){}",
+                advice.unwrap_or_default()
             );
         }
+        if let Some(meant) = others().find(is_meant) {
+            let choose = format!("choose another dataset with --dataset: {}", names(&found));
+            let way_out = match &meant.help {
+                Some(help) => format!("{choose}, or {help}"),
+                // the reason says what to do
+                None if meant.why().contains("--flatten") => format!("or {choose}"),
+                None => format!("convert it, or {choose}"),
+            };
+            fail!("{shown}: \"{}\" seems to hold the samples, but {}; {way_out}", meant.name, meant.why());
+        }
+        if let [only] = found.as_slice() {
+            let passed =
+                others().map(|other| PassedOver { name: other.name.clone(), why: other.why().to_owned() });
+            return Ok((only.name.clone(), passed.collect()));
+        }
+        let advice = found.iter().find_map(|matrix| matrix.advice()).map(|advice| format!("; {advice}"));
         fail!(
-            "{shown} has {} two-dimensional numeric datasets; choose one with --dataset: {}",
-            matrices.len(),
-            listed(matrices.iter().cloned(), ", ")
+            "{shown} has {} two-dimensional numeric datasets; choose one with --dataset: {}{}",
+            found.len(),
+            names(&found),
+            advice.unwrap_or_default()
         )
     }
 
     fn candidates(&self) -> String {
-        let found = &self.contents().matrices;
+        let found = self.matrices();
         if found.is_empty() {
             "it has no two-dimensional numeric dataset".into()
         } else {
-            format!("its two-dimensional numeric datasets: {}", listed(found.iter().cloned(), ", "))
+            format!("its two-dimensional numeric datasets: {}", names(&found))
         }
     }
 
-    fn contents(&self) -> &Contents {
-        self.contents.get_or_init(|| {
-            let (mut contents, soft) = walk(self.file);
-            // a soft link may lead to a matrix under a name of its own; only the usual names are worth the way
-            let leads_out = contents.leads_out;
-            for (name, group, link) in soft {
-                let open = || group.dataset(&link);
-                let opened = if leads_out { host::opening_no_file(open) } else { Ok(open()) };
-                let why = match opened {
-                    Ok(Ok(dataset)) => what_is_wrong(&dataset),
-                    _ => Some("it is a link that leads nowhere in this file".into()),
-                };
-                contents.passed_over.extend(why.map(|why| PassedOver { name, why, is_vector: false }));
-            }
-            contents.matrices.sort();
-            contents.passed_over.sort_by(|one, other| one.name.cmp(&other.name));
-            contents
-        })
+    /// The two-dimensional numeric datasets, those first that people mean most. Where leading indices are samples, those of more
+    /// dimensions if there are any; and masks only where there is nothing else.
+    fn matrices(&self) -> Vec<&Entry> {
+        let roles: &[_] = match self.view.axes {
+            Axes::Leading => &[Role::Deep, Role::Candidate, Role::Mask],
+            Axes::Rows | Axes::Columns => &[Role::Candidate, Role::Mask],
+        };
+        let of = |role: &Role| self.inventory().entries.iter().filter(|entry| entry.role == *role).collect();
+        let mut found: Vec<&Entry> =
+            roles.iter().map(of).find(|found: &Vec<_>| !found.is_empty()).unwrap_or_default();
+        // the cells of AnnData in few dimensions
+        let rank = |name: &str| (!is_usual(name) || name.contains('/'), !name.starts_with("obsm/"));
+        found.sort_by_key(|entry| rank(&entry.name));
+        found
     }
-}
 
-/// Goes through all groups. Beside the contents, the soft links with a usual name: full name, group, name there.
-fn walk(file: &File) -> (Contents, Vec<(String, Group, String)>) {
-    let (mut contents, mut soft) = (Contents::default(), Vec::new());
-    let mut seen = Vec::new();
-    let mut groups: Vec<(String, Group)> = vec![(String::new(), (**file).clone())];
-    while let Some((prefix, group)) = groups.pop() {
-        for (link, kind) in links(&group) {
-            let name = format!("{prefix}{link}");
-            let mut pass = |why: &str| {
-                let passed = PassedOver { name: name.clone(), why: why.into(), is_vector: false };
-                contents.passed_over.push(passed);
-            };
-            match kind {
-                LinkType::External => {
-                    if is_usual(&name) {
-                        pass("it is a link into another file");
-                    }
-                    contents.leads_out = true;
-                }
-                LinkType::Soft => {
-                    if is_usual(&name) {
-                        soft.push((name, group.clone(), link));
-                    }
-                }
-                LinkType::Hard => {
-                    if let Ok(dataset) = group.dataset(&link) {
-                        match what_is_wrong(&dataset) {
-                            Some(why) => pass(&why),
-                            None if dataset.ndim() == 2 => contents.matrices.push(name),
-                            None if is_usual(&name) => {
-                                let why = "it has no two dimensions".into();
-                                contents.passed_over.push(PassedOver { name, why, is_vector: true });
-                            }
-                            None => {}
-                        }
-                    } else if let Ok(child) = group.group(&link) {
-                        if let Some(encoding) = sparse(&child) {
-                            pass(&format!("it is {encoding}"));
-                            continue;
-                        }
-                        // hard links can make a circle
-                        let token = child.loc_info().ok().map(|info| format!("{:?}", info.token));
-                        if !seen.contains(&token) {
-                            seen.push(token);
-                            groups.push((format!("{name}/"), child));
-                        }
-                    } else if !matches!(group.loc_type_by_name(&link), Ok(hdf5::LocationType::NamedDatatype))
-                    {
-                        pass("HDF5 here cannot open it (was it written by a later version?)");
-                    }
-                }
-            }
-        }
+    fn inventory(&self) -> &Inventory {
+        self.inventory.get_or_init(|| Inventory::of(self.file, self.path, &|_| None))
     }
-    (contents, soft)
-}
-
-/// Why a dataset that looks like samples cannot be them. Vectors and scalars do not look like samples.
-fn what_is_wrong(dataset: &Dataset) -> Option<String> {
-    // the shape of a virtual dataset may depend on other files, which HDF5 would open
-    if dataset.layout() == Layout::Virtual {
-        return Some("it is virtual, a view of other files".into());
-    }
-    let descriptor = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
-    if matches!(descriptor, Ok(TypeDescriptor::FixedArray(..))) {
-        return Some("its elements are arrays (an HDF5 array type, as PyTables writes)".into());
-    }
-    match dataset.ndim() {
-        0 | 1 => None,
-        2 => match dataset.dtype().map(|dtype| StoredType::of(&dtype)) {
-            // a mask beside the samples; who means it names it
-            Ok(Ok(_)) if matches!(descriptor, Ok(TypeDescriptor::Boolean)) => {
-                Some("it holds booleans".into())
-            }
-            Ok(Ok(_)) => None,
-            Ok(Err(kind)) => Some(format!("it holds {kind}")),
-            Err(_) => Some("it holds a type that HDF5 here cannot read".into()),
-        },
-        dimensions => Some(format!("it has {dimensions} dimensions")),
-    }
-}
-
-/// What kind of sparse matrix a group is, as AnnData and 10x Genomics write them.
-fn sparse(group: &Group) -> Option<String> {
-    let encoding = group.attr("encoding-type").and_then(|attribute| attribute.read_scalar::<VarLenUnicode>());
-    if let Ok(encoding) = encoding
-        && matches!(encoding.as_str(), "csr_matrix" | "csc_matrix")
-    {
-        return Some(format!("a sparse matrix ({encoding})"));
-    }
-    let has = |name: &str| links(group).any(|(link, kind)| link == name && kind == LinkType::Hard);
-    (has("data") && has("indices") && has("indptr")).then(|| "a sparse matrix (data, indices, indptr)".into())
-}
-
-fn is_usual(name: &str) -> bool {
-    USUAL.contains(&name.rsplit('/').next().unwrap_or(name))
 }
 
 /// Whether somebody who names no dataset means this unreadable one rather than that matrix.
 fn is_meant_before(unreadable: &str, matrix: &str) -> bool {
     let depth = |name: &str| name.matches('/').count();
     is_usual(unreadable) && !(is_usual(matrix) && depth(matrix) <= depth(unreadable))
+}
+
+fn names(entries: &[&Entry]) -> String {
+    listed(entries.iter().map(|entry| entry.name.clone()), ", ")
 }
 
 /// The first names, and how many there are beside them.
@@ -288,9 +225,4 @@ fn listed(names: impl ExactSizeIterator<Item = String>, between: &str) -> String
         shown.push(format!("and {more} more"));
     }
     shown.join(between)
-}
-
-fn links(group: &Group) -> impl Iterator<Item = (String, LinkType)> {
-    let links = group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native).into_iter().flatten();
-    links.map(|(name, info)| (name, info.link_type))
 }

@@ -1,15 +1,23 @@
 //! Input samples: a numeric dataset, one sample per row, per column or per leading index.
 //!
 //! - `find` — which dataset of a file it is
+//! - `inventory` — all that a file holds, by one walk through its groups
+//! - `entry` — one object of it, as people read of it
+//! - `conventions` — what other programs make of groups and tables
+//! - `recipes` — lines of Python that make samples of the rest
 //! - `filters` — what unpacks compressed samples
 //! - `netcdf` — what the attributes of netCDF say about the values
 //! - `storage` — how samples lie in a file, and which are best read together
 //! - `stored` — values as they are stored, and their rounding to the type that is computed in
 //! - `view` — how a dataset is looked at as samples
 
+mod conventions;
+mod entry;
 mod filters;
 mod find;
+mod inventory;
 mod netcdf;
+mod recipes;
 mod storage;
 mod stored;
 mod view;
@@ -30,7 +38,8 @@ use crate::io::{Stored, open, read_part};
 use find::Finder;
 use netcdf::Packing;
 
-pub(crate) use find::PassedOver;
+pub(crate) use entry::Entry;
+pub(crate) use find::{Listing, PassedOver, look_at};
 #[cfg(test)]
 pub(crate) use storage::Chunk;
 pub(crate) use storage::{Axes, Storage};
@@ -136,25 +145,14 @@ impl Samples {
     /// A sentence for anything that is not a matrix of real numbers stored in this very file.
     pub fn open(path: &Path, dataset: Option<&str>, view: View) -> Result<Self> {
         let file = open(path)?;
-        let finder = Finder::new(&file, path);
+        let finder = Finder::new(&file, path, view);
         let (name, passed_over) = match dataset {
             Some(name) => (name.trim_start_matches('/').to_owned(), Vec::new()),
-            None => finder.only(view)?,
+            None => finder.only()?,
         };
         let what = format!("dataset \"{name}\" in {}", path.display());
         let dataset = finder.named(&name)?;
-        // before its shape is asked for: that of a virtual one depends on other files
-        check_place(&dataset, &what)?;
-        let (rows, features) = view.samples_of(&dataset.shape(), &what)?;
-        let stored = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
-        let stored = match stored.and_then(|dtype| StoredType::of(&dtype)) {
-            Ok(stored) => stored,
-            Err(holds) => fail!("{what} holds {holds}; convert it to floats or integers"),
-        };
-        filters::check(&dataset, &what)?;
-        if dataset.storage_size() == 0 {
-            fail!("{what} has no values stored (only its shape); write the samples first");
-        }
+        let ((rows, features), stored) = check(&dataset, view, &what)?;
         let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
         let storage = Storage {
             features,
@@ -361,6 +359,23 @@ impl Samples {
         }
         notes
     }
+}
+
+/// How many samples a dataset has, how many features, and of which type, if it can be read as samples.
+fn check(dataset: &Dataset, view: View, what: &str) -> Result<((usize, usize), StoredType)> {
+    // before its shape is asked for: that of a virtual one depends on other files
+    check_place(dataset, what)?;
+    let samples = view.samples_of(&dataset.shape(), what)?;
+    let stored = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
+    let stored = match stored.and_then(|dtype| StoredType::of(&dtype)) {
+        Ok(stored) => stored,
+        Err(holds) => fail!("{what} holds {holds}; convert it to floats or integers"),
+    };
+    filters::check(dataset, what)?;
+    if dataset.storage_size() == 0 {
+        fail!("{what} has no values stored (only its shape); write the samples first");
+    }
+    Ok((samples, stored))
 }
 
 /// Refuses values that lie in other files.
