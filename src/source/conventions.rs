@@ -124,7 +124,7 @@ fn is_here(dataset: &Dataset) -> bool {
 
 /// Two numbers; a file may claim to have more of them than any memory.
 fn pair(stored: &Container) -> Option<Vec<usize>> {
-    if stored.size() == 2 { stored.read_raw().ok() } else { None }
+    if stored.shape() == [2] { stored.read_raw().ok() } else { None }
 }
 
 /// The links of a group.
