@@ -9,7 +9,7 @@ use std::path::Path;
 use common::launch::ALONE;
 use common::samples::{assert_within_tolerance, create, definition, distances, edit, random, write};
 use common::{PRELOAD, Work, for_all, preloaded};
-use hdf5::types::{CompoundField, CompoundType, FloatSize, TypeDescriptor};
+use hdf5::types::{CompoundField, CompoundType, EnumMember, EnumType, FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Group, H5Type};
 use ndarray::{Array2, arr2};
 use nix::sys::stat::Mode;
@@ -321,7 +321,7 @@ const MEANT: &[Case] = &[
             });
         },
         COMPUTE,
-        &["x.h5", "\"X\" seems to hold the samples", "enumeration", "--dataset: umap"],
+        &["x.h5", "\"X\" seems to hold the samples", "booleans", "--dataset: umap"],
     ),
     (
         "complex numbers in a group",
@@ -397,7 +397,7 @@ fn the_dataset_that_is_used_and_those_passed_over_are_named() {
         for words in [
             "samples are dataset \"/X\" in x.h5, 6 x 4",
             "passed over",
-            "\"mask\": it holds an enumeration",
+            "\"mask\": it holds booleans",
             "\"layers\": it is a sparse matrix",
         ] {
             assert_eq!(done.stderr.matches(words).count(), 1, "{words}: {done}");
@@ -448,7 +448,7 @@ fn info_lists_what_a_file_holds() {
     for (name, rest) in [
         ("m00", &["6 x 4", "float32", "contiguous", "can be read"][..]),
         ("chunked", &["6 x 4", "float64", "chunks of 2 x 3", "shuffle, gzip", "it has no values stored"]),
-        ("mask", &["6 x 4", "bool", "contiguous", "it holds"]),
+        ("mask", &["6 x 4", "bool", "contiguous", "can be read"]),
         ("words", &["6 x 4", "text", "contiguous", "it holds text"]),
         ("images", &["6 x 2 x 2", "int16", "contiguous", "it has 3 dimensions: use --flatten"]),
         ("table", &["6", "compound", "contiguous", "it is a table"]),
@@ -599,6 +599,12 @@ fn what_is_no_single_matrix_is_refused() {
     for_all(DATASETS, |case| check(case, &[], 1));
 }
 
+/// An enumeration of other things than true and false.
+fn colours() -> TypeDescriptor {
+    let members = [("RED", 0), ("GREEN", 1)].map(|(name, value)| EnumMember { name: name.into(), value });
+    TypeDescriptor::Enum(EnumType { size: IntSize::U1, signed: true, members: members.into() })
+}
+
 const TYPES: &[Case] = &[
     (
         "text",
@@ -607,8 +613,8 @@ const TYPES: &[Case] = &[
         &["x.h5", "\"samples\"", "holds text"],
     ),
     ("compound", |w| unwritten(w, &compound(), &[6, 4]), NAMED, &["x.h5", "\"samples\"", "compound"]),
-    ("boolean", |w| written(w, &[true; 24], &[6, 4]), NAMED, &["x.h5", "\"samples\"", "enumeration"]),
-    ("boolean, unnamed", |w| written(w, &[true; 24], &[6, 4]), COMPUTE, NO_MATRIX),
+    ("colours", |w| unwritten(w, &colours(), &[6, 4]), NAMED, &["x.h5", "\"samples\"", "enumeration"]),
+    ("colours, unnamed", |w| unwritten(w, &colours(), &[6, 4]), COMPUTE, NO_MATRIX),
 ];
 
 #[test]
