@@ -85,7 +85,7 @@ def images(path):
     return of_h5py(data=IMAGES)(path).reshape(31, 12)
 
 
-@row("h5py", '`libver="latest"` of HDF5 2.0, compressed', refused=("later version",))
+@row("h5py", '`libver="latest"` of HDF5 2.0, compressed', refused=("newer HDF5",))
 def of_a_later_version(path):
     with h5py.File(path, "w", libver="latest") as file:
         file.create_dataset("samples", data=ROWS, compression="gzip")
