@@ -26,7 +26,7 @@ use crate::error::{Context, Result};
 use crate::failpoint;
 use crate::host::Visit;
 
-pub(crate) use open::{is_of_newer_hdf5, open};
+pub(crate) use open::{SIEVE_BYTES, is_of_newer_hdf5, open};
 
 /// An element type that HDF5 can store.
 pub trait Stored: Element + hdf5::H5Type {}

@@ -18,6 +18,9 @@ const FAMILY: &[u8] = b"NCSAfami";
 /// Bytes at the beginning of a file that say whether it belongs to a family.
 const HEAD: u64 = 4096;
 
+/// Bytes that HDF5 reads around a value that lies alone in a file: a page, not its own 64 KiB.
+pub(crate) const SIEVE_BYTES: usize = 4096;
+
 /// Opens an existing file to read, or says in a sentence why not.
 pub(crate) fn open(path: &Path) -> Result<File> {
     let shown = path.display();
@@ -40,10 +43,11 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         Some(name) => name.to_owned(),
         None => format!("/proc/self/fd/{}", readable.as_raw_fd()),
     };
-    let opened = match File::open(&name) {
+    let options = || File::with_options().with_fapl(|plist| plist.sieve_buf_size(SIEVE_BYTES)).clone();
+    let opened = match options().open(&name) {
         Err(error) if lock_error(&error).is_some_and(|code| !is_held(code)) => {
             warn_of_locks(path, lock_error(&error).unwrap_or_default());
-            File::with_options().with_fapl(|plist| plist.file_locking(false)).open(&name)
+            options().with_fapl(|plist| plist.file_locking(false)).open(&name)
         }
         opened => opened,
     };
@@ -83,7 +87,7 @@ fn why_closed(path: &Path, error: &Error) -> String {
     }
     if is_of_newer_hdf5(error) {
         return format!(
-            "was written by a newer HDF5 than {}; write it again in the older format, in h5py with h5py.File(name, \"w\", libver=(\"earliest\", \"v110\"))",
+            "was written by a newer HDF5 than {}, or is damaged; write it again in the older format, in h5py with h5py.File(name, \"w\", libver=(\"earliest\", \"v110\"))",
             library_version()
         );
     }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Workers;
-use super::survey::{Source, Survey};
+use super::survey::{Sort, Source, Survey};
 use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
@@ -121,7 +121,11 @@ pub fn reading_bytes<T: Number>(
     let product = |samples: usize, size: usize| {
         u64::try_from(samples.checked_mul(storage.features)?.checked_mul(size)?).ok()
     };
-    let converted = if storage.is_ready(T::DTYPE) { 0 } else { product(slab.min(rows), size_of::<T>())? };
+    let converted = if storage.is_ready(T::DTYPE) { 0 } else { size_of::<T>() };
+    // what workers turn or decode a slab with: at most all of it as it is stored, and as f64
+    let turned = if storage.axes == Axes::Columns || storage.decoded { storage.stored.size() } else { 0 };
+    let decoded = if storage.decoded { size_of::<f64>() } else { 0 };
+    let converted = product(slab.min(rows), converted + turned + decoded)?;
     let (stored, unpacking) =
         (product(band.min(rows), storage.stored.size())?, storage.unpacking_bytes() as u64);
     if band >= total {
@@ -195,14 +199,14 @@ impl<T: Number> Band<T> {
     ) -> Survey {
         let (features, before) = (self.features, rows.start - self.rows.start);
         let mut converted = Vec::new();
-        let (values, source) = match &mut self.slice {
+        let (values, stored) = match &mut self.slice {
             Slice::Ready(values) => (&mut values[before * features..][..rows.len() * features], None),
             Slice::Stored(stored) => {
                 converted.resize(rows.len() * features, T::default());
                 (&mut converted[..], Some(&*stored))
             }
         };
-        let together = if source.is_some_and(StoredSamples::are_turned) {
+        let together = if stored.is_some_and(StoredSamples::are_turned) {
             let [least, most] = TURNED_BYTES.map(|bytes| bytes / size_of::<T>());
             rows.len().div_ceil(rayon::current_num_threads()).clamp(least, most)
         } else {
@@ -211,12 +215,19 @@ impl<T: Number> Band<T> {
         let look = |mut survey: Survey, (number, samples): (usize, &mut [T])| {
             let at = number * together;
             let of_file =
-                source.map(|stored| stored.rows(before + at..before + at + samples.len() / features));
+                stored.map(|stored| stored.rows(before + at..before + at + samples.len() / features));
             let source = of_file.as_ref().map(|(values, at)| Source { values, at: *at, subtracted });
             if let Some(Source { values, at, subtracted }) = source {
                 values.convert(at * features..at * features + samples.len(), subtracted, samples);
             }
             survey.add(rows.start + at, features, samples, source, marks);
+            if let Some(stored) = stored.filter(|stored| stored.may_be_rounded()) {
+                for row in at..at + samples.len() / features {
+                    let (values, first) = stored.rounded(before + row);
+                    let place = first.map(|column| (rows.start + row) * features + column);
+                    survey.note(Sort::Inexact, values, place);
+                }
+            }
             for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);

@@ -1,7 +1,7 @@
 //! What is known of all samples of one input before anything is computed: one pass finds it, on the way to the blocks.
 
 use crate::comm::{Comm, Reduce};
-use crate::element::Element;
+use crate::element::{Dtype, Element};
 use crate::kernel::extremes;
 use crate::source::{Mark, Values, marked};
 
@@ -169,7 +169,9 @@ impl Survey {
                 }
             }
         }
-        if let Some(Source { values: Values::F64(values), .. }) = source {
+        if T::DTYPE == Dtype::F32
+            && let Some(Source { values: Values::F64(values), .. }) = source
+        {
             let (low, high, all_finite) = extremes(&values[places]);
             self.stored = if all_finite { self.stored.max(-low).max(high) } else { self.stored };
         }

@@ -9,7 +9,7 @@ use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::io::result::is_result;
-use crate::problem::Problem;
+use crate::problem::{InputId, Problem};
 use crate::report::print;
 use crate::sink;
 use crate::source::{self, Entry, Listing, Samples, View};
@@ -82,9 +82,7 @@ fn result(path: &Path) -> Result<()> {
             "input        {}:{}, {rows} x {features}{}, digest {}",
             input.path,
             input.dataset,
-            Some(&input.view)
-                .filter(|view| !view.is_empty())
-                .map_or(String::new(), |view| format!(" ({view})")),
+            shown_view(input),
             input.digest
         );
     }
@@ -103,6 +101,11 @@ fn result(path: &Path) -> Result<()> {
     );
     let _ = writeln!(out, "command      {}", made.command_line);
     print(&out)
+}
+
+/// How an input was read, if not as it is: ` (transposed)`.
+fn shown_view(input: &InputId) -> String {
+    if input.view.is_empty() { String::new() } else { format!(" ({})", input.view) }
 }
 
 /// What compute would read, and what else there is.
@@ -198,7 +201,8 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
         "distances    {n} x {m}, {d} features, {metric}, {dtype}, {method}, tiles of {tile} x {tile}"
     );
     for input in &identity.inputs {
-        let _ = writeln!(out, "input        {}:{}, digest {}", input.path, input.dataset, input.digest);
+        let view = shown_view(input);
+        let _ = writeln!(out, "input        {}:{}{view}, digest {}", input.path, input.dataset, input.digest);
     }
     let _ = writeln!(
         out,

@@ -115,7 +115,8 @@ const COMPARED_FEATURES: usize = 8192;
 /// Where a single value would take long to unpack, they compare what is packed.
 fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
     let Samples { rows, features, dtype, .. } = samples;
-    let is_long = *features > COMPARED_FEATURES;
+    // of few values that take long to collect, single ones
+    let is_long = *features > COMPARED_FEATURES || samples.cheap(*features).is_none();
     let mut digest = Xxh3Default::new();
     if let Some(cheap) = samples.cheap(if is_long { 1 } else { *features }) {
         let count = cheap.min(COMPARED_SAMPLES).min(*rows);
@@ -128,8 +129,6 @@ fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
                 digest.update(bytemuck::cast_slice(&samples.read::<f64>(row..row + 1)?));
             }
         }
-    } else if samples.cheap(1).is_some() {
-        digest.update(samples.show(0, 0)?.as_bytes());
     } else {
         digest.update(&samples.packed()?);
     }

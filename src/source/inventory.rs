@@ -174,7 +174,7 @@ fn without_leaving<O>(leads_out: bool, open: impl FnOnce() -> hdf5::Result<O>) -
 /// An object that HDF5 does not open.
 pub(super) fn closed(path: &str, name: &str, error: &hdf5::Error) -> Entry {
     if is_of_newer_hdf5(error) {
-        let why = format!("it was written by a newer HDF5 than {}", library_version());
+        let why = format!("it was written by a newer HDF5 than {}, or is damaged", library_version());
         return Entry::unfit(name, why).with_help(recipes::older(path, name));
     }
     Entry::unfit(name, format!("HDF5 cannot open it: {error}")).with_help("check it with h5dump -H")

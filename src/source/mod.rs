@@ -34,7 +34,7 @@ use hdf5::{Dataset, File, H5Type};
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::io::{Stored, open, read_part};
+use crate::io::{SIEVE_BYTES, Stored, open, read_part};
 use find::Finder;
 use netcdf::Packing;
 
@@ -109,6 +109,24 @@ impl StoredSamples {
         self.is_turned
     }
 
+    /// How many whole numbers of one sample had more digits than the f64 that their real values are computed in, and the place of the first.
+    pub fn rounded(&self, row: usize) -> (u64, Option<usize>) {
+        if self.packing.is_none() {
+            return (0, None);
+        }
+        if self.is_turned {
+            let sample = self.values.turned(self.samples, row..row + 1);
+            return sample.too_long(0..sample.len());
+        }
+        let features = self.values.len() / self.samples;
+        self.values.too_long(row * features..(row + 1) * features)
+    }
+
+    /// Whether any could have.
+    pub fn may_be_rounded(&self) -> bool {
+        self.packing.is_some() && matches!(self.values, Values::I64(_) | Values::U64(_))
+    }
+
     /// Some samples, row-major and with their real values; and which of the samples given is the first of these.
     pub fn rows(&self, rows: Range<usize>) -> (Cow<'_, Values>, usize) {
         let values = match (self.is_turned, &self.packing) {
@@ -153,6 +171,9 @@ impl Samples {
         let what = format!("dataset \"{name}\" in {}", path.display());
         let dataset = finder.named(&name)?;
         let ((rows, features), stored) = check(&dataset, view, &what)?;
+        if view.decodes {
+            netcdf::check(&dataset, &what)?;
+        }
         let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
         let storage = Storage {
             features,
@@ -201,7 +222,9 @@ impl Samples {
     /// Samples of which these values can be read without unpacking more than a few MiB; nothing if a single value takes more.
     pub fn cheap(&self, values: usize) -> Option<usize> {
         let across = self.storage.chunk.map_or(values, |chunk| values.div_ceil(chunk.features.max(1)));
-        Some(LOOK_BYTES / self.storage.unpacked_bytes().saturating_mul(across)).filter(|&samples| samples > 0)
+        let is_scattered = self.storage.chunk.is_none() && self.view.axes == Axes::Columns;
+        let each = if is_scattered { SIEVE_BYTES } else { self.storage.unpacked_bytes() };
+        Some(LOOK_BYTES / each.saturating_mul(across)).filter(|&samples| samples > 0)
     }
 
     /// What the first and the last chunk look like in the file, packed.
@@ -233,21 +256,27 @@ impl Samples {
     }
 
     /// Samples from anywhere, each value rounded once to `T`. A compressed chunk of the storage is unpacked once for all of them; so
-    /// memory is that of the samples, and a few times that of a chunk, or of 16 MiB of chunks.
+    /// memory is that of the samples, and a few times that of a chunk, or of 16 MiB of chunks; where samples have several dimensions, of all chunks that
+    /// have values of one.
     pub fn pick<T: Stored>(&self, rows: impl Iterator<Item = usize>) -> Result<Picked<T>> {
         let mut rows: Vec<usize> = rows.collect();
         rows.sort_unstable();
         rows.dedup();
         let mut values = vec![T::default(); rows.len() * self.features];
         let compressed = self.storage.chunk.filter(|chunk| chunk.is_filtered);
-        let [chunk_rows, width] = compressed.map_or([1, self.features], |chunk| {
-            let bytes = chunk.rows.saturating_mul(chunk.features);
-            let bytes = bytes.saturating_mul(self.storage.stored.size().max(size_of::<T>()));
-            // other dimensions cannot be cut at any feature
-            let is_cut = self.view.axes != Axes::Leading;
-            let width = chunk.features.saturating_mul((PART_BYTES / bytes).max(1));
-            [chunk.rows, if is_cut { width } else { self.features }]
-        });
+        // neighbours by columns lie in one piece of the file
+        let near = if self.view.axes == Axes::Columns { SIEVE_BYTES / self.storage.stored.size() } else { 1 };
+        let [chunk_rows, width] = compressed.map_or(
+            [near, if near > 1 { PART_BYTES / SIEVE_BYTES } else { self.features }],
+            |chunk| {
+                let bytes = chunk.rows.saturating_mul(chunk.features);
+                let bytes = bytes.saturating_mul(self.storage.stored.size().max(size_of::<T>()));
+                // other dimensions cannot be cut at any feature
+                let is_cut = self.view.axes != Axes::Leading || self.dataset.ndim() == 2;
+                let width = chunk.features.saturating_mul((PART_BYTES / bytes).max(1));
+                [chunk.rows, if is_cut { width } else { self.features }]
+            },
+        );
         let mut rest = &mut values[..];
         for near in rows.chunk_by(|one, next| one / chunk_rows == next / chunk_rows) {
             let (picked, others) = rest.split_at_mut(near.len() * self.features);
@@ -350,6 +379,11 @@ impl Samples {
         }
         if self.packing.is_none() {
             notes.extend(netcdf::notes(&self.dataset, &what));
+            if self.view.decodes {
+                notes.push(format!(
+                    "{what} has no attribute that --decode-netcdf follows; its values are read as they are"
+                ));
+            }
         }
         if self.dataset.attr("MATLAB_class").is_ok() && self.view.axes != Axes::Columns {
             notes.push(format!(

@@ -7,6 +7,8 @@ use hdf5::{Dataset, H5Type};
 
 use super::stored::{Mark, StoredType, Values};
 use crate::element::Dtype;
+use crate::error::Result;
+use crate::fail;
 
 /// How real values follow from those that are stored: stored · scale + offset, in f64; and NaN in place of those that stand for missing
 /// ones, or are not valid.
@@ -69,6 +71,18 @@ impl Packing {
 const SCALE: &str = "scale_factor";
 const OFFSET: &str = "add_offset";
 const UNSIGNED: &str = "_Unsigned";
+
+/// Refuses attributes that cannot be followed.
+pub(super) fn check(dataset: &Dataset, what: &str) -> Result<()> {
+    for name in [SCALE, OFFSET] {
+        if dataset.attr(name).is_ok() && numbers(dataset, name).is_empty() {
+            fail!(
+                "{what} has an attribute {name} that is no number, so its values cannot be decoded; leave --decode-netcdf out, or correct the attribute"
+            );
+        }
+    }
+    Ok(())
+}
 
 /// What a user should know who does not have the values decoded.
 pub(super) fn notes(dataset: &Dataset, what: &str) -> Vec<String> {

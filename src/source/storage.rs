@@ -67,7 +67,7 @@ pub(super) fn chunk(dataset: &Dataset, axes: Axes) -> Option<Chunk> {
         }
     };
     let filters = dataset.filters();
-    let packed = dataset.storage_size() / (count(0..shape.len()) as u64).max(1);
+    let packed = dataset.storage_size() / (dataset.num_chunks().unwrap_or(0) as u64).max(1);
     let packed = usize::try_from(packed).unwrap_or(usize::MAX);
     Some(Chunk {
         rows,
@@ -128,7 +128,11 @@ impl Storage {
         let (unit, across) = match (self.chunk, self.axes) {
             (None, Axes::Rows | Axes::Leading) => return None,
             (None, Axes::Columns) => (piece(size), 1),
-            (Some(chunk), _) if chunk.is_filtered || self.unpacked_bytes() <= CACHED_BYTES => {
+            (Some(chunk), _)
+                if chunk.is_filtered
+                    || self.unpacked_bytes() <= CACHED_BYTES
+                        && chunk.rows.saturating_mul(row_bytes) <= MOST_BYTES =>
+            {
                 (chunk.rows, chunk.across)
             }
             (Some(chunk), Axes::Columns) => (piece(size).min(chunk.rows), chunk.across),
@@ -153,7 +157,7 @@ impl Storage {
         let Some(chunk) = self.chunk.filter(|chunk| chunk.is_filtered) else { return 0 };
         let unpacked = self.unpacked_bytes();
         match chunk.copies {
-            0 => chunk.packed,
+            0 => unpacked,
             1 => unpacked.saturating_add(chunk.packed),
             _ => unpacked.saturating_add(unpacked.max(chunk.packed)),
         }

@@ -357,6 +357,11 @@ impl Values {
         each!(self, values => count(&values[range], |&value| is_inexact::<_, T>(value, subtracted)))
     }
 
+    /// How many whole numbers f64 does not hold, and the place of the first.
+    pub(super) fn too_long(&self, range: Range<usize>) -> (u64, Option<usize>) {
+        self.inexact::<f64>(range, 0)
+    }
+
     /// How many values stand for missing ones, and the place of the first.
     pub fn marked(&self, range: Range<usize>, marks: &[Mark]) -> (u64, Option<usize>) {
         fn all<S: Value>(values: &[S], marks: &[Mark]) -> (u64, Option<usize>) {

@@ -307,3 +307,26 @@ def test_a_result_with_a_slash_after_its_name_is_refused(work):
     work.write("x", np.ones((4, 3)))
     refused = work.pairdist("compute", "x.h5", "-o", "d.h5/", status=(1, 2))
     assert "d.h5/" in refused.stderr.splitlines()[-1] and [path.name for path in work.folder.iterdir()] == ["x.h5"]
+
+
+def test_digits_that_decoding_rounds_are_told(work):
+    with h5py.File(work / "x.h5", "w") as file:
+        file["x"] = np.int64(16 * 10**17) + np.arange(60).reshape(20, 3)
+        file["x"].attrs["_FillValue"] = np.int64(-1)
+    for option in ((), ("--transpose",)):
+        told = work.pairdist("compute", "x.h5", "--decode-netcdf", "--no-output", *option).stderr
+        assert "more digits than f64 holds" in told and "row 0, column 1 " in told
+
+
+def test_small_values_that_keep_their_digits_are_not_warned_of(work):
+    work.write("x", np.random.default_rng(3).random((6, 20)) * 1e-40)
+    for option in ((), ("--transpose",)):
+        assert "WARN" not in work.pairdist("compute", "x.h5", "--no-output", *option).stderr
+
+
+def test_an_attribute_that_cannot_be_followed_is_refused(work):
+    path = work.write("x", np.ones((4, 3)))
+    assert "no attribute that --decode-netcdf follows" in work.pairdist("compute", path, "--decode-netcdf", "--no-output").stderr
+    with h5py.File(path, "r+") as file:
+        file["samples"].attrs["scale_factor"] = "0.5"
+    assert "scale_factor that is no number" in work.pairdist("compute", path, "--decode-netcdf", "--no-output", status=(1,)).stderr
