@@ -191,7 +191,7 @@ fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
 fn check_small(samples: &Samples, survey: &Survey) -> Result<()> {
     let what = samples.describe();
     let stored = survey.stored;
-    if stored > 0.0 && survey.largest() == 0.0 {
+    if stored > 0.0 && survey.largest() == 0.0 && survey.found(Sort::TooLarge).values == 0 {
         fail!(
             "{what}: all values are too small for f32 and would be 0, the largest of them {stored:e}; use --dtype f64"
         );

@@ -189,8 +189,10 @@ impl<'a> Finder<'a> {
     /// The two-dimensional numeric datasets, those first that people mean most. Where leading indices are samples, those of more
     /// dimensions if there are any; and masks only where there is nothing else.
     fn matrices(&self) -> Vec<&Entry> {
+        let has_deep = self.inventory().entries.iter().any(|entry| entry.role == Role::Deep);
         let roles: &[_] = match self.view.axes {
             Axes::Leading => &[Role::Deep, Role::Candidate, Role::Mask],
+            Axes::Rows | Axes::Columns if has_deep => &[Role::Candidate],
             Axes::Rows | Axes::Columns => &[Role::Candidate, Role::Mask],
         };
         let of = |role: &Role| self.inventory().entries.iter().filter(|entry| entry.role == *role).collect();

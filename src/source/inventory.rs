@@ -107,6 +107,8 @@ impl Walk<'_> {
                             self.look_at(place, link, &name);
                         }
                     }
+                    // the categories of a table of pandas
+                    Ok(_) if place.is_frame() && link == "meta" => {}
                     Ok(info) if info.loc_type == LocationType::Group => {
                         if self.seen.insert(format!("{:?}", info.token)) {
                             self.ahead.push((name, place.group.clone(), link.clone(), info.num_attrs > 0));

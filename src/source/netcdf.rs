@@ -75,9 +75,9 @@ const UNSIGNED: &str = "_Unsigned";
 /// Refuses attributes that cannot be followed.
 pub(super) fn check(dataset: &Dataset, what: &str) -> Result<()> {
     for name in [SCALE, OFFSET] {
-        if dataset.attr(name).is_ok() && numbers(dataset, name).is_empty() {
+        if dataset.attr(name).is_ok() && numbers(dataset, name).len() != 1 {
             fail!(
-                "{what} has an attribute {name} that is no number, so its values cannot be decoded; leave --decode-netcdf out, or correct the attribute"
+                "{what} has an attribute {name} that is not one number, so its values cannot be decoded; leave --decode-netcdf out, or correct the attribute"
             );
         }
     }

@@ -327,6 +327,21 @@ def test_small_values_that_keep_their_digits_are_not_warned_of(work):
 def test_an_attribute_that_cannot_be_followed_is_refused(work):
     path = work.write("x", np.ones((4, 3)))
     assert "no attribute that --decode-netcdf follows" in work.pairdist("compute", path, "--decode-netcdf", "--no-output").stderr
-    with h5py.File(path, "r+") as file:
-        file["samples"].attrs["scale_factor"] = "0.5"
-    assert "scale_factor that is no number" in work.pairdist("compute", path, "--decode-netcdf", "--no-output", status=(1,)).stderr
+    for value in ("0.5", [0.5, 0.25]):
+        with h5py.File(path, "r+") as file:
+            file["samples"].attrs["scale_factor"] = value
+        assert "scale_factor that is not one number" in work.pairdist("compute", path, "--decode-netcdf", "--no-output", status=(1,)).stderr
+
+
+def test_values_that_are_all_too_large_are_not_called_too_small(work):
+    path = work.write("x", np.random.default_rng(4).normal(size=(20, 4)) * 1e300)
+    told = work.pairdist("compute", path, "--dtype", "f32", "--no-output", status=(1,)).stderr
+    assert "80 values in 20 of 20 samples are too large for f32" in told
+    work.pairdist("compute", path, "--dtype", "f32", "--no-output", "--allow-nonfinite")
+
+
+def test_a_mask_is_not_taken_where_only_samples_of_more_dimensions_are(work):
+    with h5py.File(work / "x.h5", "w") as file:
+        file["x"], file["mask"] = np.ones((5, 2, 3)), np.ones((5, 4), bool)
+    assert "--flatten" in work.pairdist("compute", "x.h5", "--no-output", status=(1,)).stderr
+    assert 'samples are dataset "/x"' in work.pairdist("compute", "x.h5", "--no-output", "--flatten").stderr
