@@ -13,12 +13,15 @@ import uuid
 from pathlib import Path
 
 import h5py
+import hdf5plugin  # noqa: F401, before netCDF4: its Blosc takes the HDF5 that it finds loaded first
 import numpy as np
 import pytest
 
 REPOSITORY = Path(__file__).parents[2]
 BINARY = Path(os.environ.get("PAIRDIST_BIN", REPOSITORY / "target/release/pairdist")).resolve()
 MPIRUN = os.environ.get("MPIRUN", "mpirun")
+# hdf5plugin names its own plugins there
+os.environ.pop("HDF5_PLUGIN_PATH", None)
 ENVIRONMENT = os.environ | {
     # more ranks than cores, for Open MPI 4 and 5; as root, it wants to be told twice
     "OMPI_MCA_rmaps_base_oversubscribe": "1",
