@@ -526,7 +526,7 @@ fn files_are_read_and_written_where_there_are_no_locks() {
         for ranks in RANKS {
             let done = work.program(ranks).through(PRELOAD).run("compute x.h5 -o out.h5");
             assert_eq!(done.code, 0, "{done}");
-            // HDF5 itself goes on where the system knows no locks at all
+            // 38 is ENOSYS, the system has no locks: HDF5 opens the file all the same, so this program has nothing to warn of
             let warnings = if error == 38 { 0 } else { ranks.max(1) };
             assert_eq!(done.stderr.matches("x.h5 is read without a lock").count(), warnings, "{done}");
             let done = work.program(ranks).through(PRELOAD).run("verify out.h5");

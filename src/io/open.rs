@@ -5,6 +5,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::sync::Once;
 
+use hdf5::file::FileAccessBuilder;
 use hdf5::{Error, File, MinorErrorCode};
 
 use super::library_version;
@@ -43,11 +44,24 @@ pub(crate) fn open(path: &Path) -> Result<File> {
         Some(name) => name.to_owned(),
         None => format!("/proc/self/fd/{}", readable.as_raw_fd()),
     };
-    let options = || File::with_options().with_fapl(|plist| plist.sieve_buf_size(SIEVE_BYTES)).clone();
-    let opened = match options().open(&name) {
+    let open = |takes_locks: bool| {
+        let access = |plist: &mut FileAccessBuilder| {
+            plist.sieve_buf_size(SIEVE_BYTES);
+            if !takes_locks {
+                plist.file_locking(false);
+            }
+        };
+        File::with_options()
+            .with_fapl(|plist| {
+                access(plist);
+                plist
+            })
+            .open(&name)
+    };
+    let opened = match open(true) {
         Err(error) if lock_error(&error).is_some_and(|code| !is_held(code)) => {
             warn_of_locks(path, lock_error(&error).unwrap_or_default());
-            options().with_fapl(|plist| plist.file_locking(false)).open(&name)
+            open(false)
         }
         opened => opened,
     };

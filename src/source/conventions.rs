@@ -134,7 +134,7 @@ pub(super) fn links(group: &Group) -> impl Iterator<Item = (String, LinkType)> {
 }
 
 /// The text of an attribute, in any of the types that text is stored in.
-fn text(location: &Location, name: &str) -> Option<String> {
+pub(super) fn text(location: &Location, name: &str) -> Option<String> {
     let attribute = location.attr(name).ok()?;
     let unicode = || attribute.read_scalar::<VarLenUnicode>().map(|text| text.as_str().to_owned());
     let ascii = || attribute.read_scalar::<VarLenAscii>().map(|text| text.as_str().to_owned());

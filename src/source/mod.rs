@@ -109,32 +109,40 @@ impl StoredSamples {
         self.is_turned
     }
 
-    /// How many whole numbers of one sample had more digits than the f64 that their real values are computed in, and the place of the first.
+    /// How many whole numbers of one sample have more digits than the f64 that their real values are computed in, and the place of the first.
     pub fn rounded(&self, row: usize) -> (u64, Option<usize>) {
-        if self.packing.is_none() {
-            return (0, None);
-        }
-        if self.is_turned {
-            let sample = self.values.turned(self.samples, row..row + 1);
-            return sample.too_long(0..sample.len());
-        }
-        let features = self.values.len() / self.samples;
-        self.values.too_long(row * features..(row + 1) * features)
+        let (values, at) = self.row_major(row..row + 1);
+        let features = self.features();
+        values.inexact::<f64>(at * features..(at + 1) * features, 0)
     }
 
-    /// Whether any could have.
+    /// Whether there may be any.
     pub fn may_be_rounded(&self) -> bool {
         self.packing.is_some() && matches!(self.values, Values::I64(_) | Values::U64(_))
     }
 
     /// Some samples, row-major and with their real values; and which of the samples given is the first of these.
     pub fn rows(&self, rows: Range<usize>) -> (Cow<'_, Values>, usize) {
-        let values = match (self.is_turned, &self.packing) {
-            (true, _) => self.values.turned(self.samples, rows),
-            (false, Some(_)) => self.values.rows(self.samples, rows),
-            (false, None) => return (Cow::Borrowed(&self.values), rows.start),
+        let (count, (values, at)) = (rows.len(), self.row_major(rows));
+        let Some(packing) = &self.packing else { return (values, at) };
+        let some = match values {
+            Cow::Owned(turned) => turned,
+            Cow::Borrowed(all) => all.rows(self.samples, at..at + count),
         };
-        (Cow::Owned(self.packing.as_ref().map(|packing| packing.unpacked(&values)).unwrap_or(values)), 0)
+        (Cow::Owned(packing.unpacked(&some)), 0)
+    }
+
+    /// Some samples, row-major and as they are stored; likewise.
+    fn row_major(&self, rows: Range<usize>) -> (Cow<'_, Values>, usize) {
+        if self.is_turned {
+            (Cow::Owned(self.values.turned(self.samples, rows)), 0)
+        } else {
+            (Cow::Borrowed(&self.values), rows.start)
+        }
+    }
+
+    fn features(&self) -> usize {
+        self.values.len() / self.samples
     }
 }
 

@@ -1,10 +1,11 @@
 //! What the attributes of netCDF say about the values of a dataset: the conventions for packed and for missing data of the [NetCDF Users
 //! Guide](https://docs.unidata.ucar.edu/nug/current/attribute_conventions.html).
 
+use hdf5::Dataset;
 use hdf5::plist::dataset_create::FillValue;
-use hdf5::types::{FixedAscii, FloatSize, IntSize, TypeDescriptor, VarLenAscii, VarLenUnicode};
-use hdf5::{Dataset, H5Type};
+use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 
+use super::conventions::text;
 use super::stored::{Mark, StoredType, Values};
 use crate::element::Dtype;
 use crate::error::Result;
@@ -25,7 +26,7 @@ pub(super) struct Packing {
 impl Packing {
     /// What the attributes of a dataset of values of this type say, if they say anything.
     pub(super) fn of(dataset: &Dataset, stored: StoredType) -> Option<Self> {
-        let [scale, offset] = [SCALE, OFFSET].map(|name| first::<f64>(dataset, name));
+        let [scale, offset] = [SCALE, OFFSET].map(|name| first(dataset, name));
         let is_unsigned = is_true(dataset, UNSIGNED);
         let (missing, valid) = (marks(dataset), valid(dataset));
         if [scale, offset] == [None; 2] && missing.is_empty() && valid == [None; 2] && !is_unsigned {
@@ -86,7 +87,7 @@ pub(super) fn check(dataset: &Dataset, what: &str) -> Result<()> {
 
 /// What a user should know who does not have the values decoded.
 pub(super) fn notes(dataset: &Dataset, what: &str) -> Vec<String> {
-    let (scale, offset) = (first::<f64>(dataset, SCALE), first::<f64>(dataset, OFFSET));
+    let (scale, offset) = (first(dataset, SCALE), first(dataset, OFFSET));
     let is_packed = scale.is_some_and(|scale| (scale - 1.0).abs() > 0.0)
         || offset.is_some_and(|offset| offset.abs() > 0.0);
     let packed = is_packed.then(|| {
@@ -151,16 +152,12 @@ fn own_fill_value(dataset: &Dataset) -> Option<Mark> {
     (!matches!(mark, Mark::Whole(0)) && !matches!(mark, Mark::Real(value) if value == 0.0)).then_some(mark)
 }
 
-/// Whether an attribute says "true", in any of the types that text is stored in.
+/// Whether an attribute says "true".
 fn is_true(dataset: &Dataset, name: &str) -> bool {
-    let Ok(attribute) = dataset.attr(name) else { return false };
-    let unicode = attribute.read_scalar::<VarLenUnicode>().map(|text| text.as_str().to_owned());
-    let ascii = || attribute.read_scalar::<VarLenAscii>().map(|text| text.as_str().to_owned());
-    let fixed = || attribute.read_scalar::<FixedAscii<8>>().map(|text| text.as_str().to_owned());
-    unicode.or_else(|_| ascii()).or_else(|_| fixed()).is_ok_and(|text| text.eq_ignore_ascii_case("true"))
+    text(dataset, name).is_some_and(|text| text.eq_ignore_ascii_case("true"))
 }
 
 /// The first number of an attribute, if there is one.
-fn first<S: H5Type + Copy>(dataset: &Dataset, name: &str) -> Option<S> {
-    dataset.attr(name).and_then(|attribute| attribute.read_raw::<S>()).ok()?.first().copied()
+fn first(dataset: &Dataset, name: &str) -> Option<f64> {
+    numbers(dataset, name).first().map(|number| number.to_f64())
 }

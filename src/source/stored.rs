@@ -277,7 +277,7 @@ impl Values {
     /// Some samples of so many that lie there feature by feature: row-major.
     pub(super) fn turned(&self, samples: usize, rows: Range<usize>) -> Self {
         fn all<V: Copy + Default>(values: &[V], samples: usize, rows: Range<usize>) -> Vec<V> {
-            /// Features of all samples in hand that stay in the innermost cache.
+            /// So many features of these samples fit the innermost cache: they are written while the lines that were read are still there.
             const TOGETHER: usize = 16;
             let features = values.len() / samples;
             let mut turned = vec![V::default(); rows.len() * features];
@@ -355,11 +355,6 @@ impl Values {
             })
         }
         each!(self, values => count(&values[range], |&value| is_inexact::<_, T>(value, subtracted)))
-    }
-
-    /// How many whole numbers f64 does not hold, and the place of the first.
-    pub(super) fn too_long(&self, range: Range<usize>) -> (u64, Option<usize>) {
-        self.inexact::<f64>(range, 0)
     }
 
     /// How many values stand for missing ones, and the place of the first.

@@ -121,6 +121,14 @@ class Workspace:
         return json.loads((self / "run.json").read_text())
 
 
+def view_of(other: str) -> h5py.VirtualLayout:
+    """A view of the samples in another file, whose extent depends on that file."""
+    layout = h5py.VirtualLayout((6, 4), "f8", maxshape=(None, 4))
+    source = h5py.VirtualSource(other, "samples", (6, 4), "f8", maxshape=(None, 4))
+    layout[: h5py.h5s.UNLIMITED, :] = source[: h5py.h5s.UNLIMITED, :]
+    return layout
+
+
 def distances(path: Path) -> np.ndarray:
     """The matrix of a result, in memory."""
     with h5py.File(path, "r") as file:

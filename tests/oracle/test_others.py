@@ -13,6 +13,7 @@ import pandas
 import pytest
 import scipy.sparse
 import tables
+from conftest import view_of
 
 ROWS = np.random.default_rng(12).normal(size=(50, 4))
 FRAME = pandas.DataFrame(ROWS, columns=list("abcd"))
@@ -217,11 +218,8 @@ def test_info_names_types_and_filters(work):
 
 
 def test_info_of_a_virtual_dataset_opens_no_other_file(work):
-    layout = h5py.VirtualLayout((6, 4), "f8", maxshape=(None, 4))
-    source = h5py.VirtualSource("other.h5", "samples", (6, 4), "f8", maxshape=(None, 4))
-    layout[: h5py.h5s.UNLIMITED, :] = source[: h5py.h5s.UNLIMITED, :]
     with h5py.File(work / "x.h5", "w", libver=("v110", "v110")) as file:
-        file.create_virtual_dataset("view", layout)
+        file.create_virtual_dataset("view", view_of("other.h5"))
         file["X"], file["outside"] = h5py.SoftLink("/outside/samples"), h5py.ExternalLink("other.h5", "/")
     os.mkfifo(work / "other.h5")
     listed = work.pairdist("info", "x.h5", timeout=20).stdout
