@@ -3,6 +3,8 @@
 use std::fmt;
 use std::io::Write as _;
 
+use crate::text::printable;
+
 /// An error: one sentence that names the thing, the value and the way out.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
@@ -60,7 +62,8 @@ impl std::error::Error for Error {}
 /// Says a sentence on standard error, in one piece: a launcher may mix the output of ranks.
 pub fn tell(sentence: impl fmt::Display) {
     // there is no other place to say that this fails
-    let _ = std::io::stderr().write_all(format!("pairdist: {sentence}\n").as_bytes());
+    let _ =
+        std::io::stderr().write_all(format!("pairdist: {}\n", printable(&sentence.to_string())).as_bytes());
 }
 
 /// Makes a panic of any thread end the program with `end`, after it was told in one sentence that begins with `who`.

@@ -1,4 +1,4 @@
-//! Numbers as people read them.
+//! Numbers and names as people read them.
 
 /// A number with an SI prefix, three digits.
 pub fn si(value: f64) -> String {
@@ -12,6 +12,23 @@ pub fn si(value: f64) -> String {
 /// So many of a thing: 1 rank, 2 ranks.
 pub fn counted(count: usize, thing: &str) -> String {
     format!("{count} {thing}{}", if count == 1 { "" } else { "s" })
+}
+
+/// The first of some names, and how many there are beside them.
+pub fn listed(names: impl ExactSizeIterator<Item = String>, between: &str) -> String {
+    const NAMED: usize = 10;
+    let more = names.len().saturating_sub(NAMED);
+    let mut shown: Vec<String> = names.take(NAMED).collect();
+    if more > 0 {
+        shown.push(format!("and {more} more"));
+    }
+    shown.join(between)
+}
+
+/// A sentence whose names of files and datasets cannot steer a terminal.
+pub fn printable(sentence: &str) -> String {
+    let escaped = |c: char| c.is_control() && c != '\n';
+    sentence.chars().map(|c| if escaped(c) { c.escape_default().to_string() } else { c.into() }).collect()
 }
 
 /// A number of bytes, in powers of 1000.
@@ -34,5 +51,17 @@ mod tests {
         assert_eq!(bytes(999), "999.00 B");
         assert_eq!([counted(1, "rank"), counted(0, "rank")], ["1 rank", "0 ranks"]);
         assert_eq!(bytes(1_152_000_000), "1.15 GB");
+    }
+
+    #[test]
+    fn ten_names_are_listed() {
+        let names = |count: usize| (0..count).map(|name| name.to_string());
+        assert_eq!(listed(names(2), ", "), "0, 1");
+        assert_eq!(listed(names(12), "; "), "0; 1; 2; 3; 4; 5; 6; 7; 8; 9; and 2 more");
+    }
+
+    #[test]
+    fn what_would_steer_a_terminal_is_shown_escaped() {
+        assert_eq!(printable("a \u{1b}[31mred\r é\nb"), "a \\u{1b}[31mred\\r é\nb");
     }
 }

@@ -198,15 +198,18 @@ fn a_run_that_was_killed_between_the_two_steps_of_a_renaming_is_complete() {
 }
 
 #[test]
-fn a_run_whose_matrix_is_gone_starts_over() {
-    for_all(&[ALONE, 3], |&ranks| {
-        let work = stopped(2);
-        fs::remove_file(work.path("out.h5.partial/matrix.h5")).expect("a matrix");
-        let done = work.run(ranks, &format!("{SHORT} --resume"), 0);
-        assert!(done.stderr.contains("something has removed it"), "{done}");
-        assert_eq!(work.list(), ["out.h5", "x.h5"]);
-        assert!(bits(&work) == uninterrupted(60), "other bytes");
-    });
+fn a_run_whose_matrix_or_plan_is_gone_starts_over() {
+    for_all(
+        &[(ALONE, "matrix.h5"), (3, "matrix.h5"), (ALONE, "plan.json"), (3, "plan.json")],
+        |&(ranks, file)| {
+            let work = stopped(2);
+            fs::remove_file(work.path("out.h5.partial").join(file)).expect("the file");
+            let done = work.run(ranks, &format!("{SHORT} --resume"), 0);
+            assert!(done.stderr.contains("something has removed it"), "{done}");
+            assert_eq!(work.list(), ["out.h5", "x.h5"]);
+            assert!(bits(&work) == uninterrupted(60), "other bytes");
+        },
+    );
 }
 
 #[test]

@@ -97,15 +97,31 @@ fn why_closed(path: &Path, error: &Error) -> String {
         return "is truncated: it is shorter than its own header says; copy or write it again".into();
     }
     if error.contains_minor(MinorErrorCode::NotHdf5) {
-        return "is not an HDF5 file; convert it first, for example with h5py".into();
+        return format!("is not an HDF5 file{}", way_to_hdf5(path));
     }
     if is_of_newer_hdf5(error) {
         return format!(
-            "was written by a newer HDF5 than {}, or is damaged; write it again in the older format, in h5py with h5py.File(name, \"w\", libver=(\"earliest\", \"v110\"))",
+            "cannot be read: the program that wrote it has not finished, it is damaged, or it was written by a newer HDF5 than {}; write it again, for that in the older format, in h5py with h5py.File(name, \"w\", libver=(\"earliest\", \"v110\"))",
             library_version()
         );
     }
     format!("cannot be opened as HDF5: {error}; check it with h5dump -H")
+}
+
+/// How a file of another format becomes one of HDF5.
+fn way_to_hdf5(path: &Path) -> String {
+    let mut head = Vec::new();
+    // a file that cannot be read has no format
+    let _ = std::fs::File::open(path).map(|file| file.take(16).read_to_end(&mut head));
+    let shown = path.display().to_string();
+    if [b"CDF\x01", b"CDF\x02", b"CDF\x05"].iter().any(|magic| head.starts_with(*magic)) {
+        let convert = command(&["nccopy", "-k", "nc4", &shown, "converted.nc"]);
+        return format!(", but one of netCDF's older formats; convert it with: {convert}");
+    }
+    if head.starts_with(b"MATLAB 5.0 MAT") {
+        return ", but an older MATLAB file; save it in MATLAB with save(name, \"-v7.3\")".into();
+    }
+    "; convert it first, for example with h5py".into()
 }
 
 /// Whether HDF5 found something that only later versions of it can read.

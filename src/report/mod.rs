@@ -17,6 +17,7 @@ pub use record::{InputRecord, Record, Versions};
 use std::io::Write as _;
 
 use crate::error::{Context, Result};
+use crate::text::printable;
 
 /// Starts the log on standard error: rank 0 from level info, the others from warn, or as `RUST_LOG` says.
 pub fn start_log(rank: usize, size: usize) {
@@ -25,7 +26,7 @@ pub fn start_log(rank: usize, size: usize) {
     env_logger::Builder::from_env(env_logger::Env::default().default_filter_or(level))
         .format(move |out, record| {
             let time = out.timestamp_seconds();
-            writeln!(out, "{time} {:5} {prefix}{}", record.level(), record.args())
+            writeln!(out, "{time} {:5} {prefix}{}", record.level(), printable(&record.args().to_string()))
         })
         .init();
 }

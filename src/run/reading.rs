@@ -12,6 +12,7 @@ use crate::pipeline::{Found, Sort, Survey, Workers, survey_of};
 use crate::problem::InputId;
 use crate::report::InputRecord;
 use crate::source::Samples;
+use crate::text::listed;
 
 /// What passes over all samples have told.
 pub(super) struct Known {
@@ -289,16 +290,11 @@ fn check_chunks(samples: &Samples, (missing, all): (u64, u64), is_allowed: bool)
 
 /// What else in the file looked like samples.
 fn passed_over(samples: &Samples) -> String {
-    const NAMED: usize = 10;
-    let others = &samples.passed_over;
-    let named: Vec<_> =
-        others.iter().take(NAMED).map(|other| format!("\"{}\": {}", other.name, other.why)).collect();
-    let more = others.len().saturating_sub(NAMED);
-    let more = if more > 0 { format!("; and {more} more") } else { String::new() };
+    let others = samples.passed_over.iter().map(|other| format!("\"{}\": {}", other.name, other.why));
     format!(
-        "{}: passed over {}{more}; choose a dataset with --dataset if another is meant",
+        "{}: passed over {}; choose a dataset with --dataset if another is meant",
         samples.path.display(),
-        named.join("; ")
+        listed(others, "; ")
     )
 }
 

@@ -93,6 +93,13 @@ impl Run {
                     );
                     String::new()
                 }
+                None if workdir.journals().is_ok_and(|ranks| !ranks.is_empty()) => {
+                    log::warn!(
+                        "{} has journals of a run and no plan; something has removed it, so what they say cannot be used: starting from the beginning",
+                        workdir.folder().display()
+                    );
+                    String::new()
+                }
                 None => {
                     log::info!(
                         "there is nothing to resume at {}: starting from the beginning",

@@ -13,9 +13,7 @@ use crate::error::Result;
 use crate::fail;
 use crate::host;
 use crate::io::open;
-
-/// Names in a message.
-const NAMED: usize = 10;
+use crate::text::listed;
 
 /// An object that could have been the samples, and why it is not.
 #[derive(Clone, Debug)]
@@ -217,14 +215,4 @@ fn is_meant_before(unreadable: &str, matrix: &str) -> bool {
 
 fn names(entries: &[&Entry]) -> String {
     listed(entries.iter().map(|entry| entry.name.clone()), ", ")
-}
-
-/// The first names, and how many there are beside them.
-fn listed(names: impl ExactSizeIterator<Item = String>, between: &str) -> String {
-    let more = names.len().saturating_sub(NAMED);
-    let mut shown: Vec<String> = names.take(NAMED).collect();
-    if more > 0 {
-        shown.push(format!("and {more} more"));
-    }
-    shown.join(between)
 }

@@ -205,7 +205,7 @@ impl Workdir {
         };
         if !self.names()?.iter().all(is_of_samples) {
             fail!(
-                "{} holds a run of compute that has not finished; choose another name, or remove the folder if that run is not needed",
+                "{} belongs to a run of compute that has not finished; choose another name",
                 self.folder.display()
             );
         }

@@ -8,9 +8,11 @@ import sys
 
 import anndata
 import h5py
+import netCDF4
 import numpy as np
 import pandas
 import pytest
+import scipy.io
 import scipy.sparse
 import tables
 from conftest import view_of
@@ -165,7 +167,26 @@ def test_a_file_with_a_newer_superblock_is_told(work):
     content = bytearray((work / "x.h5").read_bytes())
     content[8] = 9
     (work / "x.h5").write_bytes(content)
-    assert "x.h5 was written by a newer HDF5 than 1." in told(work, "x.h5")
+    assert "or it was written by a newer HDF5 than 1." in told(work, "x.h5")
+
+
+@pytest.mark.parametrize("version", ("NETCDF3_CLASSIC", "NETCDF3_64BIT_OFFSET", "NETCDF3_64BIT_DATA"))
+def test_a_file_of_older_netcdf_is_told_and_how_to_convert_it(work, version):
+    with netCDF4.Dataset(work / "x.nc", "w", format=version) as file:
+        file.createDimension("sample", 3)
+        file.createVariable("X", "f8", ("sample",))
+    assert "x.nc is not an HDF5 file, but one of netCDF's older formats; convert it with: nccopy -k nc4 x.nc converted.nc\n" in told(work, "x.nc")
+
+
+def test_an_older_matlab_file_is_told_and_how_to_convert_it(work):
+    scipy.io.savemat(work / "x.mat", {"X": ROWS})
+    assert "but an older MATLAB file; save it in MATLAB with save(name, \"-v7.3\")" in told(work, "x.mat")
+
+
+def test_a_file_whose_writer_was_killed_is_told(work):
+    kill = "import h5py, os, numpy; file = h5py.File('x.h5', 'w'); file['X'] = numpy.ones((300, 40)); os._exit(9)"
+    subprocess.run([sys.executable, "-c", kill], cwd=work.folder)
+    assert re.search("is truncated|the program that wrote it has not finished|is not an HDF5 file", told(work, "x.h5"))
 
 
 def test_a_file_open_for_writing_is_told(work):
