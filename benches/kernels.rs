@@ -18,7 +18,8 @@ use pairdist::metric::Metric;
 use pairdist::number::Number;
 use pairdist::partition::{Grid, Tile};
 use pairdist::pipeline::{Order, ThreadWorker};
-use pairdist::sink::{Asked, Parcel, Results};
+use pairdist::schedule::Schedule;
+use pairdist::sink::{Asked, Results, Sinks};
 
 const EDGE: usize = 512;
 const FEATURES: [usize; 5] = [3, 16, 64, 128, 784];
@@ -128,7 +129,9 @@ fn tile_of<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: 
     let mut worker = ThreadWorker::new(&kernel, grid, &rows);
     let images = 1 + usize::from(mirrored);
     let results = Results::of(Asked { output: true });
-    let mut parcel = Some(Parcel::new(&results, &grid, kernel.strip_len(EDGE)));
+    let share = Schedule { grid, ranks: 1 }.share(0);
+    let sinks = Sinks::<T>::new(results, &share, kernel.strip_len(EDGE));
+    let mut parcel = Some(sinks.parcel());
     bencher.counter(ItemsCount::new(images * EDGE * EDGE * case.features)).bench_local(|| {
         let free = parcel.take().expect("it comes back every time");
         let order = Order { tile: Tile { i: 0, j: 0 }, mirrored, cols: Arc::clone(&cols), parcel: free };

@@ -26,7 +26,7 @@ mod plan;
 mod problem;
 mod report;
 pub mod run;
-mod schedule;
+pub mod schedule;
 pub mod sink;
 pub mod source;
 mod stop;

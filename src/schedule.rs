@@ -21,7 +21,42 @@ pub struct Schedule {
     pub ranks: usize,
 }
 
+/// What a rank has to do with a grid.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// The tiles.
+    pub grid: Grid,
+    /// Rows of the matrix that it owns.
+    pub rows: Range<usize>,
+    /// Rows that another rank owns, and of which it may find mirror images in one round; at most.
+    pub foreign_rows: usize,
+    /// Tiles that it computes.
+    pub tiles: usize,
+}
+
 impl Schedule {
+    /// The share of `rank`.
+    pub fn share(&self, rank: usize) -> Share {
+        let Self { grid, ranks } = *self;
+        let foreign = if grid.symmetric && ranks > 1 { self.rows_of(self.tile_rows(0)).len() } else { 0 };
+        Share {
+            grid,
+            rows: self.rows_of(self.tile_rows(rank)),
+            foreign_rows: foreign,
+            tiles: self.tile_count(rank),
+        }
+    }
+
+    /// The share of a rank with the most rows and the most tiles.
+    pub fn most_share(&self) -> Share {
+        Share { tiles: self.most_tiles(), ..self.share(0) }
+    }
+
+    fn rows_of(&self, tiles: Range<usize>) -> Range<usize> {
+        let Grid { n, edge, .. } = self.grid;
+        n.min(tiles.start * edge)..n.min(tiles.end * edge)
+    }
+
     /// Rows of tiles that `rank` owns.
     pub fn tile_rows(&self, rank: usize) -> Range<usize> {
         range_of(self.grid.tile_rows(), self.ranks, rank)

@@ -13,7 +13,8 @@ use crate::host;
 use crate::kernel::Kernel;
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
-use crate::sink::{Parcel, Results};
+use crate::schedule::Schedule;
+use crate::sink::{Results, Sinks};
 
 /// How long tiles are computed.
 const DURATION: Duration = Duration::from_millis(200);
@@ -68,6 +69,8 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
     let (height, width) = grid.tile_shape();
     let (rows, cols) = random_blocks(kernel, &grid);
     let cols = Arc::new(cols);
+    let share = Schedule { grid, ranks: 1 }.share(0);
+    let sinks = Sinks::<T>::new(results.clone(), &share, kernel.strip_len(width));
     // as in a run, tiles of a row are ordered one after the other, and a parcel is ordered again when its tile is done
     let tiles = (0..grid.tile_rows()).flat_map(|i| (0..grid.tile_cols()).map(move |j| Tile { i, j }));
     let mut tiles = tiles.cycle();
@@ -84,7 +87,7 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
         || ThreadWorker::new(kernel, grid, &rows),
         |queue: Queue<T>| {
             for _ in 0..ready {
-                queue.order(order(Parcel::new(results, &grid, kernel.strip_len(width))));
+                queue.order(order(sinks.parcel()));
             }
             let mut turn = || {
                 let Computed { parcel, .. } = queue.wait(Duration::MAX).expect("workers are at work");

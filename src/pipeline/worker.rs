@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::kernel::{Checksum, Kernel, Scratch, Summary};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
-use crate::sink::Parcel;
+use crate::sink::{Parcel, Place};
 use crate::store::journal::Done;
 
 use std::time::Duration;
@@ -67,6 +67,7 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let (m, n) = (row_range.len(), col_range.len());
         let (row_panels, col_panels) = (self.rows.slot(tile.i), cols.slot(tile.j));
         let (level, panel) = (self.kernel.level(), self.rows.shape());
+        let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
         let strip = self.kernel.strip_rows(n).min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
         // strip by strip, so that what is computed is summed up and collected from a near cache
@@ -75,11 +76,11 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             let values = parcel.strip(first, height, (m, n));
             let panels = &row_panels[panel.count(first) * panel.len()..];
             recomputed += self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch);
-            let places = row_range.start + first..row_range.start + first + height;
-            let (sum, part) = self.checksum.with_summary(level, values, places, col_range.clone());
+            let rows = row_range.start + first..row_range.start + first + height;
+            let (sum, part) = self.checksum.with_summary(level, values, rows, col_range.clone());
             checksum = checksum.wrapping_add(sum);
             summary.add(&part, 1);
-            parcel.collect(first, height, (m, n), level, mirrored);
+            parcel.collect(first, height, &place);
         }
         Computed { done: Done { tile, checksum, summary, recomputed }, parcel }
     }

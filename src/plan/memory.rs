@@ -74,7 +74,7 @@ impl Memory {
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 product(&[threads, THREAD_BYTES])?,
-                results.kept_bytes::<T>(&grid, tiles)?,
+                results.kept_bytes::<T>(&schedule.most_share())?,
             ];
             Some(Self {
                 rows: own,

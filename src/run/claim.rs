@@ -78,9 +78,10 @@ impl Claim {
         }
         comm.agree(failpoint::hit("open"))?;
         let matrix = self.workdir.matrix();
-        let tiles = job.schedule.tile_count(comm.rank());
-        let (file, sinks) =
-            ResultWriter::open(&matrix, comm, |file| job.results.open::<T>(file, &grid, tiles))?;
+        let (file, mut sinks) = ResultWriter::open(&matrix, comm, |file| {
+            let mut sinks = job.sinks::<T>(comm);
+            sinks.open(file).map(|()| sinks)
+        })?;
         let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
         let checkpoints = Journal::open(&self.workdir.journal(comm.rank()), number, sync)
             .and_then(|journal| Checkpoints::start(&matrix, journal, interval, sync));
@@ -95,7 +96,7 @@ impl Claim {
             }
         };
         self.file = Some(file);
-        let mut sinks = job.counted::<T>().stored(job.results.clone(), sinks, checkpoints);
+        sinks.keep(checkpoints);
         // the list of tiles is needed no more
         sinks.restore(&std::mem::take(&mut restored.tiles));
         Ok((sinks, restored))

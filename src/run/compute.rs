@@ -129,7 +129,7 @@ fn begin<T: Number>(
     clock.lap(Phase::Wait);
     let (sinks, restored) = match claim {
         Some(claim) => claim.begin::<T>(comm, job, &blocks.findings)?,
-        None => (job.counted(), Restored::nothing(&job.schedule.grid)),
+        None => (job.sinks(comm), Restored::nothing(&job.schedule.grid)),
     };
     Ok(Begun { workers, blocks, sinks, restored })
 }

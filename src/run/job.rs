@@ -59,11 +59,11 @@ impl<'a> Job<'a> {
         fit::kernel(&self.problem, &self.schedule, self.level)
     }
 
-    /// What counts the distances, and keeps nothing.
-    pub(super) fn counted<T: Number>(&self) -> Sinks<T> {
-        let grid = self.schedule.grid;
-        let (_, width) = grid.tile_shape();
-        Sinks::counted(grid, self.kernel::<T>().strip_len(width))
+    /// What this rank gathers the results in.
+    pub(super) fn sinks<T: Number>(&self, comm: &Comm) -> Sinks<T> {
+        let (_, width) = self.schedule.grid.tile_shape();
+        let strip_len = self.kernel::<T>().strip_len(width);
+        Sinks::new(self.results.clone(), &self.schedule.share(comm.rank()), strip_len)
     }
 
     /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.

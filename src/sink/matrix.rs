@@ -17,6 +17,7 @@ use crate::io::{Attempt, Stored};
 use crate::kernel::{SimdElement, transpose};
 use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
+use crate::schedule::Share;
 use crate::text::bytes;
 use crate::store::journal::Done;
 
@@ -70,8 +71,8 @@ impl<T: Number> Kind<T> for Matrix {
         if grid.symmetric { height * width } else { 0 }
     }
 
-    fn kept_bytes(&self, grid: &Grid, tiles: usize) -> Option<u64> {
-        let checksums = images(grid).checked_mul(tiles)?.checked_mul(size_of::<(Tile, u64)>())?;
+    fn kept_bytes(&self, share: &Share) -> Option<u64> {
+        let checksums = images(&share.grid).checked_mul(share.tiles)?.checked_mul(size_of::<(Tile, u64)>())?;
         u64::try_from(checksums).ok()
     }
 
@@ -83,20 +84,14 @@ impl<T: Number> Kind<T> for Matrix {
         (grid.n as u64).checked_mul(grid.m as u64)?.checked_mul(size_of::<T>() as u64)
     }
 
-    fn part(&self, grid: &Grid) -> Box<dyn Part<T>> {
-        let len = Kind::<T>::part_len(self, grid);
-        Box::new(Mirror { values: Pages::<T>::zeroed(len), len: 0 })
-    }
-
     fn create(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
         file.array::<T>(DISTANCES, (grid.n, grid.m), Some(grid.tile_shape()))?;
         file.array::<u64>(CHECKSUMS, (grid.tile_rows(), grid.tile_cols()), None)
     }
 
-    fn open(&self, file: &OpenFile<'_>, grid: &Grid, tiles: usize) -> Attempt<Box<dyn Sink<T>>> {
-        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
-        let computed = Vec::with_capacity(images(grid) * tiles);
-        Ok(Box::new(MatrixSink { distances, checksums, grid: *grid, computed, shown: file.shown() }))
+    fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
+        let computed = Vec::with_capacity(images(&share.grid) * share.tiles);
+        Box::new(MatrixSink { open: None, grid: share.grid, computed })
     }
 }
 
@@ -109,7 +104,7 @@ struct Mirror<T> {
 
 impl<T: SimdElement> Part<T> for Mirror<T> {
     fn collect(&mut self, strip: &Strip<'_, T>, image: Image) {
-        let (height, width) = strip.shape;
+        let (height, width) = strip.place.shape();
         match image {
             Image::Forward if strip.first == 0 => self.len = 0,
             Image::Forward => {}
@@ -117,7 +112,7 @@ impl<T: SimdElement> Part<T> for Mirror<T> {
                 self.len = height * width;
                 let rows = strip.values.len() / width;
                 let target = &mut self.values[strip.first..self.len];
-                transpose(strip.level, strip.values, rows, width, target, height);
+                transpose(strip.place.level, strip.values, rows, width, target, height);
             }
         }
     }
@@ -127,23 +122,32 @@ impl<T: SimdElement> Part<T> for Mirror<T> {
     }
 }
 
-/// The matrix, open on all ranks.
-struct MatrixSink {
+/// The arrays of the matrix in a file that all ranks have open.
+struct Open {
     distances: Array,
     checksums: Array,
-    grid: Grid,
-    /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
-    computed: Vec<(Tile, u64)>,
     shown: String,
 }
 
-impl MatrixSink {
-    fn write<T: Stored>(&self, tile: Tile, values: &[T]) -> Result<u64> {
+impl Open {
+    fn write<T: Stored>(&self, grid: &Grid, tile: Tile, values: &[T]) -> Result<u64> {
         failpoint::hit("write")?;
-        let written = self.distances.write(self.grid.rows(tile.i), self.grid.cols(tile.j), values);
+        let written = self.distances.write(grid.rows(tile.i), grid.cols(tile.j), values);
         written.context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))?;
         Ok(size_of_val(values) as u64)
     }
+}
+
+/// What a rank has of the matrix.
+struct MatrixSink {
+    /// Nothing where no file is written.
+    open: Option<Open>,
+    grid: Grid,
+    /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
+    computed: Vec<(Tile, u64)>,
+}
+
+impl MatrixSink {
 
     /// Keeps the checksum of a tile, and that of its mirror image.
     fn keep(&mut self, done: &Done) {
@@ -154,12 +158,24 @@ impl MatrixSink {
 }
 
 impl<T: Number> Sink<T> for MatrixSink {
+    fn part(&self) -> Box<dyn Part<T>> {
+        let len = Kind::<T>::part_len(&Matrix, &self.grid);
+        Box::new(Mirror { values: Pages::<T>::zeroed(len), len: 0 })
+    }
+
+    fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
+        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
+        self.open = Some(Open { distances, checksums, shown: file.shown() });
+        Ok(())
+    }
+
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64> {
-        let mut written = self.write(done.tile, values)?;
+        let Some(open) = &self.open else { return Ok(0) };
+        let mut written = open.write(&self.grid, done.tile, values)?;
         if self.grid.is_mirrored(done.tile) {
             let part: &dyn Any = part;
             let mirror: &Mirror<T> = part.downcast_ref().expect("the part that this kind has made");
-            written += self.write(done.tile.transposed(), mirror.held())?;
+            written += open.write(&self.grid, done.tile.transposed(), mirror.held())?;
         }
         self.keep(done);
         Ok(written)
@@ -170,13 +186,14 @@ impl<T: Number> Sink<T> for MatrixSink {
     }
 
     fn finish(mut self: Box<Self>) -> Result<()> {
+        let Some(open) = self.open else { return Ok(()) };
         self.computed.sort_unstable_by_key(|&(tile, _)| tile);
         for neighbours in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
             let values: Vec<u64> = neighbours.iter().map(|&(_, checksum)| checksum).collect();
             let first = neighbours[0].0;
             let cols = first.j..first.j + values.len();
-            self.checksums.write(first.i..first.i + 1, cols, &values).context(|| {
-                format!("the checksums of row {} of tiles cannot be written to {}", first.i, self.shown)
+            open.checksums.write(first.i..first.i + 1, cols, &values).context(|| {
+                format!("the checksums of row {} of tiles cannot be written to {}", first.i, open.shown)
             })?;
         }
         Ok(())

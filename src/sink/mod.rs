@@ -8,6 +8,7 @@
 //! A kind is one file, and one line of the table below.
 
 use std::any::Any;
+use std::ops::Range;
 use std::path::Path;
 
 use crate::error::Result;
@@ -17,6 +18,7 @@ use crate::kernel::Level;
 use crate::number::Number;
 use crate::pages::Pages;
 use crate::partition::Grid;
+use crate::schedule::Share;
 use crate::store::Checkpoints;
 use crate::store::journal::{Done, Entry};
 
@@ -80,8 +82,8 @@ pub trait Kind<T: Number> {
         0
     }
 
-    /// Bytes that a rank keeps for it until the end, of so many tiles that it computes; nothing if 64 bits cannot count them.
-    fn kept_bytes(&self, _: &Grid, _tiles: usize) -> Option<u64> {
+    /// Bytes that a rank with such a share keeps for it until the end; nothing if 64 bits cannot count them.
+    fn kept_bytes(&self, _: &Share) -> Option<u64> {
         Some(0)
     }
 
@@ -101,19 +103,34 @@ pub trait Kind<T: Number> {
         false
     }
 
-    /// What collects it from a tile.
-    fn part(&self, _: &Grid) -> Box<dyn Part<T>> {
-        Box::new(Nothing)
-    }
-
     /// Makes its arrays in a new file.
     fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()> {
         Ok(())
     }
 
-    /// What stores it in a file that all ranks have open, of which this one computes so many tiles.
-    fn open(&self, _: &OpenFile<'_>, _: &Grid, _tiles: usize) -> Attempt<Box<dyn Sink<T>>> {
-        Ok(Box::new(Nothing))
+    /// What a rank with such a share gathers it in.
+    fn sink(&self, _: &Share) -> Box<dyn Sink<T>> {
+        Box::new(Nothing)
+    }
+}
+
+/// Where a tile lies, and how it is computed.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// Its rows in the matrix.
+    pub rows: Range<usize>,
+    /// Its columns in the matrix.
+    pub cols: Range<usize>,
+    /// The best SIMD level.
+    pub level: Level,
+    /// Whether it stands for a mirror image too.
+    pub mirrored: bool,
+}
+
+impl Place {
+    /// Rows and columns of the tile.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows.len(), self.cols.len())
     }
 }
 
@@ -124,10 +141,8 @@ pub struct Strip<'a, T> {
     pub values: &'a [T],
     /// Their first row in the tile.
     pub first: usize,
-    /// Rows and columns of the tile.
-    pub shape: (usize, usize),
-    /// The best SIMD level.
-    pub level: Level,
+    /// The tile.
+    pub place: &'a Place,
 }
 
 /// Which rows of the matrix a strip is looked at as.
@@ -150,8 +165,16 @@ pub trait Part<T>: Any + Send {
     }
 }
 
-/// What stores a result. On the main thread.
+/// What gathers and stores a result. On the main thread.
 pub trait Sink<T> {
+    /// What collects it from a tile.
+    fn part(&self) -> Box<dyn Part<T>>;
+
+    /// Finds its arrays in a file that all ranks have open.
+    fn open(&mut self, _: &OpenFile<'_>) -> Attempt<()> {
+        Ok(())
+    }
+
     /// Stores what was made of a tile, whose distances are `values` if its kind keeps them. Returns how many bytes it wrote.
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64>;
 
@@ -170,6 +193,10 @@ impl<T> Part<T> for Nothing {
 }
 
 impl<T> Sink<T> for Nothing {
+    fn part(&self) -> Box<dyn Part<T>> {
+        Box::new(Nothing)
+    }
+
     fn store(&mut self, _: &Done, _: &[T], _: &dyn Part<T>) -> Result<u64> {
         Ok(0)
     }
@@ -195,9 +222,9 @@ impl Results {
         self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.file_bytes(grid)?))
     }
 
-    /// Bytes that a rank keeps for them, likewise.
-    pub fn kept_bytes<T: Number>(&self, grid: &Grid, tiles: usize) -> Option<u64> {
-        self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.kept_bytes(grid, tiles)?))
+    /// Bytes that a rank with such a share keeps for them, likewise.
+    pub fn kept_bytes<T: Number>(&self, share: &Share) -> Option<u64> {
+        self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.kept_bytes(share)?))
     }
 
     /// Whether any of them mails what belongs to mirror images.
@@ -214,16 +241,6 @@ impl Results {
     pub fn create<T: Number>(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
         self.kinds::<T>().try_for_each(|kind| kind.create(file, grid))
     }
-
-    /// What stores them in a file that all ranks have open.
-    pub fn open<T: Number>(
-        &self,
-        file: &OpenFile<'_>,
-        grid: &Grid,
-        tiles: usize,
-    ) -> Attempt<Vec<Box<dyn Sink<T>>>> {
-        self.kinds::<T>().map(|kind| kind.open(file, grid, tiles)).collect()
-    }
 }
 
 /// What a worker makes of a tile: it travels between worker and main thread, and is never reallocated.
@@ -234,12 +251,6 @@ pub struct Parcel<T> {
 }
 
 impl<T: Number> Parcel<T> {
-    /// Room for tiles of the grid, whose strips have up to so many elements. Memory is touched by the first worker that fills it.
-    pub fn new(results: &Results, grid: &Grid, strip_len: usize) -> Self {
-        let values = Pages::zeroed(Self::values_len(results, grid, strip_len));
-        Self { values, parts: results.kinds().map(|kind| kind.part(grid)).collect() }
-    }
-
     /// Elements of a parcel.
     pub fn len_for(results: &Results, grid: &Grid, strip_len: usize) -> usize {
         let parts: usize = results.kinds::<T>().map(|kind| kind.part_len(grid)).sum();
@@ -258,20 +269,13 @@ impl<T: Number> Parcel<T> {
         &mut self.values[place..place + len]
     }
 
-    /// Has the parts collect these rows, also as the mirror image if the tile is `mirrored`.
-    pub fn collect(
-        &mut self,
-        first: usize,
-        rows: usize,
-        shape: (usize, usize),
-        level: Level,
-        mirrored: bool,
-    ) {
-        let (place, len) = self.place(first, rows, shape);
-        let strip = Strip { values: &self.values[place..place + len], first, shape, level };
+    /// Has the parts collect these rows of the tile.
+    pub fn collect(&mut self, first: usize, rows: usize, place: &Place) {
+        let (start, len) = self.place(first, rows, place.shape());
+        let strip = Strip { values: &self.values[start..start + len], first, place };
         for part in &mut self.parts {
             part.collect(&strip, Image::Forward);
-            if mirrored {
+            if place.mirrored {
                 part.collect(&strip, Image::Mirror);
             }
         }
@@ -296,27 +300,32 @@ pub struct Sinks<T> {
     grid: Grid,
     /// Elements of a strip at most.
     strip_len: usize,
-    open: Vec<Box<dyn Sink<T>>>,
+    all: Vec<Box<dyn Sink<T>>>,
     /// Nothing where no file is written.
     checkpoints: Option<Checkpoints>,
 }
 
 impl<T: Number> Sinks<T> {
-    /// Of results that no file holds, of tiles of this grid in strips of up to so many elements.
-    pub fn counted(grid: Grid, strip_len: usize) -> Self {
-        let results = Results::of(Asked { output: false });
-        Self { results, grid, strip_len, open: Vec::new(), checkpoints: None }
+    /// Of the results of a rank with such a share, whose tiles come in strips of up to so many elements.
+    pub fn new(results: Results, share: &Share, strip_len: usize) -> Self {
+        let all = results.kinds().map(|kind| kind.sink(share)).collect();
+        Self { results, grid: share.grid, strip_len, all, checkpoints: None }
     }
 
-    /// Of results whose sinks all ranks have `open`.
-    #[must_use]
-    pub fn stored(self, results: Results, open: Vec<Box<dyn Sink<T>>>, checkpoints: Checkpoints) -> Self {
-        Self { results, open, checkpoints: Some(checkpoints), ..self }
+    /// Finds their arrays in a file that all ranks have open.
+    pub fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
+        self.all.iter_mut().try_for_each(|sink| sink.open(file))
     }
 
-    /// What a worker fills.
+    /// Has what is stored from now on entered in a journal.
+    pub fn keep(&mut self, checkpoints: Checkpoints) {
+        self.checkpoints = Some(checkpoints);
+    }
+
+    /// What a worker fills. Its memory is touched by the first that does.
     pub fn parcel(&self) -> Parcel<T> {
-        Parcel::new(&self.results, &self.grid, self.strip_len)
+        let values = Pages::zeroed(Parcel::<T>::values_len(&self.results, &self.grid, self.strip_len));
+        Parcel { values, parts: self.all.iter().map(|sink| sink.part()).collect() }
     }
 
     /// Stores what was made of a tile. Returns how many bytes were written.
@@ -324,7 +333,7 @@ impl<T: Number> Sinks<T> {
         let len = self.grid.pairs(done.tile).min(parcel.values.len());
         let values = &parcel.values[..len];
         let mut written = 0;
-        for (sink, part) in self.open.iter_mut().zip(&parcel.parts) {
+        for (sink, part) in self.all.iter_mut().zip(&parcel.parts) {
             written += sink.store(done, values, &**part)?;
         }
         if let Some(checkpoints) = &mut self.checkpoints {
@@ -335,7 +344,7 @@ impl<T: Number> Sinks<T> {
 
     /// Takes in tiles that an earlier run has stored.
     pub fn restore(&mut self, done: &[Done]) {
-        self.open.iter_mut().for_each(|sink| done.iter().for_each(|done| sink.restore(done)));
+        self.all.iter_mut().for_each(|sink| done.iter().for_each(|done| sink.restore(done)));
     }
 
     /// Makes a checkpoint if it is time.
@@ -353,6 +362,6 @@ impl<T: Number> Sinks<T> {
 
     /// Writes what remains when all tiles are stored, and closes all arrays.
     pub fn finish(self) -> Result<()> {
-        self.open.into_iter().try_for_each(Sink::finish)
+        self.all.into_iter().try_for_each(Sink::finish)
     }
 }
