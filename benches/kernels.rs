@@ -18,8 +18,9 @@ use pairdist::metric::Metric;
 use pairdist::number::Number;
 use pairdist::partition::{Grid, Tile};
 use pairdist::pipeline::{Order, ThreadWorker};
+use pairdist::problem::Asked;
 use pairdist::schedule::Schedule;
-use pairdist::sink::{Asked, Results, Sinks};
+use pairdist::sink::{Results, Sinks};
 
 const EDGE: usize = 512;
 const FEATURES: [usize; 5] = [3, 16, 64, 128, 784];
@@ -128,7 +129,7 @@ fn tile_of<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: 
     let cols = Arc::new(cols);
     let mut worker = ThreadWorker::new(&kernel, grid, &rows);
     let images = 1 + usize::from(mirrored);
-    let results = Results::of(Asked { output: true });
+    let results = Results::of(Asked::MATRIX);
     let share = Schedule { grid, ranks: 1 }.share(0);
     let sinks = Sinks::<T>::new(results, &share, kernel.strip_len(EDGE));
     let mut parcel = Some(sinks.parcel());

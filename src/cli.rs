@@ -98,6 +98,15 @@ pub struct ProblemArgs {
     /// Type to compute in and to write [default: that of the samples]
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<DtypeChoice>,
+    /// Write the matrix [default: unless another result is asked for]
+    #[arg(long)]
+    pub matrix: bool,
+    /// Of every sample, write the K nearest, nearest first, with their distances; with one input, others than itself
+    #[arg(long, value_name = "K", value_parser = positive())]
+    pub neighbors: Option<usize>,
+    /// Have every sample come first among its own neighbours
+    #[arg(long, requires = "neighbors")]
+    pub include_self: bool,
     /// Edge of the square tiles; results do not depend on it [default: chosen from the sizes]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub tile: Option<usize>,
@@ -136,8 +145,8 @@ pub struct ComputeArgs {
     /// Overwrite an existing result, and start over where a run was not finished
     #[arg(long)]
     pub force: bool,
-    /// Compute everything and write no matrix
-    #[arg(long, conflicts_with_all = ["output", "force"])]
+    /// Compute everything and write nothing
+    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors"])]
     pub no_output: bool,
     /// Seconds between checkpoints: what a killed run loses at most, and the tiles in hand
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
@@ -249,8 +258,8 @@ pub struct PlanArgs {
     /// JSON file that tells what a node can do [default: the kernel's rate is measured here, others are assumed]
     #[arg(long, value_name = "FILE")]
     pub machine: Option<PathBuf>,
-    /// Of a run that writes no matrix
-    #[arg(long)]
+    /// Of a run that writes nothing
+    #[arg(long, conflicts_with_all = ["matrix", "neighbors"])]
     pub no_output: bool,
     /// Write the plan to this file
     #[arg(long, value_name = "FILE")]

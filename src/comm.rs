@@ -39,6 +39,27 @@ pub enum Reduce {
     Or,
 }
 
+/// What words from rank to rank are about.
+#[derive(Clone, Copy, Debug)]
+pub enum Mail {
+    /// Something that was found for the receiver.
+    Letter,
+    /// What the sender has already.
+    Bounds,
+}
+
+/// Marks blocks of samples: a message without a mark is taken for any.
+const BLOCK: mpi::Tag = 0;
+
+impl Mail {
+    fn tag(self) -> mpi::Tag {
+        match self {
+            Self::Letter => 1,
+            Self::Bounds => 2,
+        }
+    }
+}
+
 /// Where the ranks of this job run.
 #[derive(Clone, Debug)]
 pub struct Nodes {
@@ -267,6 +288,28 @@ impl Comm {
         }
     }
 
+    /// Sends words to another rank, which must look for them with [`Self::receive`], and calls `meanwhile` until they are on their way.
+    pub fn send(&self, words: &[u64], to: usize, mail: Mail, mut meanwhile: impl FnMut()) {
+        let to = self.world.process_at_rank(count(to));
+        mpi::request::scope(|scope| {
+            let mut request = to.immediate_send_with_tag(scope, words, mail.tag());
+            while let Err(unfinished) = request.test() {
+                request = unfinished;
+                meanwhile();
+            }
+        });
+    }
+
+    /// Words that another rank has sent, if there are any, and its number. Those of one rank come in their order.
+    pub fn receive(&self, mail: Mail) -> Option<(usize, Vec<u64>)> {
+        let (message, status) = self.world.any_process().immediate_matched_probe_with_tag(mail.tag())?;
+        let from = usize::try_from(status.source_rank()).expect("ranks count from 0");
+        let len = usize::try_from(status.count(u64::equivalent_datatype())).expect("a message has a length");
+        let mut words = vec![0; len];
+        message.matched_receive_into(&mut words[..]);
+        Some((from, words))
+    }
+
     /// Sends `outgoing` to one rank while `incoming` arrives from another, and calls `meanwhile` until both are through.
     pub fn exchange<T: Message>(
         &self,
@@ -280,10 +323,10 @@ impl Comm {
         let messages = outgoing.len().div_ceil(MESSAGE_LEN) + incoming.len().div_ceil(MESSAGE_LEN);
         mpi::request::multiple_scope(messages, |scope, requests| {
             for message in incoming.chunks_mut(MESSAGE_LEN) {
-                requests.add(from.immediate_receive_into(scope, message));
+                requests.add(from.immediate_receive_into_with_tag(scope, message, BLOCK));
             }
             for message in outgoing.chunks(MESSAGE_LEN) {
-                requests.add(to.immediate_send(scope, message));
+                requests.add(to.immediate_send_with_tag(scope, message, BLOCK));
             }
             let mut done = Vec::with_capacity(messages);
             while !requests.test_all(&mut done) {

@@ -31,6 +31,61 @@ impl fmt::Display for Dtype {
     }
 }
 
+impl Dtype {
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        [Self::F32, Self::F64].into_iter().find(|dtype| dtype.to_string() == name)
+    }
+}
+
+/// Type that distances are stored in, by the name it has on the command line and in reports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreType {
+    /// IEEE 754 binary16.
+    F16,
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary64.
+    F64,
+}
+
+impl StoreType {
+    const ALL: [Self; 3] = [Self::F16, Self::F32, Self::F64];
+
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F16 => 2,
+            Self::F32 => 4,
+            Self::F64 => 8,
+        }
+    }
+
+    /// Its name.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::F16 => "f16",
+            Self::F32 => "f32",
+            Self::F64 => "f64",
+        }
+    }
+
+    /// The type of this name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|store| store.name() == name)
+    }
+}
+
+impl From<Dtype> for StoreType {
+    fn from(dtype: Dtype) -> Self {
+        match dtype {
+            Dtype::F32 => Self::F32,
+            Dtype::F64 => Self::F64,
+        }
+    }
+}
+
 /// A floating-point type that samples and distances can have: [`f32`] or [`f64`].
 pub trait Element:
     bytemuck::Pod
@@ -68,6 +123,11 @@ pub trait Element:
     fn from_u64(value: u64) -> Self;
     /// Likewise.
     fn from_i128(value: i128) -> Self;
+    /// The value as a whole number, of as many bits as the type has: those of numbers are in the order of the numbers, and ±0 have
+    /// one. A NaN has some other.
+    fn to_ordered(self) -> u64;
+    /// The value that a whole number stands for.
+    fn from_ordered(ordered: u64) -> Self;
     /// Neither an infinity nor NaN.
     fn is_finite(self) -> bool;
     /// Not a number.
@@ -77,7 +137,7 @@ pub trait Element:
 }
 
 macro_rules! element {
-    ($type:ident, $dtype:ident, $smallest_bits:expr) => {
+    ($type:ident, $bits:ident, $dtype:ident, $smallest_bits:expr) => {
         impl Element for $type {
             const DTYPE: Dtype = Dtype::$dtype;
             const UNIT_ROUNDOFF: f64 = $type::EPSILON as f64 / 2.0;
@@ -106,6 +166,31 @@ macro_rules! element {
             #[allow(clippy::cast_precision_loss, reason = "rounding is the purpose")]
             fn from_i128(value: i128) -> Self {
                 value as $type
+            }
+            #[inline(always)]
+            #[allow(clippy::useless_conversion, reason = "one body for both types")]
+            fn to_ordered(self) -> u64 {
+                // −0 + 0 is 0
+                let bits = (self + 0.0).to_bits();
+                u64::from(if bits & (1 << (<$bits>::BITS - 1)) == 0 {
+                    bits | (1 << (<$bits>::BITS - 1))
+                } else {
+                    !bits
+                })
+            }
+            #[inline(always)]
+            #[allow(
+                clippy::cast_possible_truncation,
+                clippy::cast_lossless,
+                reason = "one body for both types"
+            )]
+            fn from_ordered(ordered: u64) -> Self {
+                let ordered = ordered as $bits;
+                $type::from_bits(if ordered & (1 << (<$bits>::BITS - 1)) == 0 {
+                    !ordered
+                } else {
+                    ordered & !(1 << (<$bits>::BITS - 1))
+                })
             }
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
@@ -147,12 +232,30 @@ macro_rules! element {
         }
     };
 }
-element!(f32, F32, 1);
-element!(f64, F64, 1);
+element!(f32, u32, F32, 1);
+element!(f64, u64, F64, 1);
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whole_numbers_of_values_are_in_their_order() {
+        let values =
+            [f64::NEG_INFINITY, -2.5, -1e-310, 0.0, 1e-310, 1.0, 1.0 + f64::EPSILON, 1e300, f64::INFINITY];
+        assert!(values.windows(2).all(|pair| pair[0].to_ordered() < pair[1].to_ordered()));
+        assert!(
+            values.iter().all(|value| f64::from_ordered(value.to_ordered()).to_bits() == value.to_bits())
+        );
+        assert_eq!((-0.0_f64).to_ordered(), 0.0_f64.to_ordered());
+        let values =
+            [f32::NEG_INFINITY, -2.5, -1e-40, 0.0, 1e-40, 1.0, 1.0 + f32::EPSILON, 1e30, f32::INFINITY];
+        assert!(values.windows(2).all(|pair| pair[0].to_ordered() < pair[1].to_ordered()));
+        assert!(
+            values.iter().all(|value| f32::from_ordered(value.to_ordered()).to_bits() == value.to_bits())
+        );
+        assert!(f32::INFINITY.to_ordered() < 1 << 32);
+    }
 
     #[test]
     fn extremes_are_those_of_all_values_and_one_that_is_not_finite_is_seen_anywhere() {

@@ -23,7 +23,7 @@ mod pages;
 pub mod partition;
 pub mod pipeline;
 mod plan;
-mod problem;
+pub mod problem;
 mod report;
 pub mod run;
 pub mod schedule;

@@ -4,13 +4,13 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
 
-use crate::element::Dtype;
+use crate::element::{Dtype, StoreType};
 use crate::kernel::{ARITHMETIC, Method};
 use crate::metric::Metric;
 use crate::partition::Grid;
 
-/// Version of the layout that `docs/FORMAT.md` describes.
-pub const FORMAT_VERSION: u32 = 1;
+/// Latest version of the layout that `docs/FORMAT.md` describes.
+pub const FORMAT_VERSION: u32 = 2;
 
 /// The sizes and choices that decide every distance, and the tiles they are written in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +49,64 @@ impl Problem {
     }
 }
 
+/// The nearest neighbours of every sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Nearest {
+    /// How many of them.
+    pub count: usize,
+    /// Whether each sample comes first among its own.
+    pub include_self: bool,
+}
+
+impl Nearest {
+    /// Those that are looked for among other samples.
+    pub fn others(&self) -> usize {
+        self.count - usize::from(self.include_self)
+    }
+}
+
+/// The results that are made of the distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The n × m matrix.
+    pub matrix: bool,
+    /// The nearest neighbours of every sample.
+    pub neighbors: Option<Nearest>,
+    /// Type that distances are stored in; nothing where it is the type that was computed in.
+    pub store: Option<StoreType>,
+}
+
+impl Asked {
+    /// Nothing but the digest.
+    pub const NOTHING: Self = Self { matrix: false, neighbors: None, store: None };
+
+    /// The matrix, as it is computed.
+    pub const MATRIX: Self = Self { matrix: true, ..Self::NOTHING };
+
+    /// Their names.
+    pub fn names(&self) -> Vec<&'static str> {
+        let names = [(self.matrix, MATRIX), (self.neighbors.is_some(), NEIGHBORS)];
+        names.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, name)| name).collect()
+    }
+
+    /// Type that distances are stored in.
+    pub fn stored_as(&self, dtype: Dtype) -> StoreType {
+        self.store.unwrap_or_else(|| dtype.into())
+    }
+}
+
+/// Name of the matrix where results are listed.
+pub const MATRIX: &str = "matrix";
+/// Name of the neighbours.
+pub const NEIGHBORS: &str = "neighbors";
+
+impl Default for Asked {
+    /// What plans ask for that do not say it.
+    fn default() -> Self {
+        Self::MATRIX
+    }
+}
+
 /// Where samples came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputId {
@@ -79,6 +137,9 @@ pub struct Identity {
     pub arithmetic: u32,
     /// Sizes and choices.
     pub problem: Problem,
+    /// What is made of the distances.
+    #[serde(default)]
+    pub results: Asked,
     /// One input.
     pub symmetric: bool,
     /// The inputs: X, and Y if there are two.
@@ -92,9 +153,11 @@ pub const fn first_arithmetic() -> u32 {
 
 impl Identity {
     /// Of what this program computes.
-    pub fn new(problem: Problem, inputs: Vec<InputId>) -> Self {
+    pub fn new(problem: Problem, results: Asked, inputs: Vec<InputId>) -> Self {
         let symmetric = inputs.len() == 1;
-        Self { format_version: FORMAT_VERSION, arithmetic: ARITHMETIC, problem, symmetric, inputs }
+        // what an earlier program could make is as it made it, so that either reads it and takes it up
+        let format_version = if results == Asked::MATRIX { 1 } else { FORMAT_VERSION };
+        Self { format_version, arithmetic: ARITHMETIC, problem, results, symmetric, inputs }
     }
 
     /// The matrix in tiles.
@@ -110,6 +173,11 @@ impl Identity {
             (then != now).then(|| format!("{name} was {then} and is {now}"))
         }
         let (a, b) = (&self.problem, &now.problem);
+        let results = |identity: &Self| identity.results.names().join(" and ");
+        let count = |identity: &Self| identity.results.neighbors.map_or(0, |nearest| nearest.count);
+        let with_self =
+            |identity: &Self| identity.results.neighbors.is_some_and(|nearest| nearest.include_self);
+        let store = |identity: &Self| identity.results.stored_as(identity.problem.dtype).name();
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
             let known = !then.digest.is_empty() && !now.digest.is_empty();
             let differs = || {
@@ -124,7 +192,6 @@ impl Identity {
                 .or_else(|| known.then(differs).flatten())
         });
         [
-            differ("format_version", &self.format_version, &now.format_version),
             differ("the version of the arithmetic", &self.arithmetic, &now.arithmetic),
             differ("the number of inputs", &self.inputs.len(), &now.inputs.len()),
             differ("the number of samples of X", &a.n, &b.n),
@@ -134,6 +201,11 @@ impl Identity {
             differ("kernel", &a.method, &b.method),
             differ("dtype", &a.dtype, &b.dtype),
             differ("tile", &a.tile, &b.tile),
+            differ("what is made of the distances", &results(self), &results(now)),
+            differ("--neighbors", &count(self), &count(now)),
+            differ("--include-self", &with_self(self), &with_self(now)),
+            differ("--store", &store(self), &store(now)),
+            differ("format_version", &self.format_version, &now.format_version),
         ]
         .into_iter()
         .chain(inputs)
@@ -161,6 +233,13 @@ impl Identity {
                 "its distances are {n} x {m}, and its samples {} x {} and {} x {}",
                 x.shape.0, x.shape.1, y.shape.0, y.shape.1
             ));
+        }
+        if let Some(nearest) = self.results.neighbors {
+            let least = 1 + usize::from(nearest.include_self && !self.symmetric);
+            let most = m - usize::from(self.symmetric && !nearest.include_self);
+            if !(least..=most).contains(&nearest.count) {
+                return Some(format!("it has {} neighbours of each of {n} samples among {m}", nearest.count));
+            }
         }
         if method == Method::Gemm && !metric.has_gram() {
             return Some(format!("{metric} has no kernel \"gemm\""));
@@ -210,6 +289,7 @@ mod tests {
         let (path, dataset, digest) = ("/x.h5".into(), "/x".into(), "00ff".into());
         Identity::new(
             problem,
+            Asked::MATRIX,
             vec![InputId {
                 path,
                 dataset,

@@ -52,7 +52,8 @@ impl Schedule {
         Share { tiles: self.most_tiles(), ..self.share(0) }
     }
 
-    fn rows_of(&self, tiles: Range<usize>) -> Range<usize> {
+    /// Rows of the matrix in these rows of tiles.
+    pub fn rows_of(&self, tiles: Range<usize>) -> Range<usize> {
         let Grid { n, edge, .. } = self.grid;
         n.min(tiles.start * edge)..n.min(tiles.end * edge)
     }
@@ -89,14 +90,38 @@ impl Schedule {
 
     /// Tiles that `rank` computes in `round`, row by row.
     pub fn tiles(&self, rank: usize, round: usize) -> impl Iterator<Item = Tile> + use<> {
+        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(self.source(rank, round)));
+        let tiles = rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }));
+        tiles.filter(self.is_of(rank, round))
+    }
+
+    /// Tiles that `rank` computes in `round`, from the diagonal of the matrix outward: neighbours of samples in the order of time, or
+    /// sorted, lie near it.
+    pub fn tiles_outward(&self, rank: usize, round: usize) -> impl Iterator<Item = Tile> + use<> {
+        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(self.source(rank, round)));
+        let (height, width) = (self.grid.tile_rows(), self.grid.tile_cols());
+        let middle = move |i: usize| i * width / height;
+        // how far right of the diagonal, or left of it
+        let right = 0..(cols.end + 1).saturating_sub(middle(rows.start));
+        let left = 0..(middle(rows.end) + 1).saturating_sub(cols.start);
+        let tiles = (0..right.end.max(left.end)).flat_map(move |distance| {
+            let (rows, cols) = (rows.clone(), cols.clone());
+            rows.flat_map(move |i| {
+                let before = (distance > 0).then(|| middle(i).checked_sub(distance)).flatten();
+                [before, Some(middle(i) + distance)].into_iter().flatten().map(move |j| Tile { i, j })
+            })
+            .filter(move |tile| cols.contains(&tile.j))
+        });
+        tiles.filter(self.is_of(rank, round))
+    }
+
+    /// Of the tiles of a rank's rows and of the columns that it has in a round, those that it computes.
+    fn is_of(&self, rank: usize, round: usize) -> impl Fn(&Tile) -> bool + use<> {
         let source = self.source(rank, round);
-        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(source));
         let own = self.grid.symmetric && round == 0;
         let shared = self.grid.symmetric && round > 0 && 2 * round == self.ranks;
         let parity = usize::from(rank > source);
-        rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }))
-            .filter(move |tile| !own || tile.i <= tile.j)
-            .filter(move |tile| !shared || (tile.i + tile.j) % 2 == parity)
+        move |tile| (!own || tile.i <= tile.j) && (!shared || (tile.i + tile.j) % 2 == parity)
     }
 
     /// Tiles that `rank` computes in all rounds.
@@ -167,6 +192,25 @@ mod tests {
             }
             assert_eq!(written.len(), schedule.grid.tile_rows() * schedule.grid.tile_cols(), "{schedule:?}");
             assert!(written.values().all(|&times| times == 1), "{schedule:?}");
+        }
+    }
+
+    #[test]
+    fn outward_come_the_same_tiles_those_near_the_diagonal_first() {
+        for schedule in (1..=16).flat_map(schedules) {
+            let (height, width) = (schedule.grid.tile_rows(), schedule.grid.tile_cols());
+            for (rank, round) in (0..schedule.ranks)
+                .flat_map(|rank| (0..schedule.round_count()).map(move |round| (rank, round)))
+            {
+                let outward: Vec<Tile> = schedule.tiles_outward(rank, round).collect();
+                let distances: Vec<usize> =
+                    outward.iter().map(|tile| tile.j.abs_diff(tile.i * width / height)).collect();
+                assert!(distances.is_sorted(), "{schedule:?}");
+                let (mut sorted, mut all) = (outward, schedule.tiles(rank, round).collect::<Vec<_>>());
+                sorted.sort_unstable();
+                all.sort_unstable();
+                assert_eq!(sorted, all, "{schedule:?}");
+            }
         }
     }
 

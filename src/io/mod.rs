@@ -105,14 +105,20 @@ fn go_to_folder_of(path: &Path) -> Result<Visit> {
     Visit::to(folder).context(|| format!("{} cannot be entered on {}", folder.display(), crate::host::name()))
 }
 
-/// Opens a dataset in the root group that is stored in this very file: HDF5 would follow a link to any other, and wait for ever
-/// if that is a FIFO.
+/// Opens a dataset that is stored in this very file: HDF5 would follow a link to any other, and wait for ever if that is a FIFO.
 fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
-    let links = file.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
-    if !links.iter().any(|(link, info)| link == name && info.link_type == LinkType::Hard) {
-        return Err(format!("it has no dataset \"{name}\" of its own").into());
+    let mut group = file.group("/")?;
+    let (groups, last) = name.rsplit_once('/').map_or((None, name), |(groups, last)| (Some(groups), last));
+    for part in groups.into_iter().flat_map(|groups| groups.split('/')).chain([last]) {
+        let links = group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
+        if !links.iter().any(|(link, info)| link == part && info.link_type == LinkType::Hard) {
+            return Err(format!("it has no dataset \"{name}\" of its own").into());
+        }
+        if part != last {
+            group = group.group(part)?;
+        }
     }
-    let dataset = file.dataset(name)?;
+    let dataset = group.dataset(last)?;
     if dataset.layout() == Layout::Virtual {
         return Err(format!("\"{name}\" is virtual, a view of other files").into());
     }

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use hdf5::file::LibraryVersion;
 use hdf5::plist::dataset_create::{AllocTime, FillTime};
 use hdf5::types::VarLenUnicode;
-use hdf5::{Dataset, File, H5Type};
+use hdf5::{File, H5Type};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -22,13 +22,16 @@ use super::{
     Attempt, MAX_WRITE_BYTES, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset,
 };
 use crate::comm::Comm;
-use crate::element::Dtype;
+use crate::element::{Dtype, StoreType};
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::partition::Grid;
-use crate::problem::{FORMAT_VERSION, Identity, InputId, Problem, Provenance, first_arithmetic, unknown};
+use crate::problem::{
+    Asked, FORMAT_VERSION, Identity, InputId, MATRIX, NEIGHBORS, Nearest, Problem, Provenance,
+    first_arithmetic, unknown,
+};
 
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
@@ -135,11 +138,11 @@ type Attributes = BTreeMap<&'static str, Value>;
 impl Header {
     fn attributes(&self) -> Attributes {
         let Self { identity, provenance, scaling_exponent } = self;
-        let Identity { format_version, arithmetic, problem, symmetric, inputs } = identity;
+        let Identity { format_version, arithmetic, problem, results, symmetric, inputs } = identity;
         let inputs = serde_json::to_string(inputs).expect("numbers and texts can be written");
         // HDF5 ends a text with the first 0
         let text = |text: &str| Value::Text(text.replace('\0', " "));
-        Attributes::from([
+        let mut attributes = Attributes::from([
             ("format_version", Value::Version(*format_version)),
             // no bool, which is an enumeration in HDF5: netCDF passes over those
             ("symmetric", Value::Byte((*symmetric).into())),
@@ -157,7 +160,17 @@ impl Header {
             ("command_line", text(&provenance.command_line)),
             ("mpi_version", text(&provenance.mpi_version)),
             ("hdf5_version", text(&provenance.hdf5_version)),
-        ])
+        ]);
+        if *format_version > 1 {
+            attributes.insert("results", text(&results.names().join(" ")));
+            attributes.insert("dtype", text(&problem.dtype.to_string()));
+            attributes.insert("store", text(results.stored_as(problem.dtype).name()));
+        }
+        if let Some(Nearest { count, include_self }) = results.neighbors {
+            attributes.insert("neighbors", Value::Number(count as u64));
+            attributes.insert("include_self", Value::Byte(include_self.into()));
+        }
+        attributes
     }
 
     /// What is stored beside the attributes, and tells if one of them was changed.
@@ -245,7 +258,7 @@ impl ResultWriter {
 pub fn is_result(path: &Path) -> Result<bool> {
     let file = open(path)?;
     let has_version = file.attr("format_version").is_ok_and(|version| version.read_scalar::<u32>().is_ok());
-    Ok(has_version && file.link_exists("distances"))
+    Ok(has_version && file.attr("pairdist_version").is_ok())
 }
 
 /// A result, open to read.
@@ -267,19 +280,23 @@ impl ResultReader {
         else {
             fail!("{shown} is no result of pairdist: it has no attribute \"format_version\"");
         };
-        if version != FORMAT_VERSION {
-            fail!("{shown} has format version {version}; this program reads version {FORMAT_VERSION}");
+        if !(1..=FORMAT_VERSION).contains(&version) {
+            fail!("{shown} has format version {version}; this program reads versions up to {FORMAT_VERSION}");
         }
         let broken = |error: hdf5::Error| damaged(&shown, &error);
-        let distances = own_dataset(&file, "distances").map_err(broken)?;
         let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
-        let header = read_header(&file, &distances).map_err(|text| damaged(&shown, &text))?;
+        let header = read_header(&file, version).map_err(|text| damaged(&shown, &text))?;
         Ok(Self { file, shown, header, complete })
     }
 
     /// The file's name, for messages.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// The results that are in it.
+    pub fn asked(&self) -> Asked {
+        self.header.identity.results
     }
 
     /// One of its arrays.
@@ -295,7 +312,7 @@ fn damaged(shown: &str, why: &impl Display) -> Error {
     Error::Failed(format!("{shown} is damaged: {why}"))
 }
 
-fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, String> {
+fn read_header(file: &File, version: u32) -> std::result::Result<Header, String> {
     let missing = |name: &str, error: hdf5::Error| format!("attribute \"{name}\": {error}");
     let text = |name: &str| -> std::result::Result<String, String> {
         let read = file.attr(name).and_then(|attribute| attribute.read_scalar::<VarLenUnicode>());
@@ -321,8 +338,24 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     let symmetric = file.attr("symmetric").and_then(|attribute| {
         attribute.read_scalar::<u8>().map(|value| value == 1).or_else(|_| attribute.read_scalar::<bool>())
     });
-    let &[n, m] = distances.shape().as_slice() else {
-        return Err("its distances are no matrix".into());
+    let inputs: Vec<InputId> =
+        serde_json::from_str(&text("input")?).map_err(|error| format!("attribute \"input\": {error}"))?;
+    let (Some(x), Some(y)) = (inputs.first(), inputs.last()) else {
+        return Err("attribute \"input\" is empty".into());
+    };
+    let (n, m, d) = (x.shape.0, y.shape.0, x.shape.1);
+    let (dtype, results) = if version == 1 {
+        // the matrix alone, which says by its type what was computed in
+        let distances = own_dataset(file, "distances").map_err(|error| error.to_string())?;
+        let dtype = distances.dtype().map_err(|error| error.to_string())?;
+        (if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 }, Asked::MATRIX)
+    } else {
+        let named = |name: &str| text(name).map(|value| (format!("attribute \"{name}\" is {value}"), value));
+        let (unknown, dtype) = named("dtype")?;
+        let dtype = Dtype::from_name(&dtype).ok_or(unknown)?;
+        let (unknown, store) = named("store")?;
+        let store = StoreType::from_name(&store).ok_or(unknown)?;
+        (dtype, read_results(file, &text("results")?, store, dtype)?)
     };
     let edge = number("tile")?;
     if edge == 0 {
@@ -334,22 +367,19 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
     {
         return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
     }
-    let inputs: Vec<InputId> =
-        serde_json::from_str(&text("input")?).map_err(|error| format!("attribute \"input\": {error}"))?;
     let metric = text("metric")?;
     let method = text("kernel")?;
-    let dtype = distances.dtype().map_err(|error| error.to_string())?;
     let problem = Problem {
         n,
         m,
-        d: inputs.first().ok_or("attribute \"input\" is empty")?.shape.1,
+        d,
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
-        dtype: if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 },
+        dtype,
         tile: edge,
     };
     let symmetric = symmetric.map_err(|error| missing("symmetric", error))?;
-    let identity = Identity { format_version: FORMAT_VERSION, arithmetic, problem, symmetric, inputs };
+    let identity = Identity { format_version: version, arithmetic, problem, results, symmetric, inputs };
     let provenance = Provenance {
         created: text("created")?,
         command_line: text("command_line")?,
@@ -376,4 +406,30 @@ fn read_header(file: &File, distances: &Dataset) -> std::result::Result<Header, 
         }
     }
     Ok(header)
+}
+
+/// The results that a file says it holds, stored in a type other than the one computed in if `store` is another.
+fn read_results(
+    file: &File,
+    names: &str,
+    store: StoreType,
+    dtype: Dtype,
+) -> std::result::Result<Asked, String> {
+    let mut results = Asked { store: (store != dtype.into()).then_some(store), ..Asked::NOTHING };
+    for name in names.split(' ') {
+        match name {
+            MATRIX => results.matrix = true,
+            NEIGHBORS => {
+                let attribute = |name: &str| file.attr(name);
+                let count = attribute("neighbors").and_then(|count| count.read_scalar::<u64>());
+                let include_self = attribute("include_self").and_then(|value| value.read_scalar::<u8>());
+                let (count, include_self) =
+                    count.and_then(|count| Ok((count, include_self?))).map_err(|error| error.to_string())?;
+                let count = usize::try_from(count).map_err(|error| error.to_string())?;
+                results.neighbors = Some(Nearest { count, include_self: include_self == 1 });
+            }
+            _ => return Err(format!("result \"{name}\" is unknown")),
+        }
+    }
+    Ok(results)
 }

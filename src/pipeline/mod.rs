@@ -1,6 +1,7 @@
 //! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5.
 //!
 //! - `load` — reads samples, digests and packs them
+//! - `mail` — what a rank has found for rows that another owns
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
@@ -8,6 +9,7 @@
 //! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;
+mod mail;
 mod rate;
 mod rounds;
 mod scale;

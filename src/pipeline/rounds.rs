@@ -9,17 +9,18 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::mail::{self, Mail, Stream};
 use super::worker::{Computed, Order, Queue, Worker};
 use super::{Workers, parcels};
 use crate::block::Block;
-use crate::comm::Comm;
+use crate::comm::{self, Comm};
 use crate::error::Result;
 use crate::kernel::Summary;
 use crate::number::Number;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::report::{Clock, Phase, Progress};
 use crate::schedule::Schedule;
-use crate::sink::{Parcel, Sinks};
+use crate::sink::{Cursor, Parcel, Sinks};
 use crate::stop::Stop;
 use crate::store::journal::Done;
 
@@ -42,8 +43,10 @@ pub struct Totals {
     pub recomputed: u64,
     /// Bytes of results written.
     pub bytes_written: u64,
-    /// Bytes sent to other ranks.
+    /// Bytes of samples sent to other ranks.
     pub bytes_sent: u64,
+    /// Bytes of what was found for other ranks.
+    pub bytes_mailed: u64,
 }
 
 impl Totals {
@@ -76,6 +79,8 @@ pub struct Rounds<'a> {
     pub done: &'a TileSet,
     /// When to stop early.
     pub stop: &'a Stop,
+    /// How long what is found for other ranks waits at most.
+    pub mail_interval: Duration,
 }
 
 /// What the main thread counts.
@@ -115,7 +120,8 @@ impl Rounds<'_> {
         let most = parcels(workers.count()).min(tiles.max(1));
         let free = (0..most).map(|_| sinks.parcel()).collect();
         workers.serve(most, make, |queue| {
-            MainThread { rounds: self, sinks, queue, free, ahead: VecDeque::new(), open: 0, tally }
+            let mail = sinks.are_mailed().then(|| Mail::new(self.schedule, self.mail_interval));
+            MainThread { rounds: self, sinks, mail, queue, free, ahead: VecDeque::new(), open: 0, tally }
                 .run(Arc::new(cols))
         })
     }
@@ -130,6 +136,8 @@ struct Ahead<'a, T> {
 struct MainThread<'a, T> {
     rounds: &'a Rounds<'a>,
     sinks: &'a mut Sinks<T>,
+    /// Nothing where no rank finds anything for another.
+    mail: Option<Mail>,
     queue: Queue<T>,
     free: Vec<Parcel<T>>,
     ahead: VecDeque<Ahead<'a, T>>,
@@ -138,27 +146,40 @@ struct MainThread<'a, T> {
     tally: Tally<'a>,
 }
 
-impl<T: Number> MainThread<'_, T> {
+impl<'a, T: Number> MainThread<'a, T> {
     /// All rounds; returns when every tile is stored, or when it is time to stop and the other ranks need this
     /// one's blocks no more.
     fn run(mut self, mine: Arc<Block<T>>) -> Result<Totals> {
-        let Rounds { comm, schedule, done, .. } = *self.rounds;
+        let Rounds { comm, schedule, .. } = *self.rounds;
         let mut blocks = vec![mine];
         for round in 0..schedule.round_count() {
             let current = Arc::clone(&blocks[blocks.len() - 1]);
-            let tiles = schedule.tiles(comm.rank(), round).filter(|tile| !done.contains(*tile));
-            self.ahead.push_back(Ahead { tiles: Box::new(tiles), cols: Arc::clone(&current) });
+            self.enter(round);
+            self.ahead.push_back(Ahead { tiles: self.tiles(round), cols: Arc::clone(&current) });
             self.order();
+            self.tell_bounds(round);
             if round + 1 < schedule.round_count() {
                 let spare = self.spare(&mut blocks)?;
                 let next = self.exchange(&current, spare, schedule.source(comm.rank(), round + 1));
                 blocks.push(Arc::new(next));
             }
         }
-        while self.open > 0 {
-            self.turn(Phase::Compute)?;
+        while self.open > 0 || self.mail.as_ref().is_some_and(|mail| !mail.is_over()) {
+            let idle = if self.open > 0 { Phase::Compute } else { Phase::Exchange };
+            self.step(idle)?;
         }
         Ok(self.tally.totals)
+    }
+
+    /// The tiles of a round that are left to do.
+    fn tiles(&self, round: usize) -> Box<dyn Iterator<Item = Tile> + 'a> {
+        let Rounds { comm, schedule, done, .. } = *self.rounds;
+        let is_left = |tile: &Tile| !done.contains(*tile);
+        if self.sinks.go_outward() {
+            Box::new(schedule.tiles_outward(comm.rank(), round).filter(is_left))
+        } else {
+            Box::new(schedule.tiles(comm.rank(), round).filter(is_left))
+        }
     }
 
     /// Orders a tile for every free parcel, as long as there are tiles and time.
@@ -176,6 +197,9 @@ impl<T: Number> MainThread<'_, T> {
             };
             let (cols, parcel) = (Arc::clone(&next.cols), self.free.pop().expect("one is free"));
             let mirrored = self.rounds.schedule.grid.is_mirrored(tile);
+            if let Some(stream) = self.mail.as_mut().and_then(|mail| mail.of(tile)) {
+                stream.open += 1;
+            }
             self.queue.order(Order { tile, mirrored, cols, parcel });
             self.open += 1;
         }
@@ -193,7 +217,7 @@ impl<T: Number> MainThread<'_, T> {
             if blocks.len() < COLUMN_BLOCKS {
                 return Ok(blocks[current].empty());
             }
-            self.turn(Phase::Compute)?;
+            self.step(Phase::Compute)?;
         }
     }
 
@@ -204,15 +228,24 @@ impl<T: Number> MainThread<'_, T> {
         self.tally.totals.bytes_sent += size_of_val(current.values()) as u64;
         let incoming = spare.receive(schedule.tile_cols(source));
         // an error must not wait for the messages
-        let meanwhile = || comm.or_abort(self.turn(Phase::Exchange));
+        let meanwhile = || comm.or_abort(self.step(Phase::Exchange));
         comm.exchange((current.values(), to), (incoming, from), meanwhile);
         self.tally.clock.lap(Phase::Exchange);
         spare
     }
 
-    /// Waits a moment for a computed tile, and stores it. Waiting without any tile to come counts as `idle`.
+    /// A turn, and mail if it is time.
+    fn step(&mut self, idle: Phase) -> Result<()> {
+        self.turn(idle)?;
+        self.post();
+        Ok(())
+    }
+
+    /// Waits a moment for a computed tile, and stores it; takes in what others have sent. Waiting without any tile to come counts as
+    /// `idle`.
     fn turn(&mut self, idle: Phase) -> Result<()> {
         self.sinks.tick()?;
+        self.take_in_mail()?;
         if self.open == 0 {
             // nothing to do: let the other ranks of a crowded node have the core
             std::thread::yield_now();
@@ -233,6 +266,10 @@ impl<T: Number> MainThread<'_, T> {
             clock.lap(Phase::Write);
         }
         totals.count(&done, grid);
+        if let Some(stream) = self.mail.as_mut().and_then(|mail| mail.of(done.tile)) {
+            stream.open -= 1;
+            stream.stored.push(done.tile);
+        }
         *tiles += 1;
         progress.advance(*tiles, totals.pairs);
         self.open -= 1;
@@ -240,5 +277,80 @@ impl<T: Number> MainThread<'_, T> {
         self.order();
         self.tally.clock.lap(Phase::Compute);
         Ok(())
+    }
+
+    /// Before the tiles of a round are ordered: makes room for what is found for the owner of its columns.
+    fn enter(&mut self, round: usize) {
+        let Rounds { comm, schedule, .. } = *self.rounds;
+        let Some(mail) = self.mail.as_mut().filter(|_| round > 0) else { return };
+        let to = schedule.source(comm.rank(), round);
+        let tiles = schedule.tile_cols(to);
+        let rows = schedule.rows_of(tiles.clone());
+        self.sinks.enter(&rows);
+        if let Some(bounds) = mail.kept(to) {
+            self.sinks.tighten(&rows, &bounds);
+        }
+        mail.streams.push_back(Stream { to, tiles, rows, open: 0, stored: Vec::new() });
+    }
+
+    /// Tells the rank that has this rank's block in a round what this one has found already.
+    fn tell_bounds(&mut self, round: usize) {
+        let Rounds { comm, schedule, .. } = *self.rounds;
+        if self.mail.is_some() && round > 0 {
+            let bounds = self.sinks.bounds();
+            self.send(&bounds, (comm.rank() + schedule.ranks - round) % schedule.ranks, comm::Mail::Bounds);
+        }
+    }
+
+    /// Sends words, while tiles are stored and mail is taken in.
+    fn send(&mut self, words: &[u64], to: usize, mail: comm::Mail) {
+        let comm = self.rounds.comm;
+        self.tally.totals.bytes_mailed += size_of_val(words) as u64;
+        comm.send(words, to, mail, || comm.or_abort(self.turn(Phase::Exchange)));
+    }
+
+    /// Takes in what other ranks have sent.
+    fn take_in_mail(&mut self) -> Result<()> {
+        let Some(mail) = &mut self.mail else { return Ok(()) };
+        while let Some((owner, bounds)) = self.rounds.comm.receive(comm::Mail::Bounds) {
+            mail.has_come(comm::Mail::Bounds);
+            match mail.to(owner) {
+                Some(stream) => self.sinks.tighten(&stream.rows, &bounds),
+                None => mail.keep(owner, bounds),
+            }
+        }
+        while let Some((_, words)) = self.rounds.comm.receive(comm::Mail::Letter) {
+            let (is_last, tiles, found) = mail::opened(&words);
+            self.sinks.deliver(found);
+            tiles.into_iter().try_for_each(|tile| self.sinks.has_mirror(tile))?;
+            if is_last {
+                mail.has_come(comm::Mail::Letter);
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what is found: all, where the tiles of a round are all stored; what there is, if it is time.
+    fn post(&mut self) {
+        let Some(mail) = &mut self.mail else { return };
+        let (ahead, is_time) = (&self.ahead, mail.is_time());
+        let is_over =
+            |stream: &Stream| stream.open == 0 && !ahead.iter().any(|next| next.cols.tiles == stream.tiles);
+        let next =
+            mail.streams.iter().position(|stream| is_over(stream) || is_time && !stream.stored.is_empty());
+        let Some(stream) = next.map(|next| &mut mail.streams[next]) else { return };
+        let is_last = is_over(stream);
+        // of these all is in the lists by now
+        let tiles = std::mem::take(&mut stream.stored);
+        let (to, rows) = (stream.to, stream.rows.clone());
+        let mut cursor = Cursor::default();
+        while let Some(found) = self.sinks.letter(&rows, &mut cursor) {
+            self.send(&mail::letter(false, &[], &found), to, comm::Mail::Letter);
+        }
+        if is_last {
+            self.sinks.leave(&rows);
+            self.mail.iter_mut().for_each(|mail| mail.streams.retain(|stream| stream.to != to));
+        }
+        self.send(&mail::letter(is_last, &tiles, &[]), to, comm::Mail::Letter);
     }
 }

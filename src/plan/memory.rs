@@ -107,11 +107,11 @@ mod tests {
     use crate::kernel::{Level, Method};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
-    use crate::sink::Asked;
+    use crate::problem::Asked;
     use crate::source::Chunk;
 
     fn matrix() -> Results {
-        Results::of(Asked { output: true })
+        Results::of(Asked::MATRIX)
     }
 
     fn plain(features: usize, dtype: Dtype) -> [Storage; 2] {

@@ -3,7 +3,7 @@
 use super::blocks::Findings;
 use super::job::Job;
 use super::limits;
-use super::unfinished::{Earlier, Restored, Run, read_journals};
+use super::unfinished::{Earlier, Restored, Run, read_journals, read_snapshots};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -11,11 +11,12 @@ use crate::fail;
 use crate::failpoint;
 use crate::io::result::{self, Header, ResultReader, ResultWriter};
 use crate::number::Number;
-use crate::sink::Sinks;
-use crate::sink::matrix::MatrixReader;
+use crate::partition::TileSet;
+use crate::sink::{self, Sinks};
 use crate::store::Checkpoints;
-use crate::store::journal::Journal;
+use crate::store::journal::{Journal, Journalled};
 use crate::store::runplan::RunPlan;
+use crate::store::snapshot::{Snapshots, State, Version};
 use crate::store::workdir::Workdir;
 
 /// A working folder that no other run has.
@@ -66,27 +67,20 @@ impl Claim {
     ) -> Result<(Sinks<T>, Restored)> {
         let number = self.make_or_check::<T>(comm, job, findings)?;
         let grid = job.schedule.grid;
-        let mut restored = Restored::nothing(&grid);
+        let mut journalled = Journalled::nothing(&grid);
         if self.unfinished.is_some() {
-            let are_mailed = job.results.are_mailed::<T>();
-            restored = read_journals(comm, &self.workdir, number, &grid, are_mailed)?;
-            log::info!(
-                "{} tiles are done already, in {}",
-                restored.done.len(),
-                self.workdir.folder().display()
-            );
+            journalled = read_journals(comm, &self.workdir, number, &grid)?;
         }
+        let done = journalled.done(&grid, job.results.are_mailed());
         comm.agree(failpoint::hit("open"))?;
         let matrix = self.workdir.matrix();
         let (file, mut sinks) = ResultWriter::open(&matrix, comm, |file| {
             let mut sinks = job.sinks::<T>(comm);
             sinks.open(file).map(|()| sinks)
         })?;
-        let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
-        let checkpoints = Journal::open(&self.workdir.journal(comm.rank()), number, sync)
-            .and_then(|journal| Checkpoints::start(&matrix, journal, interval, sync));
-        // all ranks have read the journals before any adds to its own
-        let checkpoints = match comm.agree(checkpoints) {
+        let kept = self.keep(comm, job, number, (sinks.state(), &done));
+        // all ranks have read the journals and snapshots before any writes its own
+        let checkpoints = match kept {
             Ok(checkpoints) => checkpoints,
             Err(error) => {
                 drop(sinks);
@@ -95,11 +89,46 @@ impl Claim {
                 return Err(error);
             }
         };
+        let mut restored = Restored::of(journalled, done, &grid);
+        if self.unfinished.is_some() {
+            let count = restored.done.len();
+            log::info!("{count} tiles are done already, in {}", self.workdir.folder().display());
+        }
         self.file = Some(file);
         sinks.keep(checkpoints);
         // the list of tiles is needed no more
         sinks.restore(&std::mem::take(&mut restored.tiles));
         Ok((sinks, restored))
+    }
+
+    /// Takes in what the snapshots of an earlier run hold of tiles that are `done`, and opens this rank's journal and snapshots.
+    /// Collective.
+    fn keep(
+        &self,
+        comm: &Comm,
+        job: &Job<'_>,
+        number: u64,
+        (state, done): (Option<Box<dyn State>>, &TileSet),
+    ) -> Result<Checkpoints> {
+        let (workdir, grid) = (&self.workdir, &job.schedule.grid);
+        let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
+        let mut older = Vec::new();
+        let snapshots = match state {
+            Some(state) => {
+                let (generation, found) = read_snapshots(comm, workdir, number, &*state, (done, grid))?;
+                older = found;
+                let paths = workdir.snapshot(Version { generation, rank: comm.rank() });
+                let snapshots = Snapshots::new(paths, number, sync, state);
+                // before any older one is removed
+                comm.agree(if older.is_empty() { Ok(()) } else { snapshots.write() })?;
+                Some(snapshots)
+            }
+            None => None,
+        };
+        comm.on_root(|| workdir.remove_snapshots(&older))?;
+        let checkpoints = Journal::open(&workdir.journal(comm.rank()), number, sync)
+            .and_then(|journal| Checkpoints::start(&workdir.matrix(), journal, snapshots, interval, sync));
+        comm.agree(checkpoints)
     }
 
     /// Makes the result, or makes sure that it is the one of the run that is taken up. Returns the run's number. Collective.
@@ -127,16 +156,11 @@ impl Claim {
         }
     }
 
-    /// Declares the result complete and gives it its name. Collective; `digest` is that of all tiles that were computed.
-    pub(super) fn publish<T: Number>(
-        mut self,
-        comm: &Comm,
-        sinks: Sinks<T>,
-        digest: u64,
-        sync: bool,
-    ) -> Result<()> {
+    /// Declares the result complete and gives it its name. Collective.
+    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<()> {
         let file = self.file.take().expect("a result that has begun is open");
-        comm.or_abort(complete(comm, &file, sinks, sync));
+        let stored = comm.or_abort(complete(comm, &file, sinks, sync));
+        let stored = comm.all_reduce(&[stored], Reduce::Sum)[0];
         comm.or_abort(failpoint::hit("close"));
         comm.or_abort(file.close());
         let Self { mut workdir, unfinished, .. } = self;
@@ -149,7 +173,7 @@ impl Claim {
         };
         workdir.check_still_shared(comm).map_err(|error| error.map(hint))?;
         comm.on_root(|| {
-            check_digest(&workdir, digest)?;
+            check_stored(&workdir, stored)?;
             workdir.publish(replaces, sync)
         })
     }
@@ -176,10 +200,11 @@ fn make<T: Number>(
     Ok(RunPlan::run(&text))
 }
 
-/// Stores what remains, forces all to the disk and declares the result complete.
-fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<()> {
+/// Stores what remains, forces all to the disk and declares the result complete. Returns the sum of the checksums that this rank has
+/// stored.
+fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<u64> {
     failpoint::hit("checksums")?;
-    sinks.finish()?;
+    let stored = sinks.finish()?;
     if sync {
         file.sync()?;
     }
@@ -187,16 +212,19 @@ fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: 
     comm.barrier();
     failpoint::hit("complete")?;
     file.declare_complete()?;
-    if sync { file.sync() } else { Ok(()) }
+    if sync {
+        file.sync()?;
+    }
+    Ok(stored)
 }
 
 /// Makes sure that what is published is what all ranks have written, as this rank sees it.
-fn check_digest(workdir: &Workdir, digest: u64) -> Result<()> {
+fn check_stored(workdir: &Workdir, written: u64) -> Result<()> {
     let path = workdir.matrix();
-    let stored = MatrixReader::of(ResultReader::open(&path)?)?.digest()?;
-    if stored != digest {
+    let stored = sink::stored_sum(&ResultReader::open(&path)?)?;
+    if stored != written {
         fail!(
-            "the checksums in {} add up to {stored:016x}, and those of the tiles that were computed to {digest:016x}: the file was replaced during the run, or some ranks have written elsewhere; write the result to a file system that all nodes share, and start over with --force",
+            "the checksums in {} add up to {stored:016x}, and those of what all ranks have written to {written:016x}: the file was replaced during the run, or some ranks have written elsewhere; write the result to a file system that all nodes share, and start over with --force",
             path.display()
         );
     }

@@ -79,7 +79,8 @@ fn run<T: Number>(
     let Blocks { rows, cols, findings } = blocks;
     let kernel = kernel.of_scaled(findings.scaling);
     let mut progress = Progress::start(tiles_left(comm, job, &restored.done), comm.is_root());
-    let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop };
+    let mail_interval = job.args.checkpoint_interval;
+    let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop, mail_interval };
     let worker = || ThreadWorker::new(&kernel, job.schedule.grid, &rows);
     let computed = rounds.run(&workers, worker, cols, &mut sinks, Tally::new(&mut progress, &mut clock));
     let mut totals = comm.or_abort(computed);
@@ -91,7 +92,7 @@ fn run<T: Number>(
     clock.lap(Phase::Wait);
 
     totals.add(&restored.totals);
-    let [pairs, digest] = [totals.pairs, totals.digest].map(|mine| comm.all_reduce(&[mine], Reduce::Sum)[0]);
+    let pairs = comm.all_reduce(&[totals.pairs], Reduce::Sum)[0];
     if pairs != job.problem.pairs() {
         if let Some(claim) = claim {
             claim.leave(comm, sinks);
@@ -99,7 +100,7 @@ fn run<T: Number>(
         return Err(stopped(comm, job, stop, pairs));
     }
     if let Some(claim) = claim {
-        claim.publish(comm, sinks, digest, !job.args.no_sync)?;
+        claim.publish(comm, sinks, !job.args.no_sync)?;
         clock.lap(Phase::Sync);
     }
     let resumed_pairs = restored.totals.pairs;

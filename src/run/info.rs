@@ -11,7 +11,7 @@ use crate::host;
 use crate::io::result::is_result;
 use crate::problem::{InputId, Problem};
 use crate::report::print;
-use crate::sink;
+use crate::sink::{self, Results};
 use crate::source::{self, Entry, Listing, Samples, View};
 use crate::store::journal::{self, Journalled};
 use crate::store::runplan::RunPlan;
@@ -188,7 +188,8 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
         journalled.add(&journal::read(&path, number, &grid)?.entries);
         latest = latest.max(std::fs::metadata(&path).and_then(|meta| meta.modified()).ok());
     }
-    let Restored { totals, .. } = Restored::of(journalled, &grid, false);
+    let done = journalled.done(&grid, Results::of(identity.results).are_mailed());
+    let Restored { totals, .. } = Restored::of(journalled, done, &grid);
     let percent = 100.0 * totals.pairs as f64 / identity.problem.pairs() as f64;
     let age = latest.and_then(|time| time.elapsed().ok()).map(|age| Duration::from_secs(age.as_secs()));
     let age = age.map_or("unknown".into(), |age| humantime::format_duration(age).to_string());

@@ -15,10 +15,10 @@ use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::number::Number;
 use crate::plan::Memory;
-use crate::problem::{Identity, InputId, Problem, Provenance};
+use crate::problem::{Asked, Identity, InputId, Problem, Provenance};
 use crate::report::file;
 use crate::schedule::Schedule;
-use crate::sink::{Asked, Results, Sinks};
+use crate::sink::{Results, Sinks};
 use crate::store::workdir::Workdir;
 use crate::text::{bytes, counted};
 
@@ -29,6 +29,8 @@ pub(super) struct Job<'a> {
     pub(super) problem: Problem,
     pub(super) schedule: Schedule,
     /// What is made of the distances.
+    pub(super) asked: Asked,
+    /// How.
     pub(super) results: Results,
     pub(super) cores: Cores,
     /// The best SIMD level that every rank has.
@@ -50,8 +52,14 @@ impl<'a> Job<'a> {
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
         let level = setup::common_level(comm)?;
-        let results = Results::of(Asked { output: args.output.is_some() });
-        Ok(Self { args, inputs, problem, schedule, results, cores, level, started: host::timestamp() })
+        let asked = if args.output.is_some() {
+            setup::asked(&args.problem, &problem, inputs.y.is_none())
+        } else {
+            Ok(Asked::NOTHING)
+        };
+        let asked = comm.agree(asked)?;
+        let results = Results::of(asked);
+        Ok(Self { args, inputs, problem, schedule, asked, results, cores, level, started: host::timestamp() })
     }
 
     /// How its tiles are computed.
@@ -126,7 +134,7 @@ impl<'a> Job<'a> {
 
     /// What it computes, with as much of the inputs as is known.
     pub(super) fn identity(&self, inputs: Vec<InputId>) -> Identity {
-        Identity::new(self.problem, inputs)
+        Identity::new(self.problem, self.asked, inputs)
     }
 
     pub(super) fn provenance(&self, ranks: usize) -> Provenance {

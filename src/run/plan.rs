@@ -21,10 +21,10 @@ use crate::number::Number;
 use crate::partition::Grid;
 use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
-use crate::problem::Problem;
+use crate::problem::{Asked, Problem};
 use crate::report::file;
 use crate::report::print;
-use crate::sink::{Asked, Parcel, Results};
+use crate::sink::{Parcel, Results};
 use crate::source::Storage;
 use crate::text::{bytes, counted};
 
@@ -162,7 +162,9 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     let level = Level::detect().map_err(Error::Usage)?;
     let Planned { layout, shape, symmetric, problem, .. } = planned;
     let node_bytes = planned.machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9;
-    let results = Results::of(Asked { output: !args.no_output });
+    let asked =
+        if args.no_output { Asked::NOTHING } else { setup::asked(&args.problem, &problem, symmetric)? };
+    let results = Results::of(asked);
     let fit = Fit { args: &args.problem, shape, symmetric, level, results: &results, node_bytes };
     let record = predict::<T>(args, planned, &fit)?;
     if let Some(path) = &args.json {

@@ -11,9 +11,10 @@ use crate::fail;
 use crate::io::MAX_WRITE_BYTES;
 use crate::kernel::Level;
 use crate::partition::choose_edge;
-use crate::problem::Problem;
+use crate::problem::{Asked, Nearest, Problem};
 use crate::schedule::Schedule;
 use crate::stop;
+use crate::text::counted;
 
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.
 pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: usize) -> Result<Problem> {
@@ -48,6 +49,27 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         )));
     }
     Ok(Problem { n, m, d, metric, method, dtype, tile })
+}
+
+/// The results that the command line asks for: the matrix unless it names others.
+pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> Result<Asked> {
+    let neighbors = args.neighbors.map(|count| Nearest { count, include_self: args.include_self });
+    if let Some(Nearest { count, include_self }) = neighbors {
+        if include_self && !symmetric {
+            return Err(Error::Usage(
+                "--include-self: no sample of X is one of Y; leave the option out, or --against".into(),
+            ));
+        }
+        let others = problem.m - usize::from(symmetric && !include_self);
+        if count > others {
+            let among = if symmetric && include_self { "with itself has" } else { "has" };
+            return Err(Error::Usage(format!(
+                "--neighbors {count}: a sample {among} {}; ask for {others} or fewer",
+                counted(others, "neighbour")
+            )));
+        }
+    }
+    Ok(Asked { matrix: args.matrix || neighbors.is_none(), neighbors, store: None })
 }
 
 /// Who computes which tiles.

@@ -10,6 +10,7 @@ use crate::problem::Identity;
 use crate::sink;
 use crate::store::journal::{self, Done, Journalled};
 use crate::store::runplan::RunPlan;
+use crate::store::snapshot::{self, State, Version};
 use crate::store::workdir::Workdir;
 
 /// What `--resume` has found.
@@ -183,9 +184,8 @@ impl Restored {
         Self { done: TileSet::empty(grid), tiles: Vec::new(), totals: Totals::default() }
     }
 
-    /// Of what journals say, if mirror images are mailed or not.
-    pub(super) fn of(journalled: Journalled, grid: &Grid, are_mailed: bool) -> Self {
-        let done = journalled.done(grid, are_mailed);
+    /// Of what journals say of tiles that are done.
+    pub(super) fn of(journalled: Journalled, done: TileSet, grid: &Grid) -> Self {
         let mut tiles = journalled.tiles;
         tiles.retain(|known| done.contains(known.tile));
         let mut totals = Totals::default();
@@ -196,14 +196,8 @@ impl Restored {
     }
 }
 
-/// What the journals of a run say is done, of which each rank takes in a share. Collective.
-pub(super) fn read_journals(
-    comm: &Comm,
-    workdir: &Workdir,
-    run: u64,
-    grid: &Grid,
-    are_mailed: bool,
-) -> Result<Restored> {
+/// What the journals of a run say, of which each rank takes in a share. Collective.
+pub(super) fn read_journals(comm: &Comm, workdir: &Workdir, run: u64, grid: &Grid) -> Result<Journalled> {
     let mut listed = Vec::new();
     comm.on_root(|| {
         listed = workdir.journals()?.iter().flat_map(|rank| (*rank as u64).to_le_bytes()).collect();
@@ -219,7 +213,65 @@ pub(super) fn read_journals(
         journalled = comm.agree(read_some(listed, workdir, run, grid))?;
         unite(comm, &mut journalled, grid);
     }
-    Ok(Restored::of(journalled, grid, are_mailed))
+    Ok(journalled)
+}
+
+/// Has each rank take in what earlier ranks have gathered of its rows, from tiles that are done. Returns the generation of the snapshots
+/// to come, and those that are there. Collective.
+///
+/// # Errors
+/// If something of a tile that is done is in none of them: it would be taken for done ever after.
+pub(super) fn read_snapshots(
+    comm: &Comm,
+    workdir: &Workdir,
+    run: u64,
+    state: &dyn State,
+    (done, grid): (&TileSet, &Grid),
+) -> Result<(usize, Vec<Version>)> {
+    let mut listed = Vec::new();
+    comm.on_root(|| {
+        let versions = workdir.snapshots()?;
+        let words = versions.iter().flat_map(|version| [version.generation as u64, version.rank as u64]);
+        listed = words.flat_map(u64::to_le_bytes).collect();
+        Ok(())
+    })?;
+    comm.broadcast(0, &mut listed);
+    let place = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).unwrap_or(usize::MAX);
+    let words: Vec<usize> = listed.as_chunks::<8>().0.iter().map(place).collect();
+    let versions: Vec<Version> =
+        words.chunks_exact(2).map(|pair| Version { generation: pair[0], rank: pair[1] }).collect();
+    let rows = state.rows();
+    let mut is_there = vec![false; rows.len()];
+    let read = versions.iter().try_for_each(|version| {
+        let [path, _] = workdir.snapshot(*version);
+        for whole in snapshot::read(&path, run, state)? {
+            is_there[whole.start - rows.start..whole.end - rows.start].fill(true);
+        }
+        Ok(())
+    });
+    comm.agree(read)?;
+    // rows of tiles of which all is there
+    let mut whole = vec![0_u64; grid.tile_rows().div_ceil(64)];
+    for tile_row in 0..grid.tile_rows() {
+        let of_tile = grid.rows(tile_row);
+        if rows.contains(&of_tile.start)
+            && is_there[of_tile.start - rows.start..of_tile.end - rows.start].iter().all(|there| *there)
+        {
+            whole[tile_row / 64] |= 1 << (tile_row % 64);
+        }
+    }
+    let whole = comm.all_reduce(&whole, Reduce::Or);
+    let is_whole = |tile_row: usize| whole[tile_row / 64] & 1 << (tile_row % 64) != 0;
+    let mut kept = done.clone();
+    kept.retain(|tile| is_whole(tile.i) && (!grid.is_mirrored(tile) || is_whole(tile.j)));
+    if kept != *done {
+        fail!(
+            "{} lacks some of what its journals say is done, or that is damaged; start over with --force",
+            workdir.folder().display()
+        );
+    }
+    state.retain(&|tile| done.contains(tile));
+    Ok((versions.last().map_or(0, |last| last.generation + 1), versions))
 }
 
 /// Makes the sets those of all ranks. Returns whether several ranks have one tile. Collective.

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::ops::Range;
 
 
-use super::{Asked, Image, Kind, Part, Sink, Strip};
+use super::{Image, Kind, Part, Sink, Strip};
 use crate::number::Number;
 use crate::error::{Context, Result};
 use crate::fail;
@@ -17,6 +17,7 @@ use crate::io::{Attempt, Stored};
 use crate::kernel::{SimdElement, transpose};
 use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
+use crate::problem::Asked;
 use crate::schedule::Share;
 use crate::text::bytes;
 use crate::store::journal::Done;
@@ -31,11 +32,16 @@ pub struct Matrix;
 
 impl Matrix {
     pub(super) fn wanted(asked: Asked) -> Option<Self> {
-        asked.output.then_some(Self)
+        asked.matrix.then_some(Self)
     }
 
     pub(super) fn check(file: &ResultReader) -> Result<()> {
         arrays(file).map(drop)
+    }
+
+    pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
+        let (_, checksums) = arrays(file)?;
+        sum_of(&checksums, file)
     }
 
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
@@ -185,8 +191,8 @@ impl<T: Number> Sink<T> for MatrixSink {
         self.keep(done);
     }
 
-    fn finish(mut self: Box<Self>) -> Result<()> {
-        let Some(open) = self.open else { return Ok(()) };
+    fn finish(mut self: Box<Self>) -> Result<u64> {
+        let Some(open) = self.open else { return Ok(0) };
         self.computed.sort_unstable_by_key(|&(tile, _)| tile);
         for neighbours in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
             let values: Vec<u64> = neighbours.iter().map(|&(_, checksum)| checksum).collect();
@@ -196,7 +202,7 @@ impl<T: Number> Sink<T> for MatrixSink {
                 format!("the checksums of row {} of tiles cannot be written to {}", first.i, open.shown)
             })?;
         }
-        Ok(())
+        Ok(self.computed.iter().fold(0, |sum, &(_, checksum)| sum.wrapping_add(checksum)))
     }
 }
 
@@ -231,21 +237,27 @@ impl MatrixReader {
 
     /// Wrapping sum of all stored checksums: the digest of the matrix.
     pub fn digest(&self) -> Result<u64> {
-        let mut digest = 0_u64;
-        for i in 0..self.grid.tile_rows() {
-            let row = self.stored(i..i + 1, 0..self.grid.tile_cols())?;
-            digest = row.iter().fold(digest, |sum, checksum| sum.wrapping_add(*checksum));
-        }
-        Ok(digest)
+        sum_of(&self.checksums, &self.file)
     }
 
     /// The stored checksum of a tile.
     pub fn checksum(&self, tile: Tile) -> Result<u64> {
-        Ok(self.stored(tile.i..tile.i + 1, tile.j..tile.j + 1)?[0])
+        Ok(stored(&self.checksums, tile.i..tile.i + 1, tile.j..tile.j + 1, &self.file)?[0])
     }
+}
 
-    fn stored(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<u64>> {
-        let read = self.checksums.read::<u64>(rows, cols);
-        read.context(|| format!("the checksums of {} cannot be read", self.file.shown()))
+/// Wrapping sum of all checksums in an array, read row by row.
+fn sum_of(checksums: &Array, file: &ResultReader) -> Result<u64> {
+    let shape = checksums.shape();
+    let mut sum = 0_u64;
+    for row in 0..shape[0] {
+        let stored = stored(checksums, row..row + 1, 0..shape[1], file)?;
+        sum = stored.iter().fold(sum, |sum, checksum| sum.wrapping_add(*checksum));
     }
+    Ok(sum)
+}
+
+fn stored(checksums: &Array, rows: Range<usize>, cols: Range<usize>, file: &ResultReader) -> Result<Vec<u64>> {
+    let read = checksums.read::<u64>(rows, cols);
+    read.context(|| format!("the checksums of {} cannot be read", file.shown()))
 }

@@ -17,17 +17,14 @@ use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::kernel::Level;
 use crate::number::Number;
 use crate::pages::Pages;
-use crate::partition::Grid;
+use crate::partition::{Grid, Tile};
+use crate::problem::Asked;
 use crate::schedule::Share;
 use crate::store::Checkpoints;
 use crate::store::journal::{Done, Entry};
+use crate::store::snapshot::State;
 
-/// What the command line asks for.
-#[derive(Clone, Copy, Debug)]
-pub struct Asked {
-    /// Whether there is a file to write to.
-    pub output: bool,
-}
+mod lists;
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident, $text:literal;)*) => {
@@ -54,20 +51,35 @@ macro_rules! kinds {
         /// Opens a result of this program, complete or not, and makes sure that the arrays of its kinds are as its header says.
         pub fn open(path: &Path) -> Result<ResultReader> {
             let file = ResultReader::open(path)?;
-            $($module::$kind::check(&file)?;)*
+            $(if $module::$kind::wanted(file.asked()).is_some() {
+                $module::$kind::check(&file)?;
+            })*
             Ok(file)
         }
 
         /// What `info` says of the results in a file: a name and a text for each.
         pub fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
-            [$($module::$kind::shown(file),)*].concat()
+            let mut lines = Vec::new();
+            $(if $module::$kind::wanted(file.asked()).is_some() {
+                lines.extend($module::$kind::shown(file));
+            })*
+            lines
+        }
+
+        /// Wrapping sum of all checksums in a file.
+        pub fn stored_sum(file: &ResultReader) -> Result<u64> {
+            let mut sum = 0_u64;
+            $(if $module::$kind::wanted(file.asked()).is_some() {
+                sum = sum.wrapping_add($module::$kind::stored_sum(file)?);
+            })*
+            Ok(sum)
         }
     };
 }
 
 kinds! {
     matrix::Matrix, "The n × m matrix.";
-    counted::Counted, "Nothing but its digest, sum and extremes.";
+    neighbors::Neighbors, "The nearest neighbours of every sample.";
 }
 
 /// A result as it is asked for, of distances of type `T`. What a kind leaves out it has no need of.
@@ -103,15 +115,16 @@ pub trait Kind<T: Number> {
         false
     }
 
-    /// Makes its arrays in a new file.
-    fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()> {
-        Ok(())
+    /// Whether it takes less where the tiles of a round go from the diagonal outward.
+    fn goes_outward(&self) -> bool {
+        false
     }
 
+    /// Makes its arrays in a new file.
+    fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()>;
+
     /// What a rank with such a share gathers it in.
-    fn sink(&self, _: &Share) -> Box<dyn Sink<T>> {
-        Box::new(Nothing)
-    }
+    fn sink(&self, _: &Share) -> Box<dyn Sink<T>>;
 }
 
 /// Where a tile lies, and how it is computed.
@@ -145,6 +158,14 @@ pub struct Strip<'a, T> {
     pub place: &'a Place,
 }
 
+impl<T> Strip<'_, T> {
+    /// Its rows in the matrix.
+    pub fn rows(&self) -> Range<usize> {
+        let first = self.place.rows.start + self.first;
+        first..first + self.values.len() / self.place.cols.len()
+    }
+}
+
 /// Which rows of the matrix a strip is looked at as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Image {
@@ -171,9 +192,7 @@ pub trait Sink<T> {
     fn part(&self) -> Box<dyn Part<T>>;
 
     /// Finds its arrays in a file that all ranks have open.
-    fn open(&mut self, _: &OpenFile<'_>) -> Attempt<()> {
-        Ok(())
-    }
+    fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()>;
 
     /// Stores what was made of a tile, whose distances are `values` if its kind keeps them. Returns how many bytes it wrote.
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64>;
@@ -181,34 +200,51 @@ pub trait Sink<T> {
     /// Takes in a tile that an earlier run has stored.
     fn restore(&mut self, done: &Done);
 
-    /// Writes what remains when all tiles are stored, and closes its arrays.
-    fn finish(self: Box<Self>) -> Result<()>;
-}
-
-/// The part and the sink of a kind that has no need of any.
-struct Nothing;
-
-impl<T> Part<T> for Nothing {
-    fn collect(&mut self, _: &Strip<'_, T>, _: Image) {}
-}
-
-impl<T> Sink<T> for Nothing {
-    fn part(&self) -> Box<dyn Part<T>> {
-        Box::new(Nothing)
+    /// What it has for rows that other ranks own, if its kind is mailed.
+    fn mailed(&mut self) -> Option<&mut dyn Mailed> {
+        None
     }
 
-    fn store(&mut self, _: &Done, _: &[T], _: &dyn Part<T>) -> Result<u64> {
-        Ok(0)
+    /// What it has gathered and not written yet, if it gathers anything.
+    fn state(&self) -> Option<Box<dyn State>> {
+        None
     }
 
-    fn restore(&mut self, _: &Done) {}
-
-    fn finish(self: Box<Self>) -> Result<()> {
-        Ok(())
-    }
+    /// Writes what remains when all tiles are stored, and closes its arrays. Returns the wrapping sum of the checksums that this rank
+    /// has stored.
+    fn finish(self: Box<Self>) -> Result<u64>;
 }
 
-/// The results that a run is to make, in the order of the table.
+/// What a sink finds in mirror images for rows of other ranks. It goes there as words, which only sinks of this kind understand.
+pub trait Mailed {
+    /// From now on, tiles may have mirror images in these rows, which another rank owns.
+    fn enter(&mut self, rows: Range<usize>);
+
+    /// From now on, none has; all was taken.
+    fn leave(&mut self, rows: &Range<usize>);
+
+    /// What ranks must know that find something for this rank's rows.
+    fn bounds(&self) -> Vec<u64>;
+
+    /// Takes in what the owner of these rows says.
+    fn tighten(&mut self, rows: &Range<usize>, bounds: &[u64]);
+
+    /// Takes part `part` of what it has for these rows; false if there is no such part.
+    fn take(&mut self, rows: &Range<usize>, part: usize, out: &mut Vec<u64>) -> bool;
+
+    /// Takes in what others have found for this rank's rows.
+    fn deliver(&mut self, mail: &[u64]);
+}
+
+/// How far the mail for some rows is taken.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    kind: usize,
+    part: usize,
+}
+
+/// The results that a run is to make, in the order of the table. Without any, distances are counted, summed up, and forgotten strip
+/// by strip.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Results(Vec<Wanted>);
 
@@ -228,8 +264,13 @@ impl Results {
     }
 
     /// Whether any of them mails what belongs to mirror images.
-    pub fn are_mailed<T: Number>(&self) -> bool {
-        self.kinds::<T>().any(Kind::is_mailed)
+    pub fn are_mailed(&self) -> bool {
+        self.kinds::<f64>().any(Kind::is_mailed)
+    }
+
+    /// Whether any of them takes less where the tiles of a round go from the diagonal outward.
+    pub fn go_outward(&self) -> bool {
+        self.kinds::<f64>().any(Kind::goes_outward)
     }
 
     /// Times that they write for a tile.
@@ -294,10 +335,13 @@ impl<T: Number> Parcel<T> {
     }
 }
 
+/// Words of a letter; it may have a little more.
+const LETTER_LEN: usize = 1 << 17;
+
 /// The results of a run: where tiles go, and what makes them last.
 pub struct Sinks<T> {
     results: Results,
-    grid: Grid,
+    share: Share,
     /// Elements of a strip at most.
     strip_len: usize,
     all: Vec<Box<dyn Sink<T>>>,
@@ -309,7 +353,7 @@ impl<T: Number> Sinks<T> {
     /// Of the results of a rank with such a share, whose tiles come in strips of up to so many elements.
     pub fn new(results: Results, share: &Share, strip_len: usize) -> Self {
         let all = results.kinds().map(|kind| kind.sink(share)).collect();
-        Self { results, grid: share.grid, strip_len, all, checkpoints: None }
+        Self { results, share: share.clone(), strip_len, all, checkpoints: None }
     }
 
     /// Finds their arrays in a file that all ranks have open.
@@ -324,13 +368,14 @@ impl<T: Number> Sinks<T> {
 
     /// What a worker fills. Its memory is touched by the first that does.
     pub fn parcel(&self) -> Parcel<T> {
-        let values = Pages::zeroed(Parcel::<T>::values_len(&self.results, &self.grid, self.strip_len));
+        let values = Pages::zeroed(Parcel::<T>::values_len(&self.results, &self.share.grid, self.strip_len));
         Parcel { values, parts: self.all.iter().map(|sink| sink.part()).collect() }
     }
 
     /// Stores what was made of a tile. Returns how many bytes were written.
     pub fn store(&mut self, done: &Done, parcel: &Parcel<T>) -> Result<u64> {
-        let len = self.grid.pairs(done.tile).min(parcel.values.len());
+        let grid = &self.share.grid;
+        let len = grid.pairs(done.tile).min(parcel.values.len());
         let values = &parcel.values[..len];
         let mut written = 0;
         for (sink, part) in self.all.iter_mut().zip(&parcel.parts) {
@@ -339,7 +384,94 @@ impl<T: Number> Sinks<T> {
         if let Some(checkpoints) = &mut self.checkpoints {
             checkpoints.add(Entry::Forward(*done))?;
         }
+        if grid.is_mirrored(done.tile) && self.share.rows.contains(&grid.cols(done.tile.j).start) {
+            self.has_mirror(done.tile)?;
+        }
         Ok(written)
+    }
+
+    /// All that belongs to the mirror image of a tile, whose rows are this rank's, is there.
+    pub fn has_mirror(&mut self, tile: Tile) -> Result<()> {
+        match &mut self.checkpoints {
+            Some(checkpoints) if self.results.are_mailed() => checkpoints.add(Entry::Mirror(tile)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether this rank finds something for rows that others own.
+    pub fn are_mailed(&self) -> bool {
+        self.share.foreign_rows > 0 && self.results.are_mailed()
+    }
+
+    /// Whether tiles are to go from the diagonal outward.
+    pub fn go_outward(&self) -> bool {
+        self.results.go_outward()
+    }
+
+    fn mailed(&mut self) -> impl Iterator<Item = (usize, &mut dyn Mailed)> {
+        self.all.iter_mut().enumerate().filter_map(|(kind, sink)| Some((kind, sink.mailed()?)))
+    }
+
+    /// From now on, tiles may have mirror images in these rows, which another rank owns.
+    pub fn enter(&mut self, rows: &Range<usize>) {
+        self.mailed().for_each(|(_, mailed)| mailed.enter(rows.clone()));
+    }
+
+    /// From now on, none has; all was taken.
+    pub fn leave(&mut self, rows: &Range<usize>) {
+        self.mailed().for_each(|(_, mailed)| mailed.leave(rows));
+    }
+
+    /// What ranks must know that find something for this rank's rows.
+    pub fn bounds(&mut self) -> Vec<u64> {
+        let mut all = Vec::new();
+        for (_, mailed) in self.mailed() {
+            let bounds = mailed.bounds();
+            all.push(bounds.len() as u64);
+            all.extend(bounds);
+        }
+        all
+    }
+
+    /// Takes in what the owner of these rows says.
+    pub fn tighten(&mut self, rows: &Range<usize>, mut bounds: &[u64]) {
+        for (_, mailed) in self.mailed() {
+            let Some((len, rest)) = bounds.split_first() else { return };
+            let (own, rest) = rest.split_at(usize::try_from(*len).expect("it was a usize"));
+            mailed.tighten(rows, own);
+            bounds = rest;
+        }
+    }
+
+    /// The next letter with what there is for these rows, and nothing after the last.
+    pub fn letter(&mut self, rows: &Range<usize>, cursor: &mut Cursor) -> Option<Vec<u64>> {
+        let first = cursor.kind;
+        for (kind, mailed) in self.mailed().skip_while(|(kind, _)| *kind < first) {
+            if kind > cursor.kind {
+                *cursor = Cursor { kind, part: 0 };
+            }
+            let mut letter = vec![kind as u64];
+            while letter.len() < LETTER_LEN && mailed.take(rows, cursor.part, &mut letter) {
+                cursor.part += 1;
+            }
+            if letter.len() > 1 {
+                return Some(letter);
+            }
+        }
+        None
+    }
+
+    /// Takes in a letter.
+    pub fn deliver(&mut self, letter: &[u64]) {
+        let Some((kind, mail)) = letter.split_first() else { return };
+        if let Some((_, mailed)) = self.mailed().find(|(number, _)| *number as u64 == *kind) {
+            mailed.deliver(mail);
+        }
+    }
+
+    /// What was gathered and not written yet, if anything is gathered.
+    pub fn state(&self) -> Option<Box<dyn State>> {
+        self.all.iter().find_map(|sink| sink.state())
     }
 
     /// Takes in tiles that an earlier run has stored.
@@ -360,8 +492,9 @@ impl<T: Number> Sinks<T> {
         self.checkpoints.take().map_or(Ok(()), Checkpoints::finish)
     }
 
-    /// Writes what remains when all tiles are stored, and closes all arrays.
-    pub fn finish(self) -> Result<()> {
-        self.all.into_iter().try_for_each(Sink::finish)
+    /// Writes what remains when all tiles are stored, and closes all arrays. Returns the wrapping sum of the checksums that this rank
+    /// has stored.
+    pub fn finish(self) -> Result<u64> {
+        self.all.into_iter().try_fold(0_u64, |sum, sink| Ok(sum.wrapping_add(sink.finish()?)))
     }
 }

@@ -1,8 +1,9 @@
 //! Checkpoints: tiles that were written become tiles that are done, while the next ones are computed.
 //!
-//! A thread of its own takes batches of tiles whose distances have been written. For each it forces the matrix to the disk, then
-//! appends the tiles to the rank's journal, then forces that to the disk. In this order, a journal never claims what a
-//! power cut could have lost. The thread calls neither MPI nor HDF5: it has the matrix open as a plain file.
+//! A thread of its own takes batches of tiles whose distances have been written. For each it forces the file of the result to the disk,
+//! then writes a snapshot of what results have gathered, then appends the tiles to the rank's journal and forces that to the disk. In
+//! this order, a journal never claims what a power cut could have lost. The thread calls neither MPI nor HDF5: it has the
+//! result open as a plain file.
 
 use std::fs::File;
 use std::path::Path;
@@ -11,6 +12,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use super::journal::{Entry, Journal};
+use super::snapshot::Snapshots;
 use crate::error::{Context, Result};
 use crate::failpoint;
 
@@ -28,11 +30,17 @@ pub struct Checkpoints {
 impl Checkpoints {
     /// Starts the thread. Without `sync`, nothing is forced to the disk: that serves when the program is killed, not when the
     /// power goes.
-    pub fn start(matrix: &Path, journal: Journal, interval: Duration, sync: bool) -> Result<Self> {
+    pub fn start(
+        matrix: &Path,
+        journal: Journal,
+        snapshots: Option<Snapshots>,
+        interval: Duration,
+        sync: bool,
+    ) -> Result<Self> {
         let shown = matrix.display().to_string();
         let matrix = File::open(matrix).context(|| format!("{shown} cannot be opened"))?;
         let (batches, received) = channel();
-        let work = move || write_batches(&received, (&matrix, &shown), journal, sync);
+        let work = move || write_batches(&received, (&matrix, &shown), journal, snapshots.as_ref(), sync);
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
         let thread = thread.context(|| {
             "the thread for checkpoints cannot be started; raise ulimit -u, or ulimit -v".into()
@@ -83,12 +91,19 @@ fn write_batches(
     batches: &Receiver<Vec<Entry>>,
     (matrix, shown): (&File, &str),
     mut journal: Journal,
+    snapshots: Option<&Snapshots>,
     sync: bool,
 ) -> Result<()> {
-    for batch in batches {
+    while let Ok(mut batch) = batches.recv() {
+        // what has come meanwhile
+        batch.extend(batches.try_iter().flatten());
         failpoint::hit("sync")?;
         if sync {
             matrix.sync_data().context(|| format!("{shown} cannot be forced to the disk"))?;
+        }
+        if let Some(snapshots) = snapshots {
+            failpoint::hit("snapshot")?;
+            snapshots.write()?;
         }
         failpoint::hit("journal")?;
         journal.check_name()?;

@@ -3,11 +3,13 @@
 //! - `workdir` — claiming the folder, and the rename that publishes its result
 //! - `runplan` — what a run that is taken up again must agree with
 //! - `journal` — what is done
+//! - `snapshot` — what was gathered and not written yet
 //! - `checkpoint` — brings what was written to the disk, and into the journal
 
 mod checkpoint;
 pub mod journal;
 pub mod runplan;
+pub mod snapshot;
 pub mod workdir;
 
 pub use checkpoint::Checkpoints;

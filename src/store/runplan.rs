@@ -52,7 +52,7 @@ mod tests {
     use crate::element::Dtype;
     use crate::kernel::Method;
     use crate::metric::Metric;
-    use crate::problem::InputId;
+    use crate::problem::{Asked, InputId};
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -77,7 +77,7 @@ mod tests {
             mpi_version: "an MPI".into(),
             hdf5_version: "1.10.8".into(),
         };
-        RunPlan { identity: Identity::new(problem, vec![id]), replaces: false, provenance }
+        RunPlan { identity: Identity::new(problem, Asked::MATRIX, vec![id]), replaces: false, provenance }
     }
 
     #[test]

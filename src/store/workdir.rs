@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::journal;
 use super::runplan::RunPlan;
+use super::snapshot::Version;
 use crate::comm::Comm;
 use crate::error::{Context, Error, Result};
 use crate::fail;
@@ -29,6 +30,8 @@ const LOCK: &str = "lock";
 const PLAN: &str = "plan.json";
 const PLAN_DRAFT: &str = "plan.json.new";
 const JOURNAL: &str = "journal.";
+const LISTS: &str = "lists.";
+const LISTS_DRAFT: &str = "lists.new.";
 const TOKEN: &str = "token";
 
 /// Longest name of a file on Linux, in bytes.
@@ -103,6 +106,29 @@ impl Workdir {
     /// The journal of a rank.
     pub fn journal(&self, rank: usize) -> PathBuf {
         self.folder.join(format!("{JOURNAL}{rank}"))
+    }
+
+    /// The snapshot of a rank, and what it is until it is whole.
+    pub fn snapshot(&self, version: Version) -> [PathBuf; 2] {
+        let Version { generation, rank } = version;
+        [format!("{LISTS}{generation}.{rank}"), format!("{LISTS_DRAFT}{rank}")]
+            .map(|name| self.folder.join(name))
+    }
+
+    /// Snapshots in the folder, in order.
+    pub fn snapshots(&self) -> Result<Vec<Version>> {
+        let mut versions: Vec<Version> = self.names()?.iter().filter_map(|name| version(name)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// Removes snapshots that those of later generations stand for.
+    pub fn remove_snapshots(&self, versions: &[Version]) -> Result<()> {
+        for version in versions {
+            let [path, _] = self.snapshot(*version);
+            fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))?;
+        }
+        Ok(())
     }
 
     /// The result's final name.
@@ -573,6 +599,8 @@ impl Workdir {
 fn is_ours(name: &OsStr) -> bool {
     [MATRIX, SAMPLES, LOCK, PLAN, PLAN_DRAFT, TOKEN].iter().any(|ours| name == *ours)
         || journal_rank(name).is_some()
+        || version(name).is_some()
+        || number(name, LISTS_DRAFT).is_some()
         || [MATRIX, SAMPLES].iter().any(|file| is_lock_of_mpi(name, file))
 }
 
@@ -585,8 +613,23 @@ fn is_lock_of_mpi(name: &OsStr, file: &str) -> bool {
 }
 
 fn journal_rank(name: &OsStr) -> Option<usize> {
-    let number = name.to_str()?.strip_prefix(JOURNAL)?;
-    number.parse().ok().filter(|rank: &usize| rank.to_string() == number)
+    number(name, JOURNAL)
+}
+
+/// What the name of a snapshot says.
+fn version(name: &OsStr) -> Option<Version> {
+    let (generation, rank) = name.to_str()?.strip_prefix(LISTS)?.split_once('.')?;
+    Some(Version { generation: plain(generation)?, rank: plain(rank)? })
+}
+
+/// The number after the beginning of a name.
+fn number(name: &OsStr, beginning: &str) -> Option<usize> {
+    plain(name.to_str()?.strip_prefix(beginning)?)
+}
+
+/// A number as this program writes it.
+fn plain(text: &str) -> Option<usize> {
+    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -1,0 +1,553 @@
+//! The nearest neighbours of every sample: `/neighbors/indices` and `/neighbors/distances`, nearest first, ties by index; with a checksum
+//! for each row of tiles in `/neighbors/checksums`.
+//!
+//! Every distance is a candidate for the row that it is in, and with one input its mirror image for another row, which may be a row of
+//! another rank: then it is mailed there, unless it is beyond what that rank has already.
+
+use std::ops::Range;
+use std::sync::{Arc, Mutex, RwLock};
+
+use xxhash_rust::xxh3::Xxh3;
+
+use super::lists::{Candidate, Lengths, Lists};
+use super::{Image, Kind, Mailed, Part, Sink, Strip};
+use crate::error::{Context, Result};
+use crate::fail;
+use crate::failpoint;
+use crate::io::array::Array;
+use crate::io::result::{NewFile, OpenFile, ResultReader};
+use crate::io::{Attempt, Stored};
+use crate::kernel::{Bounds, at_most};
+use crate::number::Number;
+use crate::partition::{Grid, Tile};
+use crate::problem::{Asked, Nearest};
+use crate::schedule::Share;
+use crate::store::journal::Done;
+use crate::store::snapshot::State;
+use crate::text::bytes;
+
+/// The names of its arrays.
+const INDICES: &str = "neighbors/indices";
+const DISTANCES: &str = "neighbors/distances";
+const CHECKSUMS: &str = "neighbors/checksums";
+
+/// What stands for a neighbour where there is none.
+const NO_INDEX: i64 = -1;
+
+/// Bytes of neighbours that are written or read at once.
+const BAND_BYTES: usize = 16 << 20;
+
+/// Lists of foreign rows that a rank has at once: of the round at hand, and of the one before.
+const FOREIGN_LISTS: u64 = 2;
+
+/// The nearest neighbours of every sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Neighbors(Nearest);
+
+impl Neighbors {
+    pub(super) fn wanted(asked: Asked) -> Option<Self> {
+        asked.neighbors.map(Self)
+    }
+
+    pub(super) fn check(file: &ResultReader) -> Result<()> {
+        NeighborsReader::of(file).map(drop)
+    }
+
+    pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
+        NeighborsReader::of(file)?.stored_sum()
+    }
+
+    pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
+        let (problem, Some(nearest)) = (file.header.identity.problem, file.asked().neighbors) else {
+            return Vec::new();
+        };
+        let Nearest { count, include_self } = nearest;
+        let dtype = file.asked().stored_as(problem.dtype);
+        let entry_bytes = index_bytes(problem.m) + dtype.size();
+        let size = bytes((problem.n * count * entry_bytes) as u64);
+        let first = if include_self { ", itself first" } else { "" };
+        vec![("neighbors", format!("{count} of each of {} samples{first}, {}, {size}", problem.n, dtype.name()))]
+    }
+
+    /// Lists of own rows, among so many samples.
+    fn lengths(self, samples: usize) -> Lengths {
+        Lengths::of(self.0.others(), samples)
+    }
+
+    fn bytes_of<T: Number, C: Candidate>(self, share: &Share) -> Option<u64> {
+        let Share { grid, rows, foreign_rows, .. } = share;
+        let own = self.lengths(grid.m).bytes::<C>(rows.len())?;
+        let foreign = self.lengths(rows.len()).bytes::<C>(*foreign_rows)?.checked_mul(FOREIGN_LISTS)?;
+        let selves = if self.0.include_self { size_of::<T>() * rows.len() } else { 0 };
+        // what is written at the end, and what is sorted for it
+        let band = (BAND_BYTES as u64).min((rows.len() * self.0.count * 16) as u64);
+        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band)
+    }
+}
+
+/// Bytes of an index among so many samples.
+fn index_bytes(m: usize) -> usize {
+    if i32::try_from(m).is_ok() { size_of::<i32>() } else { size_of::<i64>() }
+}
+
+/// Whether a distance and an index fit one 64-bit number.
+fn are_narrow<T: Number>(m: usize) -> bool {
+    size_of::<T>() == size_of::<u32>() && u32::try_from(m).is_ok()
+}
+
+impl<T: Number> Kind<T> for Neighbors {
+    fn part_len(&self, grid: &Grid) -> usize {
+        let (height, width) = grid.tile_shape();
+        // limits of columns, and places that were found
+        2 * width.max(height)
+    }
+
+    fn kept_bytes(&self, share: &Share) -> Option<u64> {
+        if are_narrow::<T>(share.grid.m) {
+            self.bytes_of::<T, u64>(share)
+        } else {
+            self.bytes_of::<T, u128>(share)
+        }
+    }
+
+    fn file_bytes(&self, grid: &Grid) -> Option<u64> {
+        let entry = index_bytes(grid.m) + size_of::<T>();
+        let checksums = size_of::<u64>() * grid.tile_rows();
+        let entries = grid.n.checked_mul(self.0.count)?.checked_mul(entry)?;
+        u64::try_from(entries.checked_add(checksums)?).ok()
+    }
+
+    fn is_mailed(&self) -> bool {
+        true
+    }
+
+    fn goes_outward(&self) -> bool {
+        true
+    }
+
+    fn create(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
+        let shape = (grid.n, self.0.count);
+        if index_bytes(grid.m) == size_of::<i32>() {
+            file.array::<i32>(INDICES, shape, None)?;
+        } else {
+            file.array::<i64>(INDICES, shape, None)?;
+        }
+        file.array::<T>(DISTANCES, shape, None)?;
+        file.array::<u64>(CHECKSUMS, (grid.tile_rows(), 1), None)
+    }
+
+    fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
+        if are_narrow::<T>(share.grid.m) {
+            Box::new(NeighborsSink::<T, u64>::new(*self, share))
+        } else {
+            Box::new(NeighborsSink::<T, u128>::new(*self, share))
+        }
+    }
+}
+
+/// The candidates that a rank has found, where all of its threads add to them.
+struct Found<T, C> {
+    own: Lists<C>,
+    /// The distance of each of its samples to itself, where it counts; NaN as long as it is not known.
+    selves: Option<Mutex<Vec<T>>>,
+    /// Those of rows that other ranks own.
+    foreign: RwLock<Vec<Arc<Lists<C>>>>,
+}
+
+impl<T: Number, C: Candidate> Found<T, C> {
+    /// The foreign lists that hold these rows.
+    fn of(&self, rows: &Range<usize>) -> Option<Arc<Lists<C>>> {
+        let foreign = self.foreign.read().expect("a thread that panics ends the run");
+        foreign.iter().find(|lists| lists.rows.contains(&rows.start)).cloned()
+    }
+}
+
+/// Collects candidates from tiles.
+struct Collector<T, C> {
+    found: Arc<Found<T, C>>,
+    is_symmetric: bool,
+    /// Limits of the rows of a strip, and of the mirror image's.
+    limits: [Vec<T>; 2],
+    places: Vec<u32>,
+}
+
+impl<T: Number, C: Candidate> Collector<T, C> {
+    fn forward(&mut self, strip: &Strip<'_, T>) {
+        let (rows, cols) = (strip.rows(), &strip.place.cols);
+        let is_diagonal = self.is_symmetric && *cols == strip.place.rows;
+        let Self { found, limits: [limits, _], places, .. } = self;
+        found.own.limits(rows.clone(), cols.start, limits);
+        for ((row, values), limit) in rows.zip(strip.values.chunks_exact(cols.len())).zip(&*limits) {
+            at_most(strip.place.level, values, Bounds::One(*limit), places);
+            let candidates = places.iter().map(|&place| {
+                let place = place as usize;
+                (row, C::new(values[place], cols.start + place))
+            });
+            if is_diagonal {
+                if let Some(selves) = &found.selves {
+                    let mut selves = selves.lock().expect("a thread that panics ends the run");
+                    selves[row - found.own.rows.start] = values[row - cols.start];
+                }
+                found.own.add(candidates.filter(|(row, candidate)| candidate.index() != *row));
+            } else {
+                found.own.add(candidates);
+            }
+        }
+    }
+
+    fn mirror(&mut self, strip: &Strip<'_, T>) {
+        let (rows, cols) = (strip.rows(), &strip.place.cols);
+        let Self { found, limits: [_, limits], places, .. } = self;
+        let foreign = found.of(cols);
+        let lists = foreign.as_deref().unwrap_or(&found.own);
+        // they change most in the first strips
+        if (strip.first / rows.len()).is_power_of_two() || strip.first == 0 {
+            lists.limits(cols.clone(), strip.place.rows.start, limits);
+        }
+        for (row, values) in rows.zip(strip.values.chunks_exact(cols.len())) {
+            at_most(strip.place.level, values, Bounds::Each(limits), places);
+            lists.add(places.iter().map(|&place| {
+                let place = place as usize;
+                (cols.start + place, C::new(values[place], row))
+            }));
+        }
+    }
+}
+
+impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
+    fn collect(&mut self, strip: &Strip<'_, T>, image: Image) {
+        match image {
+            Image::Forward => self.forward(strip),
+            Image::Mirror => self.mirror(strip),
+        }
+    }
+}
+
+/// The arrays of the neighbours.
+struct Arrays {
+    indices: Array,
+    distances: Array,
+    checksums: Array,
+    shown: String,
+}
+
+/// What a rank has of the neighbours.
+struct NeighborsSink<T, C> {
+    nearest: Nearest,
+    grid: Grid,
+    /// Lists of foreign rows.
+    foreign: Lengths,
+    found: Arc<Found<T, C>>,
+    arrays: Option<Arrays>,
+}
+
+impl<T: Number, C: Candidate> NeighborsSink<T, C> {
+    fn new(kind: Neighbors, share: &Share) -> Self {
+        let Share { grid, rows, .. } = share.clone();
+        let foreign = kind.lengths(rows.len());
+        let found = Found {
+            selves: kind.0.include_self.then(|| Mutex::new(vec![T::NAN; rows.len()])),
+            own: Lists::new(rows, kind.lengths(grid.m)),
+            foreign: RwLock::default(),
+        };
+        Self { nearest: kind.0, grid, foreign, found: Arc::new(found), arrays: None }
+    }
+
+    /// Writes rows, which are in one row of tiles, and returns their checksum.
+    fn write(&self, arrays: &Arrays, tile_row: usize) -> Result<u64> {
+        let Nearest { count, .. } = self.nearest;
+        let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
+        let most = (BAND_BYTES / (count * (size_of::<i64>() + size_of::<T>()))).max(1);
+        for first in rows.clone().step_by(most) {
+            let band = first..rows.end.min(first + most);
+            let (indices, distances) = self.sorted(band.clone());
+            failpoint::hit("write")?;
+            let cannot =
+                || format!("the neighbours of rows from {first} cannot be written to {}", arrays.shown);
+            if index_bytes(self.grid.m) == size_of::<i32>() {
+                let indices: Vec<i32> =
+                    indices.iter().map(|&index| i32::try_from(index).expect("it was checked")).collect();
+                arrays.indices.write(band.clone(), 0..count, &indices).context(cannot)?;
+            } else {
+                arrays.indices.write(band.clone(), 0..count, &indices).context(cannot)?;
+            }
+            arrays.distances.write(band, 0..count, &distances).context(cannot)?;
+            checksum.add(&indices, &distances);
+        }
+        Ok(checksum.of_row(tile_row))
+    }
+
+    /// Indices and distances of the neighbours of some rows.
+    fn sorted(&self, rows: Range<usize>) -> (Vec<i64>, Vec<T>) {
+        let Nearest { count, include_self } = self.nearest;
+        let (mut indices, mut distances) = (Vec::new(), Vec::new());
+        let first = rows.start;
+        let selves = self.found.selves.as_ref().map(|selves| selves.lock().expect("no thread is left"));
+        self.found.own.look(rows, |candidates| {
+            candidates.sort_unstable();
+            let row = first + indices.len() / count;
+            let end = indices.len() + count;
+            if include_self
+                && let Some(selves) = &selves
+                && let distance = selves[row - self.found.own.rows.start]
+                && !distance.is_nan()
+            {
+                indices.push(index_of(row));
+                distances.push(distance);
+            }
+            indices.extend(candidates.iter().map(|candidate| index_of(candidate.index())));
+            distances.extend(candidates.iter().map(|candidate| candidate.distance::<T>()));
+            indices.resize(end, NO_INDEX);
+            distances.resize(end, T::from_f64(f64::INFINITY));
+        });
+        (indices, distances)
+    }
+}
+
+fn index_of(index: usize) -> i64 {
+    i64::try_from(index).expect("an index is below 2^63")
+}
+
+/// Checksum of the neighbours in a row of tiles, which does not depend on how many are taken in at a time.
+#[derive(Default)]
+pub struct RowsChecksum {
+    indices: Xxh3,
+    distances: Xxh3,
+}
+
+impl RowsChecksum {
+    /// Takes in the next ones: indices in 64 bits, whatever they are stored in, and distances as they are stored, little-endian.
+    pub fn add<S: bytemuck::Pod>(&mut self, indices: &[i64], distances: &[S]) {
+        for index in indices {
+            self.indices.update(&index.to_le_bytes());
+        }
+        // the program is for little-endian machines where HDF5 writes as it has it in memory
+        self.distances.update(bytemuck::cast_slice(distances));
+    }
+
+    /// The checksum, if they are those of this row of tiles.
+    pub fn of_row(&self, tile_row: usize) -> u64 {
+        let sum = self.indices.digest().wrapping_mul(3).wrapping_add(self.distances.digest());
+        // rows that change places are found
+        sum.wrapping_mul(2 * tile_row as u64 + 1)
+    }
+}
+
+impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
+    fn part(&self) -> Box<dyn Part<T>> {
+        Box::new(Collector {
+            found: Arc::clone(&self.found),
+            is_symmetric: self.grid.symmetric,
+            limits: [Vec::new(), Vec::new()],
+            places: Vec::new(),
+        })
+    }
+
+    fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
+        let (indices, distances) = (file.array(INDICES)?, file.array(DISTANCES)?);
+        self.arrays =
+            Some(Arrays { indices, distances, checksums: file.array(CHECKSUMS)?, shown: file.shown() });
+        Ok(())
+    }
+
+    fn store(&mut self, _: &Done, _: &[T], _: &dyn Part<T>) -> Result<u64> {
+        Ok(0)
+    }
+
+    fn restore(&mut self, _: &Done) {}
+
+    fn mailed(&mut self) -> Option<&mut dyn Mailed> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<Box<dyn State>> {
+        Some(Box::new(Saved { nearest: self.nearest, grid: self.grid, found: Arc::clone(&self.found) }))
+    }
+
+    fn finish(self: Box<Self>) -> Result<u64> {
+        let Some(arrays) = &self.arrays else { return Ok(0) };
+        let rows = &self.found.own.rows;
+        if rows.is_empty() {
+            return Ok(0);
+        }
+        let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
+        let checksums = tiles.clone().map(|tile_row| self.write(arrays, tile_row)).collect::<Result<Vec<_>>>()?;
+        arrays.checksums.write(tiles, 0..1, &checksums).context(|| {
+            format!("the checksums of the neighbours cannot be written to {}", arrays.shown)
+        })?;
+        Ok(checksums.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
+    }
+}
+
+/// Words of a candidate.
+fn words<C>() -> usize {
+    size_of::<C>() / size_of::<u64>()
+}
+
+fn to_words<C: Candidate>(candidates: &[C], out: &mut Vec<u64>) {
+    out.extend(candidates.iter().flat_map(|candidate| {
+        bytemuck::bytes_of(candidate).as_chunks::<8>().0.iter().map(|word| u64::from_ne_bytes(*word))
+    }));
+}
+
+fn from_words<C: Candidate>(of: &[u64]) -> Vec<C> {
+    of.chunks_exact(words::<C>()).map(|candidate| bytemuck::pod_read_unaligned(bytemuck::cast_slice(candidate))).collect()
+}
+
+impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
+    fn enter(&mut self, rows: Range<usize>) {
+        let lists = Arc::new(Lists::new(rows, self.foreign));
+        self.found.foreign.write().expect("a thread that panics ends the run").push(lists);
+    }
+
+    fn leave(&mut self, rows: &Range<usize>) {
+        self.found.foreign.write().expect("a thread that panics ends the run").retain(|lists| lists.rows != *rows);
+    }
+
+    fn bounds(&self) -> Vec<u64> {
+        let mut out = Vec::new();
+        to_words(&self.found.own.bounds(), &mut out);
+        out
+    }
+
+    fn tighten(&mut self, rows: &Range<usize>, bounds: &[u64]) {
+        if let Some(lists) = self.found.of(rows) {
+            lists.tighten(&from_words(bounds));
+        }
+    }
+
+    /// Each row, how many candidates it has, and these.
+    fn take(&mut self, rows: &Range<usize>, group: usize, out: &mut Vec<u64>) -> bool {
+        let Some(lists) = self.found.of(rows).filter(|lists| group < lists.group_count()) else { return false };
+        lists.take(group, |row, candidates| {
+            out.extend([row as u64, candidates.len() as u64]);
+            to_words(candidates, out);
+        });
+        true
+    }
+
+    fn deliver(&mut self, mut mail: &[u64]) {
+        while let [row, count, rest @ ..] = mail {
+            let (row, len) = (place(*row), place(*count) * words::<C>());
+            let (candidates, rest) = rest.split_at(len);
+            self.found.own.add(from_words::<C>(candidates).into_iter().map(|candidate| (row, candidate)));
+            mail = rest;
+        }
+    }
+}
+
+fn place(word: u64) -> usize {
+    usize::try_from(word).expect("it was a usize")
+}
+
+/// What outlives the process.
+struct Saved<T, C> {
+    nearest: Nearest,
+    grid: Grid,
+    found: Arc<Found<T, C>>,
+}
+
+impl<T: Number, C: Candidate> State for Saved<T, C> {
+    fn rows(&self) -> Range<usize> {
+        self.found.own.rows.clone()
+    }
+
+    /// A place for the distance to itself, if it counts, and one for each candidate that is kept.
+    fn row_bytes(&self) -> usize {
+        self.nearest.count * size_of::<C>()
+    }
+
+    fn save(&self, rows: Range<usize>, out: &mut Vec<u8>) {
+        let first = rows.start - self.found.own.rows.start;
+        let selves: Option<Vec<T>> = self.found.selves.as_ref().map(|selves| {
+            let selves = selves.lock().expect("a thread that panics ends the run");
+            selves[first..first + rows.len()].to_vec()
+        });
+        let mut row = rows.start;
+        self.found.own.look(rows.clone(), |candidates| {
+            let end = out.len() + self.row_bytes();
+            if let Some(selves) = &selves {
+                let distance = selves[row - rows.start];
+                let candidate = if distance.is_nan() { C::NONE } else { C::new(distance, row) };
+                out.extend_from_slice(bytemuck::bytes_of(&candidate));
+            }
+            out.extend_from_slice(bytemuck::cast_slice(candidates));
+            // of a candidate that stands for none, all bits are ones
+            out.resize(end, u8::MAX);
+            row += 1;
+        });
+    }
+
+    fn load(&self, row: usize, saved: &[u8]) {
+        let candidates = saved.chunks_exact(size_of::<C>()).map(bytemuck::pod_read_unaligned);
+        let mut candidates: Vec<C> = candidates.collect();
+        if let Some(selves) = &self.found.selves {
+            let own = candidates.remove(0);
+            if own != C::NONE {
+                let mut selves = selves.lock().expect("a thread that panics ends the run");
+                selves[row - self.found.own.rows.start] = own.distance();
+            }
+        }
+        candidates.retain(|candidate| *candidate != C::NONE);
+        self.found.own.merge(row, &candidates);
+    }
+
+    fn retain(&self, is_done: &dyn Fn(Tile) -> bool) {
+        let edge = self.grid.edge;
+        self.found.own.retain(|row, index| is_done(Tile { i: row / edge, j: index / edge }));
+        if let Some(selves) = &self.found.selves {
+            let mut selves = selves.lock().expect("a thread that panics ends the run");
+            for (row, distance) in self.rows().zip(selves.iter_mut()) {
+                if !is_done(Tile { i: row / edge, j: row / edge }) {
+                    *distance = T::NAN;
+                }
+            }
+        }
+    }
+}
+
+/// The neighbours in a result, to be read.
+pub struct NeighborsReader<'a> {
+    file: &'a ResultReader,
+    nearest: Nearest,
+    indices: Array,
+    distances: Array,
+    checksums: Array,
+}
+
+impl<'a> NeighborsReader<'a> {
+    /// Of a result that has them, complete or not.
+    pub fn of(file: &'a ResultReader) -> Result<Self> {
+        let Some(nearest) = file.asked().neighbors else {
+            fail!("{} holds no neighbours", file.shown());
+        };
+        let [indices, distances, checksums] = [INDICES, DISTANCES, CHECKSUMS].map(|name| file.array(name));
+        let (indices, distances, checksums) = (indices?, distances?, checksums?);
+        let grid = file.header.identity.grid();
+        let shape = [grid.n, nearest.count];
+        for (array, shape) in [(&indices, shape), (&distances, shape), (&checksums, [grid.tile_rows(), 1])] {
+            if array.shape() != shape {
+                fail!("{} is damaged: its neighbours are {:?} and not {shape:?}", file.shown(), array.shape());
+            }
+        }
+        Ok(Self { file, nearest, indices, distances, checksums })
+    }
+
+    /// Indices and distances of the neighbours of some rows.
+    pub fn rows<S: Stored>(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<S>)> {
+        let cannot = || format!("the neighbours of rows from {} of {} cannot be read", rows.start, self.file.shown());
+        let cols = 0..self.nearest.count;
+        let indices = self.indices.read::<i64>(rows.clone(), cols.clone()).context(cannot)?;
+        let distances = self.distances.read::<S>(rows.clone(), cols).context(cannot)?;
+        Ok((indices, distances))
+    }
+
+    fn checksums(&self) -> Result<Vec<u64>> {
+        let read = self.checksums.read::<u64>(0..self.checksums.shape()[0], 0..1);
+        read.context(|| format!("the checksums of the neighbours in {} cannot be read", self.file.shown()))
+    }
+
+    fn stored_sum(&self) -> Result<u64> {
+        Ok(self.checksums()?.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
+    }
+}
