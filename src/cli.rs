@@ -212,11 +212,14 @@ pub struct VerifyArgs {
     /// Number of random pairs to recompute
     #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
     pub pairs: usize,
-    /// Seed of the random pairs: another seed gives other pairs
+    /// Number of random samples whose neighbours are compared with all others
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive())]
+    pub rows: usize,
+    /// Seed of the random pairs and samples: another seed gives others
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,
     /// Recompute every pair, check every checksum, and that the samples have not changed since
-    #[arg(long, conflicts_with_all = ["pairs", "seed"])]
+    #[arg(long, conflicts_with_all = ["pairs", "rows", "seed"])]
     pub all: bool,
 }
 

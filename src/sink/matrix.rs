@@ -207,19 +207,18 @@ impl<T: Number> Sink<T> for MatrixSink {
 }
 
 /// The matrix of a result, open to read.
-pub struct MatrixReader {
-    /// The file that it lies in.
-    pub file: ResultReader,
+pub struct MatrixReader<'a> {
+    file: &'a ResultReader,
     /// Its tiles.
     pub grid: Grid,
     distances: Array,
     checksums: Array,
 }
 
-impl MatrixReader {
+impl<'a> MatrixReader<'a> {
     /// Of a result, complete or not.
-    pub fn of(file: ResultReader) -> Result<Self> {
-        let (distances, checksums) = arrays(&file)?;
+    pub fn of(file: &'a ResultReader) -> Result<Self> {
+        let (distances, checksums) = arrays(file)?;
         Ok(Self { grid: file.header.identity.grid(), file, distances, checksums })
     }
 
@@ -235,14 +234,9 @@ impl MatrixReader {
         read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.file.shown()))
     }
 
-    /// Wrapping sum of all stored checksums: the digest of the matrix.
-    pub fn digest(&self) -> Result<u64> {
-        sum_of(&self.checksums, &self.file)
-    }
-
     /// The stored checksum of a tile.
     pub fn checksum(&self, tile: Tile) -> Result<u64> {
-        Ok(stored(&self.checksums, tile.i..tile.i + 1, tile.j..tile.j + 1, &self.file)?[0])
+        Ok(stored(&self.checksums, tile.i..tile.i + 1, tile.j..tile.j + 1, self.file)?[0])
     }
 }
 

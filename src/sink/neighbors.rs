@@ -16,7 +16,7 @@ use crate::fail;
 use crate::failpoint;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::io::{Attempt, Stored};
+use crate::io::Attempt;
 use crate::kernel::{Bounds, at_most};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
@@ -272,7 +272,7 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
                 arrays.indices.write(band.clone(), 0..count, &indices).context(cannot)?;
             }
             arrays.distances.write(band, 0..count, &distances).context(cannot)?;
-            checksum.add(&indices, &distances);
+            checksum.add(&indices, distances.iter().map(|distance| distance.to_f64()));
         }
         Ok(checksum.of_row(tile_row))
     }
@@ -310,23 +310,24 @@ fn index_of(index: usize) -> i64 {
 
 /// Checksum of the neighbours in a row of tiles, which does not depend on how many are taken in at a time.
 #[derive(Default)]
-pub struct RowsChecksum {
+struct RowsChecksum {
     indices: Xxh3,
     distances: Xxh3,
 }
 
 impl RowsChecksum {
-    /// Takes in the next ones: indices in 64 bits, whatever they are stored in, and distances as they are stored, little-endian.
-    pub fn add<S: bytemuck::Pod>(&mut self, indices: &[i64], distances: &[S]) {
+    /// Takes in the next ones: both in 64 bits, little-endian, whatever they are stored in.
+    fn add(&mut self, indices: &[i64], distances: impl Iterator<Item = f64>) {
         for index in indices {
             self.indices.update(&index.to_le_bytes());
         }
-        // the program is for little-endian machines where HDF5 writes as it has it in memory
-        self.distances.update(bytemuck::cast_slice(distances));
+        for distance in distances {
+            self.distances.update(&distance.to_le_bytes());
+        }
     }
 
     /// The checksum, if they are those of this row of tiles.
-    pub fn of_row(&self, tile_row: usize) -> u64 {
+    fn of_row(&self, tile_row: usize) -> u64 {
         let sum = self.indices.digest().wrapping_mul(3).wrapping_add(self.distances.digest());
         // rows that change places are found
         sum.wrapping_mul(2 * tile_row as u64 + 1)
@@ -509,7 +510,9 @@ impl<T: Number, C: Candidate> State for Saved<T, C> {
 /// The neighbours in a result, to be read.
 pub struct NeighborsReader<'a> {
     file: &'a ResultReader,
-    nearest: Nearest,
+    /// Which neighbours they are.
+    pub nearest: Nearest,
+    grid: Grid,
     indices: Array,
     distances: Array,
     checksums: Array,
@@ -530,16 +533,47 @@ impl<'a> NeighborsReader<'a> {
                 fail!("{} is damaged: its neighbours are {:?} and not {shape:?}", file.shown(), array.shape());
             }
         }
-        Ok(Self { file, nearest, indices, distances, checksums })
+        Ok(Self { file, nearest, grid, indices, distances, checksums })
+    }
+
+    /// Bytes of the neighbours of a row, as they are read.
+    pub fn row_bytes(&self) -> usize {
+        self.nearest.count * (size_of::<i64>() + size_of::<f64>())
+    }
+
+    /// Whether distances are stored as they were computed.
+    pub fn are_as_computed(&self) -> bool {
+        self.file.asked().store.is_none()
     }
 
     /// Indices and distances of the neighbours of some rows.
-    pub fn rows<S: Stored>(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<S>)> {
-        let cannot = || format!("the neighbours of rows from {} of {} cannot be read", rows.start, self.file.shown());
+    pub fn rows(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<f64>)> {
+        let cannot =
+            || format!("the neighbours of rows from {} of {} cannot be read", rows.start, self.file.shown());
         let cols = 0..self.nearest.count;
         let indices = self.indices.read::<i64>(rows.clone(), cols.clone()).context(cannot)?;
-        let distances = self.distances.read::<S>(rows.clone(), cols).context(cannot)?;
+        let distances = self.distances.read::<f64>(rows.clone(), cols).context(cannot)?;
         Ok((indices, distances))
+    }
+
+    /// Compares the neighbours in a row of tiles with their checksum.
+    pub fn check_checksum(&self, tile_row: usize) -> Result<()> {
+        let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
+        let most = (BAND_BYTES / self.row_bytes()).max(1);
+        for first in rows.clone().step_by(most) {
+            let (indices, distances) = self.rows(first..rows.end.min(first + most))?;
+            checksum.add(&indices, distances.into_iter());
+        }
+        let (computed, stored) = (checksum.of_row(tile_row), self.checksums()?[tile_row]);
+        if computed != stored {
+            fail!(
+                "{}: the neighbours of rows {} to {} have checksum {computed:016x}, but {stored:016x} was stored when they were computed; the file has changed since",
+                self.file.shown(),
+                rows.start,
+                rows.end
+            );
+        }
+        Ok(())
     }
 
     fn checksums(&self) -> Result<Vec<u64>> {

@@ -1,0 +1,290 @@
+//! `verify`: a result against the definition of its metric, and against its checksums.
+//!
+//! - `matrix` — random pairs, or all
+//! - `neighbors` — whole rows
+//! - `fault` — what can be wrong, and the worst of what was seen
+
+mod fault;
+mod matrix;
+mod neighbors;
+
+use std::ops::Range;
+use std::path::{Component, Path, PathBuf};
+
+use super::inputs;
+use super::placement;
+use super::setup::with_dtype;
+use crate::cli::VerifyArgs;
+use crate::comm::Comm;
+use crate::error::{Context, Error, Result};
+use crate::fail;
+use crate::io::result::{Header, ResultReader};
+use crate::kernel::{Method, guard_tau};
+use crate::number::Number;
+use crate::partition::Grid;
+use crate::pipeline::Workers;
+use crate::problem::{InputId, Problem};
+use crate::report::print;
+use crate::sink;
+use crate::source::{Samples, View};
+use crate::text::counted;
+use fault::{Worst, Wrong};
+use matrix::MatrixCheck;
+use neighbors::NeighborsCheck;
+
+/// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
+const SAMPLES_BYTES: usize = 64 << 20;
+
+/// The result to check, and the samples it was computed from.
+struct Case {
+    file: ResultReader,
+    grid: Grid,
+    x: Samples,
+    y: Option<Samples>,
+}
+
+/// The whole number that was taken off the samples.
+fn subtracted(id: &InputId, path: &Path) -> Result<i128> {
+    let text = if id.subtracted.is_empty() { "0" } else { &id.subtracted };
+    text.parse().context(|| format!("{} is damaged: what was taken off {}", path.display(), id.path))
+}
+
+pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
+    let case = comm.agree(Case::open(args))?;
+    let seen = comm.agree(case.seen())?;
+    comm.same(&seen, "put the result on a file system that all nodes share")?;
+    comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
+    case.samples().try_for_each(|samples| inputs::agree_on_samples(comm, samples))?;
+    with_dtype!(case.problem().dtype, verify_in(comm, args, &case))
+}
+
+fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
+    let nodes = placement::nodes(comm);
+    let workers = comm.agree(placement::threads(None, &nodes).and_then(Workers::start))?;
+    if args.all || case.have_moved() {
+        case.check_samples::<T>(comm, &workers)?;
+    }
+    let asked = case.file.asked();
+    let mut lines = Vec::new();
+    let mut judge = |checked: Result<Worst>, what: &str, how: String| -> Result<()> {
+        let worst = comm.agree(checked)?.of_all(comm, case.grid);
+        if worst.wrong > 0 && !args.all && !case.have_moved() {
+            // the samples may be others than then
+            case.check_samples::<T>(comm, &workers)?;
+        }
+        worst.judge(&case.file)?;
+        lines.push(worst.line(what, &how));
+        Ok(())
+    };
+    if asked.matrix {
+        let check = comm.agree(MatrixCheck::of(case))?;
+        if args.all {
+            judge(check.all::<T>(comm, &workers), "distances", "every pair and checksum".into())?;
+        } else {
+            let checked = check.pairs::<T>(comm, &workers, args.pairs, args.seed);
+            judge(checked, "distances", format!("random pairs, seed {}", args.seed))?;
+        }
+    }
+    if asked.neighbors.is_some() {
+        let check = comm.agree(NeighborsCheck::of(case))?;
+        let rows = if args.all { case.grid.n } else { args.rows.min(case.grid.n) };
+        let how = if args.all {
+            "of every sample, against all others, and every checksum".into()
+        } else {
+            format!("of {}, against all others, seed {}", counted(rows, "random sample"), args.seed)
+        };
+        judge(check.rows::<T>(comm, &workers, rows, args.seed), "neighbours", how)?;
+    }
+    comm.on_root(|| print(&lines.concat()))
+}
+
+/// `range` in parts of so many.
+fn parts(range: Range<usize>, len: usize) -> impl Iterator<Item = Range<usize>> {
+    range.clone().step_by(len).map(move |first| first..range.end.min(first.saturating_add(len)))
+}
+
+/// The options that name file and dataset of X, and of Y.
+const OPTIONS: [[&str; 2]; 2] = [["--samples", "--dataset"], ["--against", "--against-dataset"]];
+
+/// What the command line says of an input.
+struct Named<'a> {
+    file: Option<&'a Path>,
+    dataset: Option<&'a str>,
+    /// The options that say it.
+    options: [&'static str; 2],
+}
+
+impl Named<'_> {
+    /// Opens an input of the result `path`: samples of the shape that it had.
+    fn open(&self, id: &InputId, path: &Path) -> Result<Samples> {
+        let [file_option, dataset_option] = self.options;
+        let result = path.display();
+        let Some(file) = self.file.map(Path::to_owned).or_else(|| find(id, path)) else {
+            fail!(
+                "{}, which {result} was computed from, is not there, nor is it beside {result}; name the file with {file_option}",
+                id.path
+            );
+        };
+        let hint = |text| {
+            format!(
+                "{text} (the samples that {result} was computed from; {file_option} and {dataset_option} name them if they have moved)"
+            )
+        };
+        let Some(view) = View::from_words(&id.view) else {
+            fail!(
+                "{result} was computed from samples that were read \"{}\", which this version cannot",
+                id.view
+            );
+        };
+        let samples = Samples::open(&file, Some(self.dataset.unwrap_or(&id.dataset)), view)
+            .map_err(|error: Error| error.map(hint))?
+            .less(subtracted(id, path)?);
+        let (rows, features) = id.shape;
+        if (samples.rows, samples.features) != (rows, features) {
+            fail!(
+                "{} has {} x {} values, but had {rows} x {features} when {result} was computed; name the samples that it was computed from with {file_option}",
+                samples.describe(),
+                samples.rows,
+                samples.features
+            );
+        }
+        Ok(samples)
+    }
+}
+
+/// The file of an input: at its stored path; where there is none, in the result's folder, under as few of the last parts of that path as
+/// lead to a file, as the two may have moved together.
+fn find(id: &InputId, result: &Path) -> Option<PathBuf> {
+    let stored = Path::new(&id.path);
+    // what cannot be looked at may be there: opening it tells why not
+    if stored.try_exists().unwrap_or(true) {
+        return Some(stored.to_owned());
+    }
+    let parts: Vec<_> = stored.components().filter(|part| matches!(part, Component::Normal(_))).collect();
+    let folder = result.parent().unwrap_or(Path::new(""));
+    let below = |start: usize| folder.join(parts[start..].iter().collect::<PathBuf>());
+    (0..parts.len()).rev().map(below).find(|path| path.is_file())
+}
+
+impl Case {
+    fn open(args: &VerifyArgs) -> Result<Self> {
+        let path = &args.result;
+        let file = sink::open(path)?;
+        if !file.complete {
+            fail!("{} is not finished: its values are not to be used", path.display());
+        }
+        let [x, y] = [(&args.samples, &args.dataset), (&args.against, &args.against_dataset)];
+        let [x, y] = [(x, OPTIONS[0]), (y, OPTIONS[1])].map(|((file, dataset), options)| Named {
+            file: file.as_deref(),
+            dataset: dataset.as_deref(),
+            options,
+        });
+        let inputs = &file.header.identity.inputs;
+        if inputs.len() == 1 && (y.file.is_some() || y.dataset.is_some()) {
+            let option = y.options[usize::from(y.file.is_none())];
+            return Err(Error::Usage(format!(
+                "{option}: {} was computed from one input; leave the option out",
+                path.display()
+            )));
+        }
+        let x = x.open(&inputs[0], path)?;
+        let y = inputs.get(1).map(|id| y.open(id, path)).transpose()?;
+        let grid = file.header.grid();
+        Ok(Self { file, grid, x, y })
+    }
+
+    /// Each input, and what the result says of it.
+    fn inputs(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
+        self.samples().zip(&self.header().identity.inputs)
+    }
+
+    /// Whether samples are not where they were, so that only their digest tells that they are those.
+    fn have_moved(&self) -> bool {
+        self.inputs().any(|(samples, id)| samples.path != Path::new(&id.path) || samples.name != id.dataset)
+    }
+
+    /// Where this rank has found the samples.
+    fn places(&self) -> Vec<(String, String)> {
+        let place =
+            |(samples, id): (&Samples, &InputId)| (format!("the place of {}", id.path), samples.describe());
+        self.inputs().map(place).collect()
+    }
+
+    /// Refuses samples that are not those the result was computed from. Collective.
+    fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
+        let digests = inputs::digests::<T>(comm, workers, self.samples())?;
+        for (((samples, id), digest), [option, _]) in self.inputs().zip(digests).zip(OPTIONS) {
+            let digest = format!("{digest:016x}");
+            if digest != id.digest {
+                fail!(
+                    "{} holds other samples than {} was computed from: their digest is {digest}, and was {}; name the samples that it was computed from with {option}",
+                    samples.describe(),
+                    self.file.shown(),
+                    id.digest
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// What ranks must have in common that see the same result.
+    fn seen(&self) -> Result<Vec<(String, String)>> {
+        let Self { file, .. } = self;
+        let field = |name: &str, value: String| (format!("{name} of {}", file.shown()), value);
+        Ok(vec![
+            field("the header", format!("{:?}", file.header)),
+            field("the checksums", format!("{:016x}", sink::stored_sum(file)?)),
+        ])
+    }
+
+    /// X, and Y if there is one.
+    fn samples(&self) -> impl Iterator<Item = &Samples> {
+        [Some(&self.x), self.y.as_ref()].into_iter().flatten()
+    }
+
+    fn header(&self) -> &Header {
+        &self.file.header
+    }
+
+    fn problem(&self) -> &Problem {
+        &self.header().identity.problem
+    }
+
+    fn y(&self) -> &Samples {
+        self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    /// A stored distance against its definition; `wrong` says where it is, if it is beyond its bound.
+    fn compare<T: Number>(&self, value: f64, definition: f64, wrong: impl FnOnce(f64) -> Wrong) -> Worst {
+        let (error, tolerance) = self.error::<T>(value, definition);
+        let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        let is_wrong = error.is_nan() || error > tolerance;
+        Worst {
+            compared: 1,
+            relative: ratio(error, definition),
+            of_bound: ratio(error, tolerance),
+            wrong: u64::from(is_wrong),
+            first: is_wrong.then(|| wrong(value)),
+        }
+    }
+
+    /// What a stored distance differs by from its definition, and by how much it may.
+    fn error<T: Number>(&self, value: f64, definition: f64) -> (f64, f64) {
+        let Problem { d, metric, method, dtype, .. } = *self.problem();
+        let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
+        let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
+        (metric.error::<T>(d, tau, T::from_f64(value), definition), tolerance)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn parts_cover_a_range_once() {
+        for (range, len) in [(0..0, 3), (2..9, 3), (0..6, 3), (4..5, usize::MAX)] {
+            assert!(parts(range.clone(), len).flatten().eq(range));
+        }
+    }
+}

@@ -1,0 +1,187 @@
+//! The neighbours of whole rows: against the distances to all samples by the definition of the metric, and against their checksums.
+
+use std::ops::Range;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use super::fault::{Fault, Worst, Wrong};
+use super::{Case, SAMPLES_BYTES, parts};
+use crate::comm::Comm;
+use crate::error::Result;
+use crate::number::Number;
+use crate::partition::range_of;
+use crate::pipeline::Workers;
+use crate::sink::neighbors::NeighborsReader;
+
+/// The neighbours of a result that are checked.
+pub(super) struct NeighborsCheck<'a> {
+    case: &'a Case,
+    reader: NeighborsReader<'a>,
+}
+
+/// The neighbours of a sample in the file.
+struct Row {
+    number: usize,
+    indices: Vec<i64>,
+    distances: Vec<f64>,
+    /// The indices of samples in order, each with its place.
+    sorted: Vec<(usize, usize)>,
+}
+
+/// One of `count` different random rows of so many: in its own part of them, which are cut into `count` equal parts.
+fn random_row(rows: usize, count: usize, number: usize, seed: u64) -> usize {
+    let part = range_of(rows, count, number);
+    let random = xxh3_64_with_seed(&(number as u64).to_le_bytes(), seed);
+    let within = (u128::from(random) * part.len() as u128) >> 64;
+    part.start + usize::try_from(within).expect("it is below the length of the part")
+}
+
+impl<'a> NeighborsCheck<'a> {
+    /// Of the case's result.
+    pub(super) fn of(case: &'a Case) -> Result<Self> {
+        Ok(Self { case, reader: NeighborsReader::of(&case.file)? })
+    }
+
+    /// This rank's share of `count` different random rows, or of all; the same rows for any number of ranks.
+    pub(super) fn rows<T: Number>(
+        &self,
+        comm: &Comm,
+        workers: &Workers,
+        count: usize,
+        seed: u64,
+    ) -> Result<Worst> {
+        let (grid, d) = (self.case.grid, self.case.problem().d);
+        let sample_bytes = d.saturating_mul(size_of::<T>());
+        let row_bytes = sample_bytes.saturating_add(self.reader.row_bytes());
+        let mut worst = Worst::default();
+        let mut checked = None;
+        for numbers in parts(range_of(count, comm.size(), comm.rank()), (SAMPLES_BYTES / row_bytes).max(1)) {
+            let numbers: Vec<usize> = numbers.map(|number| random_row(grid.n, count, number, seed)).collect();
+            for tile_row in numbers.iter().map(|row| row / grid.edge) {
+                if checked < Some(tile_row) {
+                    self.reader.check_checksum(tile_row)?;
+                    checked = Some(tile_row);
+                }
+            }
+            let x = self.case.x.pick::<T>(numbers.iter().copied())?;
+            let rows = numbers.into_iter().map(|row| self.read(row)).collect::<Result<Vec<_>>>()?;
+            for row in &rows {
+                worst.add(&self.check_order(row));
+            }
+            let y = self.case.y();
+            // whole chunks, where they are compressed
+            let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(y.storage.band(1).unwrap_or(1)).max(1);
+            for samples in parts(0..grid.m, band) {
+                let values = y.read::<T>(samples.clone())?;
+                let of_row =
+                    |at: usize| self.compare(&rows[at], x.sample(rows[at].number), samples.clone(), &values);
+                workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));
+            }
+        }
+        Ok(worst)
+    }
+
+    fn read(&self, row: usize) -> Result<Row> {
+        let (indices, distances) = self.reader.rows(row..row + 1)?;
+        let samples = indices.iter().enumerate().filter_map(|(place, index)| {
+            let index = usize::try_from(*index).ok()?;
+            Some((index, place))
+        });
+        let mut sorted: Vec<_> = samples.collect();
+        sorted.sort_unstable();
+        Ok(Row { number: row, indices, distances, sorted })
+    }
+
+    /// Finds what is wrong with a row in itself.
+    fn check_order(&self, row: &Row) -> Worst {
+        let (grid, nearest) = (self.case.grid, self.reader.nearest);
+        let mut worst = Worst::default();
+        let mut note = |col: usize, fault: Fault, value: f64| {
+            worst.add(&Worst::of(Wrong { row: row.number, col, fault, value, definition: f64::NAN }));
+        };
+        for pair in row.sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            note(pair[0].0, Fault::Superfluous, f64::NAN);
+        }
+        let is_first = |place: usize, index: usize| nearest.include_self && place == 0 && index == row.number;
+        for &(index, place) in &row.sorted {
+            if index >= grid.m || grid.symmetric && index == row.number && !is_first(place, index) {
+                note(index.min(grid.m - 1), Fault::Superfluous, f64::NAN);
+            }
+        }
+        let entries: Vec<(f64, i64)> =
+            row.distances.iter().copied().zip(row.indices.iter().copied()).collect();
+        let others = match entries.split_first() {
+            Some((&(_, index), others)) if usize::try_from(index).is_ok_and(|index| is_first(0, index)) => {
+                others
+            }
+            _ => &entries[..],
+        };
+        // ties are in order of what was computed, which a narrower type may not tell apart
+        let are_ties_told = self.reader.are_as_computed();
+        for pair in others.windows(2) {
+            let [(distance, index), (next, after)] = [pair[0], pair[1]];
+            let is_end = after < 0;
+            let in_order = if index < 0 {
+                is_end
+            } else {
+                is_end
+                    || distance < next
+                    || distance.to_bits() == next.to_bits() && (index < after || !are_ties_told)
+            };
+            if !in_order {
+                note(usize::try_from(index).unwrap_or(0), Fault::Order, distance);
+            }
+        }
+        worst
+    }
+
+    /// Compares the neighbours among some samples with the definition, and looks for those that are missing.
+    fn compare<T: Number>(&self, row: &Row, x: &[T], samples: Range<usize>, values: &[T]) -> Worst {
+        let (grid, metric) = (self.case.grid, self.case.problem().metric);
+        let mut worst = Worst::default();
+        // beyond this, a sample need not be a neighbour; without an end, every one at a distance that is a number is
+        let last = row.distances.last().copied().unwrap_or(f64::NEG_INFINITY);
+        let has_room = row.indices.last().is_some_and(|index| *index < 0);
+        let mut listed =
+            row.sorted[row.sorted.partition_point(|&(index, _)| index < samples.start)..].iter().peekable();
+        for (index, y) in samples.zip(values.chunks_exact(x.len())) {
+            let definition = metric.distance(x, y);
+            let wrong = |fault, value| Wrong { row: row.number, col: index, fault, value, definition };
+            let mut is_listed = false;
+            while let Some((_, place)) = listed.next_if(|(other, _)| *other == index) {
+                is_listed = true;
+                let value = row.distances[*place];
+                worst.add(
+                    &self
+                        .case
+                        .compare::<T>(value, definition, |value| wrong(Fault::NeighbourDistance, value)),
+                );
+            }
+            let is_self = grid.symmetric && index == row.number && !self.reader.nearest.include_self;
+            if is_listed || is_self || definition.is_nan() {
+                continue;
+            }
+            let is_missing = || {
+                let (_, tolerance) = self.case.error::<T>(last, definition);
+                definition + tolerance < last
+            };
+            if has_room || definition < last && is_missing() {
+                worst.add(&Worst::of(wrong(Fault::Missing, last)));
+            }
+        }
+        worst
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn random_rows_differ_and_as_many_as_there_are_are_all_of_them() {
+        for (rows, count) in [(1, 1), (10, 3), (10, 10), (1000, 77)] {
+            let drawn: Vec<_> = (0..count).map(|number| random_row(rows, count, number, 5)).collect();
+            assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]) && drawn[count - 1] < rows);
+        }
+    }
+}
