@@ -11,8 +11,8 @@ use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use common::launch::{ALONE, Done, Job, is_alive};
-use common::samples::{distances, random, write};
-use common::{Work, for_all};
+use common::samples::{random, stored, write};
+use common::{RESULTS, Work, for_all, with_results};
 use nix::sys::signal::{Signal, kill};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
@@ -30,10 +30,12 @@ struct Failure {
     action: &'static str,
     rank: usize,
     ranks: usize,
+    /// What the run is asked for.
+    results: &'static str,
 }
 
 /// The steps of a run in their order, the time at which to fail there, and whether rank 0 alone takes them.
-const STEPS: [(&str, u32, bool); 13] = [
+const STEPS: [(&str, u32, bool); 14] = [
     ("read", 1, false),
     ("create", 1, true),
     ("plan", 1, true),
@@ -41,6 +43,7 @@ const STEPS: [(&str, u32, bool); 13] = [
     ("compute", 4, false),
     ("write", 5, false),
     ("sync", 3, false),
+    ("snapshot", 3, false),
     ("journal", 3, false),
     ("journalled", 3, false),
     ("checksums", 1, false),
@@ -53,9 +56,20 @@ const STEPS: [(&str, u32, bool); 13] = [
 const PLACES: [(usize, usize); 5] = [(0, ALONE), (0, 2), (1, 2), (0, 3), (2, 3)];
 
 /// A step at each of its places.
-fn at_places(step: &'static str, root_only: bool, action: &'static str) -> Vec<Failure> {
+fn at_places(
+    step: &'static str,
+    root_only: bool,
+    action: &'static str,
+    results: &'static str,
+) -> Vec<Failure> {
     let places = PLACES.into_iter().filter(|(rank, _)| *rank == 0 || !root_only);
-    places.map(|(rank, ranks)| Failure { step, action, rank, ranks }).collect()
+    places.map(|(rank, ranks)| Failure { step, action, rank, ranks, results }).collect()
+}
+
+/// The steps of a run with these results: the matrix alone needs no snapshots.
+fn steps(results: &str) -> impl Iterator<Item = (&'static str, u32, bool)> {
+    let has_snapshots = !results.is_empty();
+    STEPS.into_iter().filter(move |(step, ..)| has_snapshots || *step != "snapshot")
 }
 
 /// Kills at every step and place; errors and panics too, if `PAIRDIST_FAULTS` is set, else at one place of each step, in turn.
@@ -63,12 +77,14 @@ fn at_places(step: &'static str, root_only: bool, action: &'static str) -> Vec<F
 fn failures() -> Vec<Failure> {
     let is_long = std::env::var_os("PAIRDIST_FAULTS").is_some();
     let mut failures = Vec::new();
-    for (number, (step, _, root_only)) in STEPS.into_iter().enumerate() {
-        failures.extend(at_places(step, root_only, "kill"));
-        for action in ["error", "panic"] {
-            let places = at_places(step, root_only, action);
-            let chosen = if is_long { &places[..] } else { &places[number % places.len()..][..1] };
-            failures.extend(chosen.iter().filter(|_| (step, action) != ("compute", "error")));
+    for results in RESULTS {
+        for (number, (step, _, root_only)) in steps(results).enumerate() {
+            failures.extend(at_places(step, root_only, "kill", results));
+            for action in ["error", "panic"] {
+                let places = at_places(step, root_only, action, results);
+                let chosen = if is_long { &places[..] } else { &places[number % places.len()..][..1] };
+                failures.extend(chosen.iter().filter(|_| (step, action) != ("compute", "error")));
+            }
         }
     }
     failures
@@ -81,24 +97,28 @@ fn work_with_input() -> Work {
     work
 }
 
-/// The matrix of an uninterrupted run.
-fn expected() -> &'static [u64] {
-    static EXPECTED: OnceLock<Vec<u64>> = OnceLock::new();
-    EXPECTED.get_or_init(|| {
+/// What an uninterrupted run stores.
+fn expected(results: &'static str) -> &'static [u64] {
+    static EXPECTED: [OnceLock<Vec<u64>>; RESULTS.len()] = [const { OnceLock::new() }; RESULTS.len()];
+    let at = RESULTS.iter().position(|other| *other == results).expect("one of the results");
+    EXPECTED[at].get_or_init(|| {
         let work = work_with_input();
-        work.run(ALONE, COMPUTE, 0);
+        work.run(ALONE, &format!("{COMPUTE}{results}"), 0);
         bits(&work)
     })
 }
 
 fn bits(work: &Work) -> Vec<u64> {
-    distances::<f64>(work.path("out.h5")).iter().map(|distance| distance.to_bits()).collect()
+    stored(work.path("out.h5"))
 }
 
-fn run_with(work: &Work, Failure { step, action, rank, ranks }: Failure, arguments: &str) -> Done {
+fn run_with(work: &Work, Failure { step, action, rank, ranks, results }: Failure, arguments: &str) -> Done {
     let count = STEPS.iter().find(|(name, ..)| *name == step).map_or(1, |(_, count, _)| *count);
+    // checkpoints that write snapshots take in all tiles that have come meanwhile: there may be few
+    let is_checkpoint = ["sync", "snapshot", "journal", "journalled"].contains(&step);
+    let count = if is_checkpoint && !results.is_empty() { 1 } else { count };
     let point = format!("{step}:{rank}:{count}:{action}");
-    work.program(ranks).env("PAIRDIST_FAIL_AT", &point).within(PATIENCE).run(arguments)
+    work.program(ranks).env("PAIRDIST_FAIL_AT", &point).within(PATIENCE).run(&format!("{arguments}{results}"))
 }
 
 #[test]
@@ -112,9 +132,9 @@ fn a_run_that_failed_at_any_step_is_taken_up_with_other_ranks_and_gives_the_same
         }
         assert!(!work.path("out.h5").exists(), "{done}");
         let ranks = failure.ranks % 3 + 1;
-        work.run(ranks, &format!("{COMPUTE} --resume --json run.json"), 0);
+        work.run(ranks, &format!("{COMPUTE}{} --resume --json run.json", failure.results), 0);
         assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
-        assert!(bits(&work) == expected(), "other bytes");
+        assert!(bits(&work) == expected(failure.results), "other bytes");
         // what was done before is not done again
         let is_late = ["checksums", "complete", "close", "rename"].contains(&failure.step);
         let resumed = work.record()["resumed_pairs"].as_u64().expect("a number");
@@ -138,15 +158,15 @@ fn a_plan_that_gets_no_memory_ends_in_one_sentence() {
 
 #[test]
 fn a_run_that_died_after_the_rename_is_complete() {
-    for_all(&[ALONE, 3], |&ranks| {
+    for_all(&with_results(&[ALONE, 3]), |&(ranks, results)| {
         let work = work_with_input();
-        let failure = Failure { step: "renamed", action: "kill", rank: 0, ranks };
+        let failure = Failure { step: "renamed", action: "kill", rank: 0, ranks, results };
         assert_ne!(run_with(&work, failure, COMPUTE).code, 0);
         assert_eq!(work.list(), ["out.h5", "out.h5.partial", "x.h5"]);
-        let done = work.run(ranks, &format!("{COMPUTE} --resume"), 0);
+        let done = work.run(ranks, &format!("{COMPUTE}{results} --resume"), 0);
         assert!(done.stderr.contains("complete already"), "{done}");
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
-        assert!(bits(&work) == expected(), "other bytes");
+        assert!(bits(&work) == expected(results), "other bytes");
     });
 }
 
@@ -159,18 +179,25 @@ fn kills() -> u32 {
 fn runs_killed_at_random_end_with_the_same_bytes() {
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(7);
     let x = random::<f64>(1200, 20, 1);
-    let reference = Work::new();
-    write(reference.path("x.h5"), &x);
-    reference.run(ALONE, "compute x.h5 -o out.h5", 0);
-    let expected = bits(&reference);
+    let expected = RESULTS.map(|results| {
+        let reference = Work::new();
+        write(reference.path("x.h5"), &x);
+        reference.run(ALONE, &format!("compute x.h5 -o out.h5{results}"), 0);
+        bits(&reference)
+    });
     let (mut killed, mut longest) = (0, Duration::ZERO);
-    while killed < kills() {
+    for run in 0.. {
+        if killed >= kills() {
+            break;
+        }
+        let (results, expected) = (RESULTS[run % RESULTS.len()], &expected[run % RESULTS.len()]);
         let work = Work::new();
         write(work.path("x.h5"), &x);
         loop {
             let started = SystemTime::now();
-            let mut job =
-                work.program(3).start("compute x.h5 -o out.h5 --tile 5 --checkpoint-interval 0.05 --resume");
+            let mut job = work.program(rng.random_range(1..=4)).start(&format!(
+                "compute x.h5 -o out.h5 --tile 5 --checkpoint-interval 0.05 --resume{results}"
+            ));
             // when this run has last written to a journal: what came after that is lost
             let checkpoint = || {
                 let written =
@@ -202,12 +229,12 @@ fn runs_killed_at_random_end_with_the_same_bytes() {
         }
         // a kill between the rename and the end leaves the folder, with the plan or without
         if work.path("out.h5.partial").exists() {
-            let done = work.program(ALONE).run("compute x.h5 -o out.h5 --resume");
+            let done = work.program(ALONE).run(&format!("compute x.h5 -o out.h5 --resume{results}"));
             assert!(done.code == 0 || done.stderr.contains("out.h5 exists"), "{done}");
         }
-        assert!(bits(&work) == expected, "other bytes");
+        assert!(bits(&work) == *expected, "other bytes");
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
-        work.run(2, "compute x.h5 -o out.h5 --force --no-sync", 0);
+        work.run(2, &format!("compute x.h5 -o out.h5 --force --no-sync{results}"), 0);
         work.run(ALONE, "verify out.h5 --all", 0);
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
     }
@@ -216,9 +243,10 @@ fn runs_killed_at_random_end_with_the_same_bytes() {
 
 /// Errors or panics on the last of three ranks; who is killed says nothing.
 fn speaking(action: &'static str) -> Vec<Failure> {
-    let steps = STEPS.into_iter().filter(|(_, _, root_only)| !root_only);
+    let results = RESULTS[1];
+    let steps = steps(results).filter(|(_, _, root_only)| !root_only);
     let steps = steps.filter(|(step, ..)| (*step, action) != ("compute", "error"));
-    steps.map(|(step, ..)| Failure { step, action, rank: 2, ranks: 3 }).collect()
+    steps.map(|(step, ..)| Failure { step, action, rank: 2, ranks: 3, results }).collect()
 }
 
 #[test]
@@ -246,7 +274,7 @@ fn a_panic_is_told_with_its_reason() {
 fn a_failure_while_reading_leaves_nothing_that_stands_in_the_way() {
     for_all(&["panic", "error", "kill"], |&action| {
         let work = work_with_input();
-        let failure = Failure { step: "read", action, rank: 1, ranks: 2 };
+        let failure = Failure { step: "read", action, rank: 1, ranks: 2, results: "" };
         assert_ne!(run_with(&work, failure, COMPUTE).code, 0);
         // an error is orderly; who dies leaves the claim, and nothing else
         assert!(action != "error" || work.list() == ["x.h5"], "{:?}", work.list());
@@ -260,11 +288,11 @@ fn a_failure_while_reading_leaves_nothing_that_stands_in_the_way() {
 
 #[test]
 fn an_older_result_stays_until_the_new_one_is_complete() {
-    for_all(&["write", "complete"], |&step| {
+    for_all(&with_results(&["write", "complete"]), |&(step, results)| {
         let work = work_with_input();
         work.run(2, COMPUTE, 0);
         let older = fs::read(work.path("out.h5")).expect("a result");
-        let failure = Failure { step, action: "kill", rank: 0, ranks: 2 };
+        let failure = Failure { step, action: "kill", rank: 0, ranks: 2, results };
         assert_ne!(run_with(&work, failure, &format!("{COMPUTE} --force --metric cityblock")).code, 0);
         assert!(fs::read(work.path("out.h5")).expect("the older result") == older);
     });

@@ -49,7 +49,9 @@ fn a_run_that_does_not_fit_the_limit_of_its_process_is_refused_in_one_sentence()
 #[test]
 fn under_any_limit_of_addresses_a_run_succeeds_or_ends_with_a_reason() {
     // KiB: Open MPI 4.1.4 alone takes 112,000; what it says where it has less is its own
-    for_all(&[60_000, 90_000, 120_000, 130_000, 150_000, 200_000, 250_000, 300_000, 450_000], |&limit| {
+    let limits = [60_000, 90_000, 120_000, 130_000, 150_000, 200_000, 250_000, 300_000, 450_000];
+    // in the least of them, the libraries that MPICH comes with cannot be loaded
+    for_all(&limits[usize::from(launcher_is_hydra())..], |&limit| {
         for (ranks, backtrace) in [(ALONE, "0"), (ALONE, "1"), (3, "1")] {
             let work = work_with(600);
             let limit = format!("-v {limit}");

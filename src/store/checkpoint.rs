@@ -95,8 +95,10 @@ fn write_batches(
     sync: bool,
 ) -> Result<()> {
     while let Ok(mut batch) = batches.recv() {
-        // what has come meanwhile
-        batch.extend(batches.try_iter().flatten());
+        if snapshots.is_some() {
+            // one does for all that have come meanwhile
+            batch.extend(batches.try_iter().flatten());
+        }
         failpoint::hit("sync")?;
         if sync {
             matrix.sync_data().context(|| format!("{shown} cannot be forced to the disk"))?;

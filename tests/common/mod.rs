@@ -62,6 +62,14 @@ impl Work {
     }
 }
 
+/// What runs are asked for to make, in tests of what all results have in common.
+pub(crate) const RESULTS: [&str; 2] = ["", " --neighbors 4 --matrix"];
+
+/// Each case with each of the [`RESULTS`].
+pub(crate) fn with_results<C: Copy>(cases: &[C]) -> Vec<(C, &'static str)> {
+    cases.iter().flat_map(|&case| RESULTS.map(|results| (case, results))).collect()
+}
+
 /// Cases that [`for_all`] checks at a time: a launcher that has seen a rank fail waits more than it works.
 const AT_A_TIME: usize = 6;
 

@@ -43,6 +43,20 @@ pub(crate) fn distances<T: Stored>(path: impl AsRef<Path>) -> Array2<T> {
     file.dataset("distances").and_then(|matrix| matrix.read_2d()).expect("a matrix of distances")
 }
 
+/// Everything that a result holds, as bits.
+pub(crate) fn stored(path: impl AsRef<Path>) -> Vec<u64> {
+    let _no_start = hold_starts();
+    let file = File::open(path).expect("a result");
+    let numbers = |name: &str| {
+        let read = file.dataset(name).and_then(|dataset| dataset.read_raw::<f64>());
+        read.map_or(Vec::new(), |values| values.into_iter().map(f64::to_bits).collect())
+    };
+    let stored: Vec<u64> =
+        ["distances", "neighbors/indices", "neighbors/distances"].into_iter().flat_map(numbers).collect();
+    assert!(!stored.is_empty(), "the result is empty");
+    stored
+}
+
 /// Every distance in f64, by the definition of the metric.
 pub(crate) fn definition<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T>) -> Array2<f64> {
     let [x, y] = [x, y].map(|samples| samples.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
