@@ -58,13 +58,6 @@ pub struct Nearest {
     pub include_self: bool,
 }
 
-impl Nearest {
-    /// Those that are looked for among other samples.
-    pub fn others(&self) -> usize {
-        self.count - usize::from(self.include_self)
-    }
-}
-
 /// The results that are made of the distances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {

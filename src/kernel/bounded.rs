@@ -1,81 +1,92 @@
-//! Which of some values are at most their bounds.
+//! Which of some distances are within their limits.
 
 use pulp::{Simd, WithSimd};
 
 use super::{Level, SimdElement, simd::vectorize};
 
-/// What values must not exceed.
-#[derive(Clone, Copy, Debug)]
-pub enum Bounds<'a, T> {
-    /// One bound of all.
-    One(T),
-    /// A bound of each.
-    Each(&'a [T]),
-}
-
 /// Vectors that are looked at together.
 const TOGETHER: usize = 4;
 
-/// The places of the values that are at most their bounds, in order, in place of what `found` held. A NaN is at most nothing.
+/// No vector has more lanes.
+const MOST_LANES: usize = 64;
+
+/// The places in a row-major matrix of so many columns whose values are within the limit of their row, or of their column if
+/// columns have any; in order, in place of what `found` held. A NaN is within none.
 ///
 /// # Panics
-/// If there are fewer bounds than values.
-pub fn at_most<T: SimdElement>(level: Level, values: &[T], bounds: Bounds<'_, T>, found: &mut Vec<u32>) {
+/// If there are fewer limits than rows, or than columns where these have any.
+pub fn within<T: SimdElement>(
+    level: Level,
+    values: &[T],
+    width: usize,
+    (rows, columns): (&[T], Option<&[T]>),
+    found: &mut Vec<u32>,
+) {
     found.clear();
-    match bounds {
-        Bounds::One(bound) => vectorize(level, AtMost::<T, false> { values, bound, bounds: &[], found }),
-        Bounds::Each(bounds) => {
-            let bounds = &bounds[..values.len()];
-            vectorize(level, AtMost::<T, true> { values, bound: T::default(), bounds, found });
+    match columns {
+        Some(columns) => {
+            let columns = &columns[..width];
+            vectorize(level, Within::<T, true> { values, width, rows, columns, found });
         }
+        None => vectorize(level, Within::<T, false> { values, width, rows, columns: &[], found }),
     }
 }
 
-struct AtMost<'a, T, const EACH: bool> {
+struct Within<'a, T, const COLUMNS: bool> {
     values: &'a [T],
-    bound: T,
-    bounds: &'a [T],
+    width: usize,
+    rows: &'a [T],
+    columns: &'a [T],
     found: &'a mut Vec<u32>,
 }
 
-impl<T: SimdElement, const EACH: bool> AtMost<'_, T, EACH> {
-    /// Looks at some values one by one.
-    #[inline(always)]
-    #[allow(clippy::cast_possible_truncation, reason = "tiles have fewer columns")]
-    fn look(&mut self, places: std::ops::Range<usize>) {
-        for place in places {
-            let bound = if EACH { self.bounds[place] } else { self.bound };
-            if self.values[place] <= bound {
-                self.found.push(place as u32);
-            }
-        }
-    }
-}
-
-impl<T: SimdElement, const EACH: bool> WithSimd for AtMost<'_, T, EACH> {
+impl<T: SimdElement, const COLUMNS: bool> WithSimd for Within<'_, T, COLUMNS> {
     type Output = ();
 
     /// Most groups of vectors have no such value, and are passed over.
     #[inline(always)]
-    fn with_simd<S: Simd>(mut self, simd: S) {
+    #[allow(clippy::cast_possible_truncation, reason = "a strip has fewer places")]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { values, width, rows, columns, found } = self;
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
-        let (values, bounds) = (T::vectors::<S>(self.values).0, T::vectors::<S>(self.bounds).0);
-        let one = T::splat(simd, self.bound);
-        let exceeds = |place: usize| T::greater(simd, values[place], if EACH { bounds[place] } else { one });
-        let whole = values.len() / TOGETHER * TOGETHER;
-        for first in (0..whole).step_by(TOGETHER) {
-            let [a, b, c, d] = std::array::from_fn(|v| exceeds(first + v));
-            if T::all(simd, T::and(simd, T::and(simd, a, b), T::and(simd, c, d))) {
-                continue;
-            }
-            for (v, exceed) in [a, b, c, d].into_iter().enumerate() {
-                if !T::all(simd, exceed) {
+        let of_columns = T::vectors::<S>(columns).0;
+        for (row, (line, &of_row)) in values.chunks_exact(width).zip(rows).enumerate() {
+            let (vectors, _) = T::vectors::<S>(line);
+            let limit = T::splat(simd, of_row);
+            let are_within = |v: usize| {
+                let limit = if COLUMNS { T::max_or_second(simd, of_columns[v], limit) } else { limit };
+                T::at_most(simd, vectors[v], limit)
+            };
+            let whole = vectors.len() / TOGETHER * TOGETHER;
+            for first in (0..whole).step_by(TOGETHER) {
+                let masks: [T::Mask<S>; TOGETHER] = std::array::from_fn(|v| are_within(first + v));
+                let any = T::or(simd, T::or(simd, masks[0], masks[1]), T::or(simd, masks[2], masks[3]));
+                if !T::any(simd, any) {
+                    continue;
+                }
+                for (v, mask) in masks.into_iter().enumerate() {
+                    if !T::any(simd, mask) {
+                        continue;
+                    }
+                    // without branches: which lane it is cannot be foreseen
                     let start = (first + v) * lanes;
-                    self.look(start..start + lanes);
+                    let (mut places, mut count) = ([0; MOST_LANES], 0);
+                    let line = &line[start..start + lanes];
+                    let columns = if COLUMNS { &columns[start..start + lanes] } else { line };
+                    for (lane, (value, of_column)) in line.iter().zip(columns).enumerate() {
+                        let limit = if COLUMNS && *of_column > of_row { *of_column } else { of_row };
+                        places[count % MOST_LANES] = (row * width + start + lane) as u32;
+                        count += usize::from(*value <= limit);
+                    }
+                    found.extend_from_slice(&places[..count]);
+                }
+            }
+            for column in whole * lanes..width {
+                if line[column] <= of_row || COLUMNS && line[column] <= columns[column] {
+                    found.push((row * width + column) as u32);
                 }
             }
         }
-        self.look(whole * lanes..self.values.len());
     }
 }
 
@@ -83,27 +94,27 @@ impl<T: SimdElement, const EACH: bool> WithSimd for AtMost<'_, T, EACH> {
 mod tests {
     use super::*;
 
-    fn places(len: usize, is_one: impl Fn(usize) -> bool) -> Vec<u32> {
-        (0..len).filter(|&i| is_one(i)).map(|i| u32::try_from(i).unwrap()).collect()
-    }
-
     #[test]
     fn the_places_are_those_of_a_plain_comparison_on_every_level() {
+        const ROWS: usize = 7;
         for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
-            for len in [0, 1, 7, 64, 65, 200, 1000] {
-                let values: Vec<f32> = (0..len)
-                    .map(|i| if i % 13 == 5 { f32::NAN } else { ((i * 7919) % 101) as f32 })
-                    .collect();
-                let bounds: Vec<f32> = (0..len).map(|i| ((i * 31) % 17) as f32 - 1.0).collect();
-                let mut found = vec![99];
-                for bound in [-1.0, 0.0, 3.0, 200.0, f32::INFINITY] {
-                    at_most(level, &values, Bounds::One(bound), &mut found);
-                    let expected = places(len, |i| values[i] <= bound);
-                    assert_eq!(found, expected, "{len} values, bound {bound}");
+            for width in [1, 7, 64, 65, 200, 1000] {
+                let value = |i: usize| if i % 13 == 5 { f32::NAN } else { ((i * 7919) % 101) as f32 };
+                let values: Vec<f32> = (0..ROWS * width).map(value).collect();
+                let columns: Vec<f32> = (0..width).map(|i| ((i * 31) % 17) as f32 - 1.0).collect();
+                let rows = [3.0, f32::NEG_INFINITY, 0.0, f32::INFINITY, 100.0, -1.0, 50.0];
+                for columns in [None, Some(&columns[..])] {
+                    let mut found = vec![99];
+                    within(level, &values, width, (&rows, columns), &mut found);
+                    let is_within = |place: &usize| {
+                        let value = values[*place];
+                        value <= rows[place / width]
+                            || columns.is_some_and(|columns| value <= columns[place % width])
+                    };
+                    assert!(
+                        (0..ROWS * width).filter(is_within).eq(found.iter().map(|place| *place as usize))
+                    );
                 }
-                at_most(level, &values, Bounds::Each(&bounds), &mut found);
-                let expected = places(len, |i| values[i] <= bounds[i]);
-                assert_eq!(found, expected, "{len} values");
             }
         }
     }

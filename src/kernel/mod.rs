@@ -9,7 +9,7 @@
 //! - `micro` — the fold over features, in registers
 //! - `sweep` — the loops around it, the Gram guard and the finish
 //! - `transpose` — the mirror image of a tile
-//! - `bounded` — which distances are at most their bounds
+//! - `bounded` — which distances are within their limits
 //! - `extremes` — the range of samples, and whether all are finite
 //! - `summary` — sum, extremes and checksum of a finished tile
 
@@ -22,7 +22,7 @@ mod summary;
 mod sweep;
 mod transpose;
 
-pub(crate) use bounded::{Bounds, at_most};
+pub(crate) use bounded::within;
 pub(crate) use extremes::extremes;
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};

@@ -47,6 +47,8 @@ pub trait SimdElement: Element {
     fn sqrt<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// a > b
     fn greater<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Mask<S>;
+    /// a ≤ b
+    fn at_most<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Mask<S>;
     /// a = b
     fn equal<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Mask<S>;
     /// Lane by lane: a where the mask holds, else b.
@@ -58,6 +60,10 @@ pub trait SimdElement: Element {
     ) -> Self::Vector<S>;
     /// Both masks.
     fn and<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
+    /// Either mask.
+    fn or<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
+    /// Whether the mask holds in any lane.
+    fn any<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
     /// Whether the mask holds in every lane.
     fn all<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
     /// Transposes a square of one 256-bit vector's length between rows `from_ld` and `to_ld` elements apart.
@@ -67,7 +73,7 @@ pub trait SimdElement: Element {
 
 macro_rules! simd_element {
     ($type:ident, $vector:ident, $mask:ident, $vectors:ident, $vectors_mut:ident, $splat:ident, $add:ident, $sub:ident,
-     $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $equal:ident, $select:ident, $and:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
+     $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $at_most:ident, $equal:ident, $select:ident, $and:ident, $or:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
         impl SimdElement for $type {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -127,6 +133,10 @@ macro_rules! simd_element {
                 simd.$greater(a, b)
             }
             #[inline(always)]
+            fn at_most<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$mask {
+                simd.$at_most(a, b)
+            }
+            #[inline(always)]
             fn equal<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$mask {
                 simd.$equal(a, b)
             }
@@ -137,6 +147,15 @@ macro_rules! simd_element {
             #[inline(always)]
             fn and<S: Simd>(simd: S, a: S::$mask, b: S::$mask) -> S::$mask {
                 simd.$and(a, b)
+            }
+            #[inline(always)]
+            fn or<S: Simd>(simd: S, a: S::$mask, b: S::$mask) -> S::$mask {
+                simd.$or(a, b)
+            }
+            // pulp 0.22 counts lanes of AVX-512 from the other end
+            #[inline(always)]
+            fn any<S: Simd>(simd: S, mask: S::$mask) -> bool {
+                simd.$first_true(mask) != S::$lanes
             }
             #[inline(always)]
             fn all<S: Simd>(simd: S, mask: S::$mask) -> bool {
@@ -180,9 +199,11 @@ simd_element!(
     abs_f32s,
     sqrt_f32s,
     greater_than_f32s,
+    less_than_or_equal_f32s,
     equal_f32s,
     select_f32s,
     and_m32s,
+    or_m32s,
     not_m32s,
     first_true_m32s,
     F32_LANES,
@@ -204,9 +225,11 @@ simd_element!(
     abs_f64s,
     sqrt_f64s,
     greater_than_f64s,
+    less_than_or_equal_f64s,
     equal_f64s,
     select_f64s,
     and_m64s,
+    or_m64s,
     not_m64s,
     first_true_m64s,
     F64_LANES,

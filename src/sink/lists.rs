@@ -1,8 +1,7 @@
 //! The nearest candidates of many rows.
 //!
-//! A row keeps its best candidates in a list with room for about twice as many: new ones are appended, and the best are selected when the
-//! list is full. What was the worst of the best then is a bound for those that come later. Rows are locked in groups, so that many
-//! threads add to them.
+//! A row keeps its best candidates in a heap with the worst on top: a better one takes its place. So the top is a bound that is never out
+//! of date, and the lists take no more memory than the neighbours. Rows are locked in groups, so that many threads add to them.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -71,84 +70,96 @@ impl Candidate for u128 {
 /// Rows that are locked together.
 const GROUP: usize = 64;
 
-/// Candidates of a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Lengths {
-    /// Those that are kept.
-    pub kept: usize,
-    /// Room for them and for those that come in.
-    pub room: usize,
-}
-
-impl Lengths {
-    /// To keep so many, of so many that there are.
-    pub fn of(kept: usize, all: usize) -> Self {
-        Self { kept, room: kept.saturating_mul(2).min(all) }
-    }
-
-    /// Bytes that lists of so many rows take; nothing if 64 bits cannot count them.
-    pub fn bytes<C>(self, rows: usize) -> Option<u64> {
-        let row = self.room.checked_add(1)?.checked_mul(size_of::<C>())?.checked_add(size_of::<u32>())?;
-        u64::try_from(row.checked_mul(rows)?).ok()
-    }
+/// Bytes that lists of so many rows take, of so many candidates each; nothing if 64 bits cannot count them.
+pub fn list_bytes<C>(rows: usize, kept: usize) -> Option<u64> {
+    let row = kept.checked_add(1)?.checked_mul(size_of::<C>())?.checked_add(size_of::<u32>())?;
+    u64::try_from(row.checked_mul(rows)?).ok()
 }
 
 #[derive(Debug)]
 struct Group<C> {
-    lengths: Lengths,
+    /// Candidates of a row at most.
+    kept: usize,
+    /// Those of each row; where a row has as many as it keeps, no one comes after the one in whose half of the row it is.
     candidates: Vec<C>,
-    /// Candidates of each row.
+    /// How many each row has.
     counts: Vec<u32>,
     /// What candidates of each row must come before.
     bounds: Vec<C>,
 }
 
 impl<C: Candidate> Group<C> {
-    fn new(rows: usize, lengths: Lengths) -> Self {
-        let candidates = vec![C::NONE; rows * lengths.room];
-        Self { lengths, candidates, counts: vec![0; rows], bounds: vec![C::NONE; rows] }
+    fn new(rows: usize, kept: usize) -> Self {
+        Self {
+            kept,
+            candidates: vec![C::NONE; rows * kept],
+            counts: vec![0; rows],
+            bounds: vec![C::NONE; rows],
+        }
     }
 
     fn row(&mut self, row: usize) -> &mut [C] {
-        &mut self.candidates[row * self.lengths.room..][..self.counts[row] as usize]
+        &mut self.candidates[row * self.kept..][..self.counts[row] as usize]
     }
 
     /// Adds a candidate that is not there yet.
     #[inline(always)]
     fn add(&mut self, row: usize, candidate: C) {
-        let Lengths { kept, room } = self.lengths;
-        if candidate >= self.bounds[row] || kept == 0 {
+        if candidate >= self.bounds[row] || self.kept == 0 {
             return;
         }
         let count = self.counts[row] as usize;
-        self.candidates[row * room + count] = candidate;
-        self.counts[row] += 1;
-        if count + 1 == room && kept < room {
-            self.select(row);
+        if count < self.kept {
+            self.candidates[row * self.kept + count] = candidate;
+            self.counts[row] += 1;
+            if count + 1 == self.kept {
+                self.order(row);
+            }
+        } else {
+            replace_top(self.row(row), candidate);
+            self.bounds[row] = self.bounds[row].min(self.candidates[row * self.kept]);
         }
     }
 
-    /// Leaves the best.
-    #[allow(clippy::cast_possible_truncation, reason = "a row has fewer than 2^32 candidates")]
-    fn select(&mut self, row: usize) {
-        let kept = self.lengths.kept;
-        let bound = self.bounds[row];
+    /// Makes a heap of a row that has as many as it keeps.
+    fn order(&mut self, row: usize) {
+        let kept = self.kept;
         let candidates = self.row(row);
-        if candidates.len() < kept || kept == 0 {
-            return;
+        if kept > 0 && candidates.len() == kept {
+            candidates.sort_unstable_by(|a, b| b.cmp(a));
+            let top = candidates[0];
+            self.bounds[row] = self.bounds[row].min(top);
         }
-        let (_, worst, _) = candidates.select_nth_unstable(kept - 1);
-        self.bounds[row] = bound.min(*worst);
-        self.counts[row] = kept as u32;
     }
 
-    /// Leaves some of the candidates of a row, in any order, each once.
+    /// Leaves some candidates of a row, each once.
     #[allow(clippy::cast_possible_truncation, reason = "a row has fewer than 2^32 candidates")]
     fn replace(&mut self, row: usize, candidates: &[C]) {
         let count = candidates.len();
-        self.candidates[row * self.lengths.room..][..count].copy_from_slice(candidates);
+        self.candidates[row * self.kept..][..count].copy_from_slice(candidates);
         self.counts[row] = count as u32;
+        self.order(row);
     }
+}
+
+/// Puts a candidate in place of the top of a heap, and the next worst on top.
+#[inline(always)]
+fn replace_top<C: Candidate>(heap: &mut [C], candidate: C) {
+    let mut place = 0;
+    loop {
+        let mut child = 2 * place + 1;
+        if child >= heap.len() {
+            break;
+        }
+        // the worse of the two
+        child += usize::from(child + 1 < heap.len() && heap[child + 1] > heap[child]);
+        if heap[child] <= candidate {
+            break;
+        }
+        heap[place] = heap[child];
+        place = child;
+    }
+    heap[place] = candidate;
 }
 
 /// Lists of contiguous rows.
@@ -156,16 +167,16 @@ impl<C: Candidate> Group<C> {
 pub struct Lists<C> {
     /// The rows of the matrix.
     pub rows: Range<usize>,
-    lengths: Lengths,
+    kept: usize,
     groups: Vec<Mutex<Group<C>>>,
 }
 
 impl<C: Candidate> Lists<C> {
-    /// Empty lists of these rows.
-    pub fn new(rows: Range<usize>, lengths: Lengths) -> Self {
+    /// Empty lists of these rows, of so many candidates each.
+    pub fn new(rows: Range<usize>, kept: usize) -> Self {
         let sizes = (0..rows.len()).step_by(GROUP).map(|first| GROUP.min(rows.len() - first));
-        let groups = sizes.map(|size| Mutex::new(Group::new(size, lengths))).collect();
-        Self { rows, lengths, groups }
+        let groups = sizes.map(|size| Mutex::new(Group::new(size, kept))).collect();
+        Self { rows, kept, groups }
     }
 
     fn lock(&self, group: usize) -> MutexGuard<'_, Group<C>> {
@@ -178,8 +189,13 @@ impl<C: Candidate> Lists<C> {
         first..self.rows.end.min(first + GROUP)
     }
 
+    /// The group of a row.
+    pub fn group_of(&self, row: usize) -> usize {
+        (row - self.rows.start) / GROUP
+    }
+
     /// Groups that hold these rows.
-    fn groups_of(&self, rows: &Range<usize>) -> Range<usize> {
+    pub fn groups_of(&self, rows: &Range<usize>) -> Range<usize> {
         let place = |row: usize| row - self.rows.start;
         if rows.is_empty() { 0..0 } else { place(rows.start) / GROUP..place(rows.end - 1) / GROUP + 1 }
     }
@@ -215,7 +231,7 @@ impl<C: Candidate> Lists<C> {
     /// What distances of these rows must not exceed to be of use, for samples whose indices are `first` or more.
     pub fn limits<T: Element>(&self, rows: Range<usize>, first: usize, limits: &mut Vec<T>) {
         limits.clear();
-        if self.lengths.kept == 0 {
+        if self.kept == 0 {
             limits.resize(rows.len(), T::from_f64(f64::NEG_INFINITY));
             return;
         }
@@ -234,10 +250,7 @@ impl<C: Candidate> Lists<C> {
     /// What candidates of each row must come before.
     pub fn bounds(&self) -> Vec<C> {
         let mut bounds = Vec::with_capacity(self.rows.len());
-        self.each(self.rows.clone(), |group, row| {
-            group.select(row);
-            bounds.push(group.bounds[row]);
-        });
+        self.each(self.rows.clone(), |group, row| bounds.push(group.bounds[row]));
         bounds
     }
 
@@ -251,16 +264,20 @@ impl<C: Candidate> Lists<C> {
         });
     }
 
+    /// Candidates of a row at most.
+    pub fn kept(&self) -> usize {
+        self.kept
+    }
+
     /// Groups of rows.
     pub fn group_count(&self) -> usize {
         self.groups.len()
     }
 
-    /// Takes the best of a group away: each row that has any, with them.
+    /// Takes the candidates of a group away: each row that has any, with them.
     pub fn take(&self, group: usize, mut taken: impl FnMut(usize, &[C])) {
         let (rows, mut group) = (self.rows_of(group), self.lock(group));
         for (place, row) in rows.enumerate() {
-            group.select(place);
             if group.counts[place] > 0 {
                 taken(row, group.row(place));
                 group.counts[place] = 0;
@@ -268,12 +285,9 @@ impl<C: Candidate> Lists<C> {
         }
     }
 
-    /// Looks at the best of these rows, in any order.
-    pub fn look(&self, rows: Range<usize>, mut seen: impl FnMut(&mut [C])) {
-        self.each(rows, |group, row| {
-            group.select(row);
-            seen(group.row(row));
-        });
+    /// Looks at the candidates of these rows, in any order.
+    pub fn look(&self, rows: Range<usize>, mut seen: impl FnMut(&[C])) {
+        self.each(rows, |group, row| seen(group.row(row)));
     }
 
     /// Adds candidates of a row that may be there already.
@@ -282,7 +296,7 @@ impl<C: Candidate> Lists<C> {
             let mut all = [group.row(row), candidates].concat();
             all.sort_unstable();
             all.dedup();
-            all.truncate(group.lengths.kept);
+            all.truncate(group.kept);
             group.replace(row, &all);
         });
     }
@@ -333,6 +347,7 @@ mod tests {
     fn found<C: Candidate>(lists: &Lists<C>, row: usize) -> Vec<(f32, usize)> {
         let mut found = Vec::new();
         lists.look(row..row + 1, |candidates| {
+            let mut candidates = candidates.to_vec();
             candidates.sort_unstable();
             found = candidates.iter().map(|candidate| (candidate.distance(), candidate.index())).collect();
         });
@@ -344,7 +359,7 @@ mod tests {
         const SAMPLES: usize = 300;
         let distances = distances(ROWS.len(), SAMPLES, 3);
         for kept in [0, 1, 2, 15, 150, 299, 300] {
-            let lists = Lists::<C>::new(ROWS, Lengths::of(kept, SAMPLES));
+            let lists = Lists::<C>::new(ROWS, kept);
             // in pieces, of which limits let pass what is of use
             for first in [200, 0, 100, 250, 50, 150] {
                 let piece = first..first + 50;
@@ -370,14 +385,14 @@ mod tests {
     #[test]
     fn what_is_taken_from_foreign_rows_makes_the_lists_of_their_owner() {
         let distances = distances(90, 400, 5);
-        let own = Lists::<u64>::new(0..90, Lengths::of(7, 400));
+        let own = Lists::<u64>::new(0..90, 7);
         let add = |lists: &Lists<u64>, samples: Range<usize>| {
             for (row, values) in distances.iter().enumerate() {
                 lists.add(samples.clone().map(|index| (row, u64::new(values[index], index))));
             }
         };
         add(&own, 0..100);
-        let foreign = Lists::<u64>::new(0..90, Lengths::of(7, 400));
+        let foreign = Lists::<u64>::new(0..90, 7);
         foreign.tighten(&own.bounds());
         for samples in [100..250, 250..400] {
             add(&foreign, samples);
@@ -393,7 +408,7 @@ mod tests {
     #[test]
     fn merging_is_commutative_and_idempotent_and_forgets_what_is_not_done() {
         let distances = distances(3, 200, 9);
-        let lists = Lists::<u64>::new(0..3, Lengths::of(5, 200));
+        let lists = Lists::<u64>::new(0..3, 5);
         for _ in 0..2 {
             for samples in [150..200, 0..80, 60..160] {
                 for (row, values) in distances.iter().enumerate() {

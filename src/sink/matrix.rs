@@ -6,7 +6,7 @@ use std::any::Any;
 use std::ops::Range;
 
 
-use super::{Image, Kind, Part, Sink, Strip};
+use super::{Kind, Part, Sink, Strip};
 use crate::number::Number;
 use crate::error::{Context, Result};
 use crate::fail;
@@ -109,17 +109,13 @@ struct Mirror<T> {
 }
 
 impl<T: SimdElement> Part<T> for Mirror<T> {
-    fn collect(&mut self, strip: &Strip<'_, T>, image: Image) {
+    fn collect(&mut self, strip: &Strip<'_, T>) {
         let (height, width) = strip.place.shape();
-        match image {
-            Image::Forward if strip.first == 0 => self.len = 0,
-            Image::Forward => {}
-            Image::Mirror => {
-                self.len = height * width;
-                let rows = strip.values.len() / width;
-                let target = &mut self.values[strip.first..self.len];
-                transpose(strip.place.level, strip.values, rows, width, target, height);
-            }
+        self.len = if strip.place.mirrored { height * width } else { 0 };
+        if strip.place.mirrored {
+            let rows = strip.values.len() / width;
+            let target = &mut self.values[strip.first..self.len];
+            transpose(strip.place.level, strip.values, rows, width, target, height);
         }
     }
 

@@ -166,19 +166,10 @@ impl<T> Strip<'_, T> {
     }
 }
 
-/// Which rows of the matrix a strip is looked at as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Image {
-    /// As it is.
-    Forward,
-    /// As the mirror image: its columns are rows.
-    Mirror,
-}
-
 /// What collects a result from the strips of a tile. On a worker thread.
 pub trait Part<T>: Any + Send {
-    /// Takes in a strip: as it is, and once more as its mirror image if the tile has one.
-    fn collect(&mut self, strip: &Strip<'_, T>, image: Image);
+    /// Takes in a strip as it is, and as its mirror image if the tile has one.
+    fn collect(&mut self, strip: &Strip<'_, T>);
 
     /// Distances that it holds, beside those of the tile.
     fn held(&self) -> &[T] {
@@ -314,12 +305,7 @@ impl<T: Number> Parcel<T> {
     pub fn collect(&mut self, first: usize, rows: usize, place: &Place) {
         let (start, len) = self.place(first, rows, place.shape());
         let strip = Strip { values: &self.values[start..start + len], first, place };
-        for part in &mut self.parts {
-            part.collect(&strip, Image::Forward);
-            if place.mirrored {
-                part.collect(&strip, Image::Mirror);
-            }
-        }
+        self.parts.iter_mut().for_each(|part| part.collect(&strip));
     }
 
     /// Where the rows lie, and how many elements they have.

@@ -9,15 +9,16 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::lists::{Candidate, Lengths, Lists};
-use super::{Image, Kind, Mailed, Part, Sink, Strip};
+use super::lists::{Candidate, Lists, list_bytes};
+use super::{Kind, Mailed, Part, Sink, Strip};
+use crate::element::Element;
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::io::Attempt;
-use crate::kernel::{Bounds, at_most};
+use crate::kernel::within;
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::problem::{Asked, Nearest};
@@ -36,6 +37,13 @@ const NO_INDEX: i64 = -1;
 
 /// Bytes of neighbours that are written or read at once.
 const BAND_BYTES: usize = 16 << 20;
+
+/// Columns that set a limit for the rest of a row that has none, a quarter of them.
+const LEAST_PART: usize = 16;
+
+/// Candidates for a group of rows that wait at most: with those of a whole tile the group is locked once, and where there are more, limits
+/// must not wait for them.
+const MOST_WAITING: usize = 256;
 
 /// Lists of foreign rows that a rank has at once: of the round at hand, and of the one before.
 const FOREIGN_LISTS: u64 = 2;
@@ -69,15 +77,20 @@ impl Neighbors {
         vec![("neighbors", format!("{count} of each of {} samples{first}, {}, {size}", problem.n, dtype.name()))]
     }
 
-    /// Lists of own rows, among so many samples.
-    fn lengths(self, samples: usize) -> Lengths {
-        Lengths::of(self.0.others(), samples)
+    /// Candidates that a row keeps: as many as neighbours, as a sample may have no distance to itself; there may be fewer other samples.
+    fn kept(self, grid: &Grid) -> usize {
+        self.0.count.min(grid.m - usize::from(grid.symmetric))
+    }
+
+    /// Those that a foreign row keeps: there are no more samples here.
+    fn foreign(self, share: &Share) -> usize {
+        self.kept(&share.grid).min(share.rows.len())
     }
 
     fn bytes_of<T: Number, C: Candidate>(self, share: &Share) -> Option<u64> {
         let Share { grid, rows, foreign_rows, .. } = share;
-        let own = self.lengths(grid.m).bytes::<C>(rows.len())?;
-        let foreign = self.lengths(rows.len()).bytes::<C>(*foreign_rows)?.checked_mul(FOREIGN_LISTS)?;
+        let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
+        let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS)?;
         let selves = if self.0.include_self { size_of::<T>() * rows.len() } else { 0 };
         // what is written at the end, and what is sorted for it
         let band = (BAND_BYTES as u64).min((rows.len() * self.0.count * 16) as u64);
@@ -166,61 +179,95 @@ impl<T: Number, C: Candidate> Found<T, C> {
 struct Collector<T, C> {
     found: Arc<Found<T, C>>,
     is_symmetric: bool,
-    /// Limits of the rows of a strip, and of the mirror image's.
+    /// Limits of rows, and of columns.
     limits: [Vec<T>; 2],
     places: Vec<u32>,
-}
-
-impl<T: Number, C: Candidate> Collector<T, C> {
-    fn forward(&mut self, strip: &Strip<'_, T>) {
-        let (rows, cols) = (strip.rows(), &strip.place.cols);
-        let is_diagonal = self.is_symmetric && *cols == strip.place.rows;
-        let Self { found, limits: [limits, _], places, .. } = self;
-        found.own.limits(rows.clone(), cols.start, limits);
-        for ((row, values), limit) in rows.zip(strip.values.chunks_exact(cols.len())).zip(&*limits) {
-            at_most(strip.place.level, values, Bounds::One(*limit), places);
-            let candidates = places.iter().map(|&place| {
-                let place = place as usize;
-                (row, C::new(values[place], cols.start + place))
-            });
-            if is_diagonal {
-                if let Some(selves) = &found.selves {
-                    let mut selves = selves.lock().expect("a thread that panics ends the run");
-                    selves[row - found.own.rows.start] = values[row - cols.start];
-                }
-                found.own.add(candidates.filter(|(row, candidate)| candidate.index() != *row));
-            } else {
-                found.own.add(candidates);
-            }
-        }
-    }
-
-    fn mirror(&mut self, strip: &Strip<'_, T>) {
-        let (rows, cols) = (strip.rows(), &strip.place.cols);
-        let Self { found, limits: [_, limits], places, .. } = self;
-        let foreign = found.of(cols);
-        let lists = foreign.as_deref().unwrap_or(&found.own);
-        // they change most in the first strips
-        if (strip.first / rows.len()).is_power_of_two() || strip.first == 0 {
-            lists.limits(cols.clone(), strip.place.rows.start, limits);
-        }
-        for (row, values) in rows.zip(strip.values.chunks_exact(cols.len())) {
-            at_most(strip.place.level, values, Bounds::Each(limits), places);
-            lists.add(places.iter().map(|&place| {
-                let place = place as usize;
-                (cols.start + place, C::new(values[place], row))
-            }));
-        }
-    }
+    forward: Vec<(usize, C)>,
+    /// Candidates for rows of the mirror image, those of a group of rows together: they lie far apart otherwise.
+    mirrored: Vec<Vec<(usize, C)>>,
 }
 
 impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
-    fn collect(&mut self, strip: &Strip<'_, T>, image: Image) {
-        match image {
-            Image::Forward => self.forward(strip),
-            Image::Mirror => self.mirror(strip),
+    fn collect(&mut self, strip: &Strip<'_, T>) {
+        let (place, rows) = (strip.place, strip.rows());
+        let is_diagonal = self.is_symmetric && place.cols == place.rows;
+        if is_diagonal {
+            self.note_selves(strip);
+        }
+        self.found.own.limits(rows.clone(), place.cols.start, &mut self.limits[0]);
+        self.open_rows(strip, is_diagonal);
+        let Self { found, limits: [of_rows, of_cols], places, forward, mirrored, .. } = self;
+        let foreign = place.mirrored.then(|| found.of(&place.cols)).flatten();
+        let mirror = foreign.as_deref().unwrap_or(&found.own);
+        if place.mirrored {
+            mirror.limits(place.cols.clone(), rows.start, of_cols);
+        }
+        let of_cols = place.mirrored.then_some(&of_cols[..]);
+        within(place.level, strip.values, place.cols.len(), (of_rows, of_cols), places);
+        let groups = if place.mirrored { mirror.groups_of(&place.cols) } else { 0..0 };
+        mirrored.resize_with(mirrored.len().max(groups.len()), Vec::new);
+        for &at in &*places {
+            let (row, col, distance) =
+                (at as usize / place.cols.len(), at as usize % place.cols.len(), strip.values[at as usize]);
+            let (x, y) = (rows.start + row, place.cols.start + col);
+            if distance <= of_rows[row] && !(is_diagonal && x == y) {
+                forward.push((x, C::new(distance, y)));
+            }
+            if of_cols.is_some_and(|of_cols| distance <= of_cols[col]) {
+                let waiting = &mut mirrored[mirror.group_of(y) - groups.start];
+                waiting.push((y, C::new(distance, x)));
+                if waiting.len() == MOST_WAITING {
+                    mirror.add(waiting.drain(..));
+                }
+            }
+        }
+        found.own.add(forward.drain(..));
+        if rows.end == place.rows.end {
+            for waiting in mirrored {
+                mirror.add(waiting.drain(..));
+            }
         }
     }
+}
+
+impl<T: Number, C: Candidate> Collector<T, C> {
+    /// The distances of samples to themselves, which are on the diagonal.
+    fn note_selves(&self, strip: &Strip<'_, T>) {
+        let Some(selves) = &self.found.selves else { return };
+        let mut selves = selves.lock().expect("a thread that panics ends the run");
+        let cols = &strip.place.cols;
+        for (row, values) in strip.rows().zip(strip.values.chunks_exact(cols.len())) {
+            selves[row - self.found.own.rows.start] = values[row - cols.start];
+        }
+    }
+
+    /// Takes in the rows of a strip that have no limit yet, so that everything passes: part by part, as each sets a limit for the next.
+    /// After that nothing of them is within their limits.
+    fn open_rows(&mut self, strip: &Strip<'_, T>, is_diagonal: bool) {
+        let Self { found, limits: [limits, _], places, .. } = self;
+        let (rows, cols, lists) = (strip.rows(), &strip.place.cols, &found.own);
+        let part = lists.kept().max(LEAST_PART).saturating_mul(4);
+        for (at, limit) in limits.iter_mut().enumerate().filter(|(_, limit)| is_open(**limit)) {
+            let (row, values) = (rows.start + at, &strip.values[at * cols.len()..][..cols.len()]);
+            let (mut first, mut now) = (0, vec![*limit]);
+            while first < values.len() {
+                let end = if is_open(now[0]) { values.len().min(first.saturating_add(part)) } else { values.len() };
+                let values = &values[first..end];
+                within(strip.place.level, values, values.len(), (&now, None), places);
+                let candidates = places.iter().map(|&col| (col as usize, cols.start + first + col as usize));
+                let candidates = candidates.filter(|&(_, index)| !(is_diagonal && index == row));
+                lists.add(candidates.map(|(col, index)| (row, C::new(values[col], index))));
+                first = end;
+                lists.limits(row..row + 1, cols.start, &mut now);
+            }
+            *limit = T::from_f64(f64::NEG_INFINITY);
+        }
+    }
+}
+
+/// Whether every distance is within a limit.
+fn is_open<T: Element>(limit: T) -> bool {
+    limit > T::default() && !limit.is_finite()
 }
 
 /// The arrays of the neighbours.
@@ -235,8 +282,8 @@ struct Arrays {
 struct NeighborsSink<T, C> {
     nearest: Nearest,
     grid: Grid,
-    /// Lists of foreign rows.
-    foreign: Lengths,
+    /// Candidates of a foreign row.
+    foreign: usize,
     found: Arc<Found<T, C>>,
     arrays: Option<Arrays>,
 }
@@ -244,10 +291,10 @@ struct NeighborsSink<T, C> {
 impl<T: Number, C: Candidate> NeighborsSink<T, C> {
     fn new(kind: Neighbors, share: &Share) -> Self {
         let Share { grid, rows, .. } = share.clone();
-        let foreign = kind.lengths(rows.len());
+        let foreign = kind.foreign(share);
         let found = Found {
             selves: kind.0.include_self.then(|| Mutex::new(vec![T::NAN; rows.len()])),
-            own: Lists::new(rows, kind.lengths(grid.m)),
+            own: Lists::new(rows, kind.kept(&grid)),
             foreign: RwLock::default(),
         };
         Self { nearest: kind.0, grid, foreign, found: Arc::new(found), arrays: None }
@@ -284,6 +331,7 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
         let first = rows.start;
         let selves = self.found.selves.as_ref().map(|selves| selves.lock().expect("no thread is left"));
         self.found.own.look(rows, |candidates| {
+            let mut candidates = candidates.to_vec();
             candidates.sort_unstable();
             let row = first + indices.len() / count;
             let end = indices.len() + count;
@@ -295,6 +343,7 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
                 indices.push(index_of(row));
                 distances.push(distance);
             }
+            let candidates = &candidates[..candidates.len().min(end - indices.len())];
             indices.extend(candidates.iter().map(|candidate| index_of(candidate.index())));
             distances.extend(candidates.iter().map(|candidate| candidate.distance::<T>()));
             indices.resize(end, NO_INDEX);
@@ -341,6 +390,8 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
             is_symmetric: self.grid.symmetric,
             limits: [Vec::new(), Vec::new()],
             places: Vec::new(),
+            forward: Vec::new(),
+            mirrored: Vec::new(),
         })
     }
 
@@ -455,7 +506,7 @@ impl<T: Number, C: Candidate> State for Saved<T, C> {
 
     /// A place for the distance to itself, if it counts, and one for each candidate that is kept.
     fn row_bytes(&self) -> usize {
-        self.nearest.count * size_of::<C>()
+        (self.found.own.kept() + usize::from(self.nearest.include_self)) * size_of::<C>()
     }
 
     fn save(&self, rows: Range<usize>, out: &mut Vec<u8>) {

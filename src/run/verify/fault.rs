@@ -30,10 +30,10 @@ impl Fault {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Wrong {
     pub(super) row: usize,
-    /// Which column of the matrix, or which sample.
+    /// Which column of the matrix, or which sample; of an index that is none, its place.
     pub(super) col: usize,
     pub(super) fault: Fault,
-    /// The distance in the file.
+    /// The distance in the file, or the index.
     pub(super) value: f64,
     /// What it should be.
     pub(super) definition: f64,
@@ -53,11 +53,9 @@ impl Wrong {
             Fault::Missing => format!(
                 "neighbour {col} of sample {row}: it is at {definition:e} and is missing, while the last in the file is at {value:e}"
             ),
-            Fault::Superfluous => {
-                format!(
-                    "index {col} among the neighbours of sample {row}: it is no other sample, or comes twice"
-                )
-            }
+            Fault::Superfluous => format!(
+                "index {value} at place {col} of the neighbours of sample {row}: it is no other sample, or comes twice"
+            ),
             Fault::Order => format!("neighbour {col} of sample {row}: it comes before one that is nearer"),
         }
     }

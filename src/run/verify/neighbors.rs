@@ -100,12 +100,12 @@ impl<'a> NeighborsCheck<'a> {
             worst.add(&Worst::of(Wrong { row: row.number, col, fault, value, definition: f64::NAN }));
         };
         for pair in row.sorted.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-            note(pair[0].0, Fault::Superfluous, f64::NAN);
+            note(pair[1].1, Fault::Superfluous, pair[1].0 as f64);
         }
         let is_first = |place: usize, index: usize| nearest.include_self && place == 0 && index == row.number;
         for &(index, place) in &row.sorted {
             if index >= grid.m || grid.symmetric && index == row.number && !is_first(place, index) {
-                note(index.min(grid.m - 1), Fault::Superfluous, f64::NAN);
+                note(place, Fault::Superfluous, index as f64);
             }
         }
         let entries: Vec<(f64, i64)> =
