@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::{PHASES, Phases};
-use crate::problem::Problem;
+use crate::problem::{Asked, Problem};
 use crate::text::{bytes, bytes_f, counted, si};
 
 /// Versions of what computed the result.
@@ -88,6 +88,8 @@ fn counted_values(count: u64) -> String {
 pub struct Record {
     /// What was computed.
     pub problem: Problem,
+    /// What was made of the distances.
+    pub results: Asked,
     /// Whether there was one input.
     pub symmetric: bool,
     /// Exponent of the power of two that the samples were scaled by.
@@ -122,6 +124,8 @@ pub struct Record {
     pub bytes_written: u64,
     /// Bytes of samples sent between ranks.
     pub bytes_exchanged: u64,
+    /// Bytes of what ranks have found for rows of others.
+    pub bytes_mailed: u64,
     /// Largest resident memory of a rank.
     pub peak_rss_bytes: u64,
     /// What `plan` had said it would be.
@@ -146,6 +150,10 @@ impl Record {
         };
         let kind = if self.symmetric { "one input, symmetric" } else { "two inputs" };
         line("problem", format!("{n} x {m} distances, {d} features, {metric}, {dtype}, {method}, {kind}"));
+        if let Some(nearest) = self.results.neighbors {
+            let first = if nearest.include_self { ", itself first" } else { "" };
+            line("neighbors", format!("{} of every sample{first}", nearest.count));
+        }
         line(
             "layout",
             format!(
@@ -181,7 +189,15 @@ impl Record {
             let share = 100.0 * self.resumed_pairs as f64 / self.pairs as f64;
             line("resumed", format!("{} pairs ({share:.1} %) were there already", self.resumed_pairs));
         }
-        line("read", format!("{}, exchanged {}", bytes(self.bytes_read), bytes(self.bytes_exchanged)));
+        let mailed = if self.bytes_mailed > 0 {
+            format!(", mailed {}", bytes(self.bytes_mailed))
+        } else {
+            String::new()
+        };
+        line(
+            "read",
+            format!("{}, exchanged {}{mailed}", bytes(self.bytes_read), bytes(self.bytes_exchanged)),
+        );
         let written = match output {
             Some(_) => format!(
                 "{}, {}/s",

@@ -12,7 +12,7 @@ use crate::failpoint;
 use crate::io::result::{self, Header, ResultReader, ResultWriter};
 use crate::number::Number;
 use crate::partition::TileSet;
-use crate::sink::{self, Sinks};
+use crate::sink::{self, Finished, Sinks};
 use crate::store::Checkpoints;
 use crate::store::journal::{Journal, Journalled};
 use crate::store::runplan::RunPlan;
@@ -156,11 +156,11 @@ impl Claim {
         }
     }
 
-    /// Declares the result complete and gives it its name. Collective.
-    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<()> {
+    /// Declares the result complete and gives it its name. Returns the bytes that this rank wrote for it. Collective.
+    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<u64> {
         let file = self.file.take().expect("a result that has begun is open");
-        let stored = comm.or_abort(complete(comm, &file, sinks, sync));
-        let stored = comm.all_reduce(&[stored], Reduce::Sum)[0];
+        let finished = comm.or_abort(complete(comm, &file, sinks, sync));
+        let stored = comm.all_reduce(&[finished.checksums], Reduce::Sum)[0];
         comm.or_abort(failpoint::hit("close"));
         comm.or_abort(file.close());
         let Self { mut workdir, unfinished, .. } = self;
@@ -175,7 +175,8 @@ impl Claim {
         comm.on_root(|| {
             check_stored(&workdir, stored)?;
             workdir.publish(replaces, sync)
-        })
+        })?;
+        Ok(finished.bytes)
     }
 }
 
@@ -200,11 +201,10 @@ fn make<T: Number>(
     Ok(RunPlan::run(&text))
 }
 
-/// Stores what remains, forces all to the disk and declares the result complete. Returns the sum of the checksums that this rank has
-/// stored.
-fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<u64> {
+/// Stores what remains, forces all to the disk and declares the result complete.
+fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<Finished> {
     failpoint::hit("checksums")?;
-    let stored = sinks.finish()?;
+    let finished = sinks.finish()?;
     if sync {
         file.sync()?;
     }
@@ -215,7 +215,7 @@ fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: 
     if sync {
         file.sync()?;
     }
-    Ok(stored)
+    Ok(finished)
 }
 
 /// Makes sure that what is published is what all ranks have written, as this rank sees it.

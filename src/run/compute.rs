@@ -100,7 +100,7 @@ fn run<T: Number>(
         return Err(stopped(comm, job, stop, pairs));
     }
     if let Some(claim) = claim {
-        claim.publish(comm, sinks, !job.args.no_sync)?;
+        totals.bytes_written += claim.publish(comm, sinks, !job.args.no_sync)?;
         clock.lap(Phase::Sync);
     }
     let resumed_pairs = restored.totals.pairs;

@@ -58,12 +58,20 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
 fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     let Outcome { findings, totals, resumed_pairs, planned, clock } = outcome;
     let (problem, nodes, summary) = (&job.problem, &job.cores.nodes, &totals.summary);
-    let counts = [totals.recomputed, totals.bytes_written, totals.bytes_sent, totals.digest, *resumed_pairs];
+    let counts = [
+        totals.recomputed,
+        totals.bytes_written,
+        totals.bytes_sent,
+        totals.digest,
+        *resumed_pairs,
+        totals.bytes_mailed,
+    ];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
     let pairs = problem.pairs();
     Record {
         problem: *problem,
+        results: job.asked,
         symmetric: job.schedule.grid.symmetric,
         scaling_exponent: findings.scaling,
         inputs: findings.known.record(&job.inputs),
@@ -81,6 +89,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         bytes_read: findings.known.bytes(),
         bytes_written: counts[1],
         bytes_exchanged: counts[2],
+        bytes_mailed: counts[5],
         peak_rss_bytes: comm.all_reduce(&[host::peak_rss_bytes()], Reduce::Max)[0],
         planned_bytes: planned.total(),
         sum: comm.all_reduce(&[summary.sum], Reduce::Sum)[0],

@@ -6,7 +6,7 @@ use std::any::Any;
 use std::ops::Range;
 
 
-use super::{Kind, Part, Sink, Strip};
+use super::{Finished, Kind, Part, Sink, Strip};
 use crate::number::Number;
 use crate::error::{Context, Result};
 use crate::fail;
@@ -187,8 +187,8 @@ impl<T: Number> Sink<T> for MatrixSink {
         self.keep(done);
     }
 
-    fn finish(mut self: Box<Self>) -> Result<u64> {
-        let Some(open) = self.open else { return Ok(0) };
+    fn finish(mut self: Box<Self>) -> Result<Finished> {
+        let Some(open) = self.open else { return Ok(Finished::default()) };
         self.computed.sort_unstable_by_key(|&(tile, _)| tile);
         for neighbours in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
             let values: Vec<u64> = neighbours.iter().map(|&(_, checksum)| checksum).collect();
@@ -198,7 +198,8 @@ impl<T: Number> Sink<T> for MatrixSink {
                 format!("the checksums of row {} of tiles cannot be written to {}", first.i, open.shown)
             })?;
         }
-        Ok(self.computed.iter().fold(0, |sum, &(_, checksum)| sum.wrapping_add(checksum)))
+        let checksums = self.computed.iter().fold(0_u64, |sum, &(_, checksum)| sum.wrapping_add(checksum));
+        Ok(Finished { checksums, bytes: 0 })
     }
 }
 

@@ -177,6 +177,15 @@ pub trait Part<T>: Any + Send {
     }
 }
 
+/// What a sink has stored at its end.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Finished {
+    /// Wrapping sum of the checksums that this rank has stored.
+    pub checksums: u64,
+    /// Bytes of results that it wrote at the end.
+    pub bytes: u64,
+}
+
 /// What gathers and stores a result. On the main thread.
 pub trait Sink<T> {
     /// What collects it from a tile.
@@ -201,9 +210,8 @@ pub trait Sink<T> {
         None
     }
 
-    /// Writes what remains when all tiles are stored, and closes its arrays. Returns the wrapping sum of the checksums that this rank
-    /// has stored.
-    fn finish(self: Box<Self>) -> Result<u64>;
+    /// Writes what remains when all tiles are stored, and closes its arrays.
+    fn finish(self: Box<Self>) -> Result<Finished>;
 }
 
 /// What a sink finds in mirror images for rows of other ranks. It goes there as words, which only sinks of this kind understand.
@@ -478,9 +486,11 @@ impl<T: Number> Sinks<T> {
         self.checkpoints.take().map_or(Ok(()), Checkpoints::finish)
     }
 
-    /// Writes what remains when all tiles are stored, and closes all arrays. Returns the wrapping sum of the checksums that this rank
-    /// has stored.
-    pub fn finish(self) -> Result<u64> {
-        self.all.into_iter().try_fold(0_u64, |sum, sink| Ok(sum.wrapping_add(sink.finish()?)))
+    /// Writes what remains when all tiles are stored, and closes all arrays.
+    pub fn finish(self) -> Result<Finished> {
+        self.all.into_iter().try_fold(Finished::default(), |all, sink| {
+            let Finished { checksums, bytes } = sink.finish()?;
+            Ok(Finished { checksums: all.checksums.wrapping_add(checksums), bytes: all.bytes + bytes })
+        })
     }
 }

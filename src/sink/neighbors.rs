@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, Lists, list_bytes};
-use super::{Kind, Mailed, Part, Sink, Strip};
+use super::{Finished, Kind, Mailed, Part, Sink, Strip};
 use crate::element::Element;
 use crate::error::{Context, Result};
 use crate::fail;
@@ -416,18 +416,20 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
         Some(Box::new(Saved { nearest: self.nearest, grid: self.grid, found: Arc::clone(&self.found) }))
     }
 
-    fn finish(self: Box<Self>) -> Result<u64> {
-        let Some(arrays) = &self.arrays else { return Ok(0) };
+    fn finish(self: Box<Self>) -> Result<Finished> {
+        let Some(arrays) = &self.arrays else { return Ok(Finished::default()) };
         let rows = &self.found.own.rows;
         if rows.is_empty() {
-            return Ok(0);
+            return Ok(Finished::default());
         }
         let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
         let checksums = tiles.clone().map(|tile_row| self.write(arrays, tile_row)).collect::<Result<Vec<_>>>()?;
         arrays.checksums.write(tiles, 0..1, &checksums).context(|| {
             format!("the checksums of the neighbours cannot be written to {}", arrays.shown)
         })?;
-        Ok(checksums.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
+        let checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
+        let entry = index_bytes(self.grid.m) + size_of::<T>();
+        Ok(Finished { checksums, bytes: (rows.len() * self.nearest.count * entry) as u64 })
     }
 }
 

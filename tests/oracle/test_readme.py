@@ -29,6 +29,22 @@ def test_the_first_commands_give_distances_that_python_reads(tmp_path):
     assert len(numbers) == 5 and numbers[0] == 0 and all(number > 0 for number in numbers[1:]), printed
 
 
+def test_the_neighbours_go_where_the_readme_says(tmp_path):
+    section = re.search(r"^### Neighbours\n(.*?)^###", (REPOSITORY / "README.md").read_text(), re.MULTILINE | re.DOTALL)[1]
+    (commands,) = re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    programs = re.findall(r"^```python\n(.*?)^```", section, re.MULTILINE | re.DOTALL)
+    (umap,) = re.findall(r"`(compute x.h5 -o u.h5 [^`]*)`", section)
+    (tmp_path / "pairdist").symlink_to(BINARY)
+    made = "export PATH=$PWD:$PATH\npairdist generate x.h5 --samples 400 --features 5 --distribution blobs\n"
+    done = launch(["bash", "-euc", f"{made}{commands}pairdist {umap}"], cwd=tmp_path)
+    assert done.returncode == 0 and "neighbours (of 100 random samples" in done.stdout, done
+    told = "print(len(set(labels) - {-1}), knn[0].shape, (knn[0][:, 0] == range(400)).all())\nprint(*h5py.File('truth.hdf5'))"
+    printed = launch([sys.executable, "-c", "\n".join([*programs, told])], cwd=tmp_path)
+    assert printed.returncode == 0, printed
+    clusters, rest = printed.stdout.split(maxsplit=1)
+    assert 5 <= int(clusters) <= 20 and rest == "(400, 15) True\ndistances neighbors\n", printed
+
+
 def test_what_mpirun_needs_where_there_is_no_ssh(tmp_path):
     if "Open MPI" not in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("another MPI, which needs no ssh")
