@@ -18,8 +18,10 @@ pub struct Memory {
     pub rows: u64,
     /// The moving blocks: samples packed as columns.
     pub cols: u64,
-    /// Parcels of computed tiles, what workers keep between tiles, and what results keep until the end.
+    /// Parcels of computed tiles, and what workers keep between tiles.
     pub buffers: u64,
+    /// What results keep until the end: lists of neighbours, checksums.
+    pub results: u64,
     /// Most that reading takes: samples as they are read, what HDF5 unpacks, and what is packed by then. Tiles are computed after it.
     pub reading: u64,
     /// The program, MPI and HDF5.
@@ -74,12 +76,12 @@ impl Memory {
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 product(&[threads, THREAD_BYTES])?,
-                results.kept_bytes::<T>(&schedule.most_share())?,
             ];
             Some(Self {
                 rows: own,
                 cols: moving.checked_mul(schedule.round_count().min(COLUMN_BLOCKS) as u64)?,
                 buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
+                results: results.kept_bytes::<T>(&schedule.most_share())?,
                 reading,
                 base,
             })
@@ -90,7 +92,8 @@ impl Memory {
     }
 
     fn sum(&self) -> Option<u64> {
-        let computing = [self.rows, self.cols, self.buffers].into_iter().try_fold(0, u64::checked_add)?;
+        let parts = [self.rows, self.cols, self.buffers, self.results];
+        let computing = parts.into_iter().try_fold(0, u64::checked_add)?;
         computing.max(self.reading).checked_add(self.base)
     }
 

@@ -70,7 +70,7 @@ fn run<T: Number>(
     let memory = job.memory(comm, &kernel, &found)?;
     comm.on_root(|| job.check_names(workdir.as_ref()))?;
     let mut claim = workdir.map(|workdir| Claim::take::<T>(comm, job, workdir, found)).transpose()?;
-    job.tell(comm, &memory);
+    job.tell::<T>(comm, &memory);
     let mut clock = Clock::start();
     let begun = begin(comm, job, &kernel, claim.as_mut(), &mut clock);
     let Begun { workers, blocks, mut sinks, restored } =

@@ -29,8 +29,6 @@ pub(super) struct Job<'a> {
     pub(super) problem: Problem,
     pub(super) schedule: Schedule,
     /// What is made of the distances.
-    pub(super) asked: Asked,
-    /// How.
     pub(super) results: Results,
     pub(super) cores: Cores,
     /// The best SIMD level that every rank has.
@@ -59,7 +57,7 @@ impl<'a> Job<'a> {
         };
         let asked = comm.agree(asked)?;
         let results = Results::of(asked);
-        Ok(Self { args, inputs, problem, schedule, asked, results, cores, level, started: host::timestamp() })
+        Ok(Self { args, inputs, problem, schedule, results, cores, level, started: host::timestamp() })
     }
 
     /// How its tiles are computed.
@@ -113,14 +111,14 @@ impl<'a> Job<'a> {
     }
 
     /// Tells what it is, and where it runs. Collective.
-    pub(super) fn tell(&self, comm: &Comm, memory: &Memory) {
-        let Self { problem, schedule, cores, .. } = self;
+    pub(super) fn tell<T: Number>(&self, comm: &Comm, memory: &Memory) {
+        let Self { problem, schedule, results, cores, .. } = self;
         placement::tell(comm, cores);
         let Problem { n, m, d, metric, method, dtype, tile } = problem;
         log::info!(
             "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",
             self.level.name(),
-            bytes(problem.result_bytes())
+            bytes(results.file_bytes::<T>(&schedule.grid).unwrap_or(u64::MAX))
         );
         log::info!(
             "{} x {} on {}, tiles of {tile} x {tile}, {}, {} of memory per rank",
@@ -134,7 +132,7 @@ impl<'a> Job<'a> {
 
     /// What it computes, with as much of the inputs as is known.
     pub(super) fn identity(&self, inputs: Vec<InputId>) -> Identity {
-        Identity::new(self.problem, self.asked, inputs)
+        Identity::new(self.problem, self.results.asked, inputs)
     }
 
     pub(super) fn provenance(&self, ranks: usize) -> Provenance {

@@ -50,8 +50,12 @@ pub(super) fn check_memory(
         && needed > available
     {
         let way_out = way_out(available as f64).unwrap_or_else(|| "use nodes with more memory".into());
+        // what smaller tiles do not change
+        let lists = memory.results.saturating_mul(nodes.ranks_here as u64);
+        let lists =
+            if lists > needed / 2 { format!(", {} of it for lists", bytes(lists)) } else { String::new() };
         fail!(
-            "{} on {} would take {} of memory and {} are free; {way_out}",
+            "{} on {} would take {} of memory{lists}, and {} are free; {way_out}",
             counted(nodes.ranks_here, "rank"),
             host::name(),
             bytes(needed),

@@ -71,7 +71,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     let pairs = problem.pairs();
     Record {
         problem: *problem,
-        results: job.asked,
+        results: job.results.asked,
         symmetric: job.schedule.grid.symmetric,
         scaling_exponent: findings.scaling,
         inputs: findings.known.record(&job.inputs),

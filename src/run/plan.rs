@@ -41,6 +41,7 @@ const MEASURED_VALUES: usize = 8 << 20;
 struct Record {
     disk: Disk,
     problem: Problem,
+    results: Asked,
     symmetric: bool,
     nodes: usize,
     ranks: usize,
@@ -200,6 +201,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     Ok(Record {
         disk: Disk::of(traffic.bytes_written, args.input.as_deref()),
         problem,
+        results: fit.results.asked,
         symmetric,
         nodes,
         ranks,
@@ -279,6 +281,9 @@ fn size_lines(record: &Record) -> Vec<Line> {
     // first, since a result that has no place is not worth planning
     line("disk", record.disk.line());
     line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {method}", counted(*d, "feature")));
+    if let Some(nearest) = record.results.neighbors {
+        line("neighbors", format!("{} of every sample", nearest.count));
+    }
     let (across, down) = (n.div_ceil(*tile), m.div_ceil(*tile));
     line("tiles", format!("{across} x {down} of {tile} x {tile}, {} computed", balance.tiles));
     line(
@@ -310,9 +315,12 @@ fn size_lines(record: &Record) -> Vec<Line> {
     line("  own rows", bytes(record.memory.rows));
     line("  moving", bytes(record.memory.cols));
     line("  tiles", bytes(record.memory.buffers));
+    if record.results.neighbors.is_some() {
+        line("  lists", bytes(record.memory.results));
+    }
     line("  program", bytes(record.memory.base));
-    let Memory { rows, cols, buffers, reading, .. } = record.memory;
-    if reading > rows + cols + buffers {
+    let Memory { rows, cols, buffers, results, reading, .. } = record.memory;
+    if reading > rows + cols + buffers + results {
         line("  reading", format!("{} for a moment, with what is packed by then", bytes(reading)));
     }
     if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {

@@ -44,7 +44,7 @@ macro_rules! kinds {
             /// The results that are asked for.
             pub fn of(asked: Asked) -> Self {
                 let wanted = [$($module::$kind::wanted(asked).map(Wanted::$kind),)*];
-                Self(wanted.into_iter().flatten().collect())
+                Self { asked, wanted: wanted.into_iter().flatten().collect() }
             }
         }
 
@@ -245,11 +245,15 @@ pub struct Cursor {
 /// The results that a run is to make, in the order of the table. Without any, distances are counted, summed up, and forgotten strip
 /// by strip.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Results(Vec<Wanted>);
+pub struct Results {
+    /// What was asked for.
+    pub asked: Asked,
+    wanted: Vec<Wanted>,
+}
 
 impl Results {
     fn kinds<T: Number>(&self) -> impl Iterator<Item = &dyn Kind<T>> {
-        self.0.iter().map(Wanted::kind)
+        self.wanted.iter().map(Wanted::kind)
     }
 
     /// Bytes that they take in the file; nothing if 64 bits cannot count them.

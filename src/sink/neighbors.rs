@@ -125,9 +125,7 @@ impl<T: Number> Kind<T> for Neighbors {
 
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
         let entry = index_bytes(grid.m) + size_of::<T>();
-        let checksums = size_of::<u64>() * grid.tile_rows();
-        let entries = grid.n.checked_mul(self.0.count)?.checked_mul(entry)?;
-        u64::try_from(entries.checked_add(checksums)?).ok()
+        u64::try_from(grid.n.checked_mul(self.0.count)?.checked_mul(entry)?).ok()
     }
 
     fn is_mailed(&self) -> bool {
