@@ -107,6 +107,12 @@ pub struct ProblemArgs {
     /// Have every sample come first among its own neighbours
     #[arg(long, requires = "neighbors")]
     pub include_self: bool,
+    /// Dataset with a label for each sample, beside the samples of X: copied to /ids
+    #[arg(long, value_name = "NAME")]
+    pub ids: Option<String>,
+    /// Likewise of Y: copied to /against_ids
+    #[arg(long, value_name = "NAME", requires = "against")]
+    pub against_ids: Option<String>,
     /// Edge of the square tiles; results do not depend on it [default: chosen from the sizes]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub tile: Option<usize>,
@@ -146,7 +152,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub force: bool,
     /// Compute everything and write nothing
-    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors", "ids", "against_ids"])]
     pub no_output: bool,
     /// Seconds between checkpoints: what a killed run loses at most, and the tiles in hand
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]

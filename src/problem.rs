@@ -137,7 +137,13 @@ pub struct Identity {
     pub symmetric: bool,
     /// The inputs: X, and Y if there are two.
     pub inputs: Vec<InputId>,
+    /// Datasets with labels of the samples of X, and of Y, which are copied into the result.
+    #[serde(default)]
+    pub labels: [Option<String>; 2],
 }
+
+/// Names of the labels of X and of Y in a result.
+pub const LABELS: [&str; 2] = ["ids", "against_ids"];
 
 /// The version of the arithmetic in plans and results that do not say it.
 pub const fn first_arithmetic() -> u32 {
@@ -146,11 +152,12 @@ pub const fn first_arithmetic() -> u32 {
 
 impl Identity {
     /// Of what this program computes.
-    pub fn new(problem: Problem, results: Asked, inputs: Vec<InputId>) -> Self {
+    pub fn new(problem: Problem, results: Asked, inputs: Vec<InputId>, labels: [Option<String>; 2]) -> Self {
         let symmetric = inputs.len() == 1;
         // what an earlier program could make is as it made it, so that either reads it and takes it up
-        let format_version = if results == Asked::MATRIX { 1 } else { FORMAT_VERSION };
-        Self { format_version, arithmetic: ARITHMETIC, problem, results, symmetric, inputs }
+        let is_old = results == Asked::MATRIX && labels == [None, None];
+        let format_version = if is_old { 1 } else { FORMAT_VERSION };
+        Self { format_version, arithmetic: ARITHMETIC, problem, results, symmetric, inputs, labels }
     }
 
     /// The matrix in tiles.
@@ -170,6 +177,7 @@ impl Identity {
         let count = |identity: &Self| identity.results.neighbors.map_or(0, |nearest| nearest.count);
         let with_self =
             |identity: &Self| identity.results.neighbors.is_some_and(|nearest| nearest.include_self);
+        let label = |identity: &Self, of: usize| identity.labels[of].clone().unwrap_or_else(|| "none".into());
         let store = |identity: &Self| identity.results.stored_as(identity.problem.dtype).name();
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
             let known = !then.digest.is_empty() && !now.digest.is_empty();
@@ -198,6 +206,8 @@ impl Identity {
             differ("--neighbors", &count(self), &count(now)),
             differ("--include-self", &with_self(self), &with_self(now)),
             differ("--store", &store(self), &store(now)),
+            differ("--ids", &label(self, 0), &label(now, 0)),
+            differ("--against-ids", &label(self, 1), &label(now, 1)),
             differ("format_version", &self.format_version, &now.format_version),
         ]
         .into_iter()
@@ -291,6 +301,7 @@ mod tests {
                 view: String::new(),
                 subtracted: String::new(),
             }],
+            [None, None],
         )
     }
 

@@ -4,11 +4,13 @@
 //! - `generated` — samples written in parallel
 //! - `result` — the file of a result: created by one rank, filled by all, read back
 //! - `array` — the matrices in it
+//! - `labels` — names of samples, copied into it
 //!
 //! Only the main thread calls these.
 
 pub(crate) mod array;
 pub(crate) mod generated;
+pub(crate) mod labels;
 mod open;
 pub(crate) mod result;
 

@@ -18,6 +18,7 @@ use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::array::Array;
+use super::labels::Labels;
 use super::{
     Attempt, MAX_WRITE_BYTES, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset,
 };
@@ -29,7 +30,7 @@ use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::partition::Grid;
 use crate::problem::{
-    Asked, FORMAT_VERSION, Identity, InputId, MATRIX, NEIGHBORS, Nearest, Problem, Provenance,
+    Asked, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Problem, Provenance,
     first_arithmetic, unknown,
 };
 
@@ -86,6 +87,11 @@ pub struct NewFile {
 }
 
 impl NewFile {
+    /// Copies labels of samples.
+    pub fn labels(&self, name: &str, labels: &Labels) -> Attempt<()> {
+        labels.copy_to(&self.file, name)
+    }
+
     /// Makes an array of this shape, in chunks or contiguous: room on the disk, which is filled later.
     pub fn array<T: H5Type>(
         &self,
@@ -138,7 +144,7 @@ type Attributes = BTreeMap<&'static str, Value>;
 impl Header {
     fn attributes(&self) -> Attributes {
         let Self { identity, provenance, scaling_exponent } = self;
-        let Identity { format_version, arithmetic, problem, results, symmetric, inputs } = identity;
+        let Identity { format_version, arithmetic, problem, results, symmetric, inputs, labels } = identity;
         let inputs = serde_json::to_string(inputs).expect("numbers and texts can be written");
         // HDF5 ends a text with the first 0
         let text = |text: &str| Value::Text(text.replace('\0', " "));
@@ -165,6 +171,11 @@ impl Header {
             attributes.insert("results", text(&results.names().join(" ")));
             attributes.insert("dtype", text(&problem.dtype.to_string()));
             attributes.insert("store", text(results.stored_as(problem.dtype).name()));
+        }
+        for (name, labels) in LABELS.into_iter().zip(labels) {
+            if let Some(source) = labels {
+                attributes.insert(name, text(source));
+            }
         }
         if let Some(Nearest { count, include_self }) = results.neighbors {
             attributes.insert("neighbors", Value::Number(count as u64));
@@ -379,7 +390,9 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         tile: edge,
     };
     let symmetric = symmetric.map_err(|error| missing("symmetric", error))?;
-    let identity = Identity { format_version: version, arithmetic, problem, results, symmetric, inputs };
+    let labels = LABELS.map(|name| text(name).ok());
+    let identity =
+        Identity { format_version: version, arithmetic, problem, results, symmetric, inputs, labels };
     let provenance = Provenance {
         created: text("created")?,
         command_line: text("command_line")?,

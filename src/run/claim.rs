@@ -12,6 +12,7 @@ use crate::failpoint;
 use crate::io::result::{self, Header, ResultReader, ResultWriter};
 use crate::number::Number;
 use crate::partition::TileSet;
+use crate::problem::LABELS;
 use crate::sink::{self, Finished, Sinks};
 use crate::store::Checkpoints;
 use crate::store::journal::{Journal, Journalled};
@@ -191,7 +192,13 @@ fn make<T: Number>(
     workdir.clear()?;
     failpoint::hit("create")?;
     let grid = header.identity.grid();
-    let created = result::create(&workdir.matrix(), &header, |file| job.results.create::<T>(file, &grid));
+    let labels = job.inputs.labels(&args.problem)?;
+    let created = result::create(&workdir.matrix(), &header, |file| {
+        let mut labels = LABELS.into_iter().zip(&labels);
+        labels
+            .try_for_each(|(name, labels)| labels.iter().try_for_each(|labels| file.labels(name, labels)))?;
+        job.results.create::<T>(file, &grid)
+    });
     created.map_err(|error| super::end_job(comm, workdir, &error))?;
     workdir.reserve()?;
     let Header { identity, provenance, .. } = header;

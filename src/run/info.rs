@@ -9,7 +9,7 @@ use crate::cli::InfoArgs;
 use crate::error::{Error, Result};
 use crate::host;
 use crate::io::result::is_result;
-use crate::problem::{InputId, Problem};
+use crate::problem::{InputId, LABELS, Problem};
 use crate::report::print;
 use crate::sink::{self, Results};
 use crate::source::{self, Entry, Listing, Samples, View};
@@ -72,6 +72,11 @@ fn result(path: &Path) -> Result<()> {
         grid.edge,
         grid.edge
     );
+    for (name, source) in LABELS.into_iter().zip(&header.identity.labels) {
+        if let Some(source) = source {
+            let _ = writeln!(out, "{name:<12} from {source}");
+        }
+    }
     if header.scaling_exponent != 0 {
         let _ = writeln!(out, "scaled       the samples, by 2^{}, while computing", header.scaling_exponent);
     }

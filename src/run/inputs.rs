@@ -10,6 +10,7 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
+use crate::io::labels::Labels;
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::{Workers, survey_of};
@@ -58,6 +59,16 @@ impl Inputs {
     /// Makes sure that all ranks see the same inputs. Collective.
     fn agree(&self, comm: &Comm) -> Result<()> {
         self.all().try_for_each(|samples| agree_on_samples(comm, samples))
+    }
+
+    /// The labels of X and of Y that are asked for.
+    pub(super) fn labels(&self, args: &ProblemArgs) -> Result<[Option<Labels>; 2]> {
+        let open = |name: Option<&str>, samples: Option<&Samples>| match (name, samples) {
+            (Some(name), Some(samples)) => Labels::open(&samples.path, name, samples.rows).map(Some),
+            _ => Ok(None),
+        };
+        let x = open(args.ids.as_deref(), Some(&self.x))?;
+        Ok([x, open(args.against_ids.as_deref(), self.y.as_ref())?])
     }
 
     /// What the result says of them; digests where they are known, and the number that was taken off.

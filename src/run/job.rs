@@ -57,6 +57,8 @@ impl<'a> Job<'a> {
         };
         let asked = comm.agree(asked)?;
         let results = Results::of(asked);
+        // before anything is made
+        comm.on_root(|| inputs.labels(&args.problem).map(drop))?;
         Ok(Self { args, inputs, problem, schedule, results, cores, level, started: host::timestamp() })
     }
 
@@ -132,7 +134,8 @@ impl<'a> Job<'a> {
 
     /// What it computes, with as much of the inputs as is known.
     pub(super) fn identity(&self, inputs: Vec<InputId>) -> Identity {
-        Identity::new(self.problem, self.results.asked, inputs)
+        let ProblemArgs { ids, against_ids, .. } = &self.args.problem;
+        Identity::new(self.problem, self.results.asked, inputs, [ids.clone(), against_ids.clone()])
     }
 
     pub(super) fn provenance(&self, ranks: usize) -> Provenance {

@@ -142,6 +142,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     if let Some(path) = &args.input {
         let inputs = Inputs::open(path, &args.problem)?;
         inputs.tell();
+        inputs.labels(&args.problem)?;
         return Ok((inputs.shape(), inputs.y.is_none()));
     }
     let (Some(n), Some(d)) = (args.samples, args.features) else {

@@ -77,7 +77,11 @@ mod tests {
             mpi_version: "an MPI".into(),
             hdf5_version: "1.10.8".into(),
         };
-        RunPlan { identity: Identity::new(problem, Asked::MATRIX, vec![id]), replaces: false, provenance }
+        RunPlan {
+            identity: Identity::new(problem, Asked::MATRIX, vec![id], [None, None]),
+            replaces: false,
+            provenance,
+        }
     }
 
     #[test]

@@ -225,3 +225,54 @@ def test_a_walk_and_a_ramp_have_their_neighbors(work):
         theirs = NearestNeighbors(n_neighbors=15, algorithm="brute").fit(x).kneighbors()
         assert np.allclose(neighbors(out)[1], theirs[0], atol=1e-9)
         (work / "x.h5").unlink()
+
+
+LABELS = {
+    "variable text": np.array([f"cell {i} \N{GREEK SMALL LETTER ALPHA}" for i in range(30)], object),
+    "fixed text": np.array([f"cell {i}" for i in range(30)], "S7"),
+    "long fixed text": np.array([f"{i}" * 40 for i in range(30)], "S200"),
+    "numbers": np.arange(30, dtype=">i8") * 10**15,
+    "small numbers": np.arange(30, dtype="u2"),
+    "fractions": np.arange(30, dtype="f4") / 7,
+    "booleans": np.arange(30) % 2 == 0,
+}
+
+
+@pytest.mark.parametrize("ranks", (0, 3))
+@pytest.mark.parametrize("name", LABELS)
+def test_labels_are_copied_as_they_are(work, name, ranks):
+    for path in ("x.h5", "y.h5"):
+        with h5py.File(work / path, "w") as file:
+            file["samples"] = RNG.normal(size=(30, 3))
+            file["obs/_index"] = LABELS[name]
+    options = ("--ids", "obs/_index", "--against-ids", "/obs/_index")
+    out = work.compute(work / "x.h5", work / "y.h5", *options, "--neighbors", 4, ranks=ranks)
+    with h5py.File(work / "x.h5") as source, h5py.File(out) as result:
+        for copied in ("ids", "against_ids"):
+            assert result[copied].dtype == source["obs/_index"].dtype.newbyteorder("=") or result[copied].dtype == source["obs/_index"].dtype
+            assert np.array_equal(result[copied][()], source["obs/_index"][()])
+    assert "ids          from obs/_index" in work.pairdist("info", out).stdout
+    work.pairdist("verify", out, "--all")
+    refused = work.pairdist("compute", "x.h5", "--against", "y.h5", "-o", "out.h5", "--neighbors", 4, "--resume", status=(1,))
+    assert "--ids was obs/_index and is none" in refused.stderr
+
+
+@pytest.mark.parametrize("ranks", (0, 3))
+def test_labels_that_are_none_are_refused(work, ranks):
+    with h5py.File(work / "x.h5", "w") as file:
+        file["samples"] = RNG.normal(size=(30, 3))
+        file["short"], file["square"], file["complex"] = np.arange(29), np.ones((30, 1), int), np.ones(30, complex)
+        file["link"] = h5py.SoftLink("/short")
+        file["far"] = h5py.ExternalLink("y.h5", "/ids")
+    cases = {
+        "short": "have shape [29]; there must be one for each of 30 samples",
+        "square": "have shape [30, 1]",
+        "complex": "neither text",
+        "link": 'it has no dataset "link" of its own',
+        "far": 'it has no dataset "far" of its own',
+        "none": 'it has no dataset "none" of its own',
+    }
+    for name, words in cases.items():
+        refused = work.pairdist("compute", "x.h5", "--dataset", "samples", "-o", "out.h5", "--ids", name, ranks=ranks, status=(1,)).stderr
+        assert words in refused and sum(line.startswith("pairdist: ") for line in refused.splitlines()) == 1
+        assert sorted(path.name for path in work.folder.iterdir()) == ["x.h5"]
