@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 use common::launch::ALONE;
-use common::samples::{assert_within_tolerance, create, definition, distances};
+use common::samples::{assert_within_tolerance, create, definition, distances, stored};
 use common::{Work, for_all};
 use hdf5::H5Type;
 use ndarray::Array2;
@@ -122,6 +122,8 @@ struct Case {
     metric: Metric,
     kernel: &'static str,
     dtype: Option<&'static str>,
+    /// Neighbours of each sample, and whether it comes first among them; 0 where there are no others.
+    neighbors: (usize, bool),
     ways: [Way; 2],
 }
 
@@ -312,7 +314,10 @@ impl Case {
         if ways[0] == ways[1] {
             ways[1].threads = Some(ways[0].threads.unwrap_or(1) + 1);
         }
-        Self { seed, features, x, y, metric, kernel, dtype, ways }
+        let include_self = y.is_none() && rng.random();
+        let most = m.unwrap_or(n) - usize::from(y.is_none() && !include_self);
+        let neighbors = (if most > 0 { size(rng, most) } else { 0 }, include_self);
+        Self { seed, features, x, y, metric, kernel, dtype, neighbors, ways }
     }
 
     /// What to compute in, by the rule of docs/FORMAT.md.
@@ -365,8 +370,35 @@ impl Case {
         let scaling = record["scaling_exponent"].as_i64().and_then(|exponent| i32::try_from(exponent).ok());
         let way = (self.metric, method, self.features, scaling.expect("an exponent"));
         assert_within_tolerance("a case", way, &got, &expected);
-        let again = self.run(&work, other, "again.json", "--no-output");
+        let (count, include_self) = self.neighbors;
+        let itself = if include_self { "--include-self" } else { "" };
+        let output = match count {
+            0 => "--no-output".to_owned(),
+            _ => format!("--no-sync -o n.h5 --neighbors {count} {itself}"),
+        };
+        let again = self.run(&work, other, "again.json", &output);
         assert_eq!(again["digest"], record["digest"], "another way gives another digest");
+        if count > 0 {
+            let expected = self.nearest(&got);
+            assert!(stored(work.path("n.h5")) == expected, "neighbours are not those of the matrix");
+        }
+    }
+
+    /// Indices of the neighbours of all rows by brute force, and their distances, as bits of f64.
+    fn nearest<T: Stored>(&self, distances: &Array2<T>) -> Vec<u64> {
+        let (count, include_self) = self.neighbors;
+        let (mut indices, mut nearest) = (Vec::new(), Vec::new());
+        for (i, row) in distances.rows().into_iter().enumerate() {
+            let mut all: Vec<(f64, usize)> = row.iter().map(|value| value.to_f64()).zip(0..).collect();
+            let itself = (self.y.is_none()).then(|| all.remove(i));
+            all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            let first = itself.filter(|_| include_self);
+            for (distance, index) in first.into_iter().chain(all).take(count) {
+                indices.push((index as f64).to_bits());
+                nearest.push(distance.to_bits());
+            }
+        }
+        [indices, nearest].concat()
     }
 
     fn check(&self) {

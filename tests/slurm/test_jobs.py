@@ -8,6 +8,7 @@ import signal
 from pathlib import Path
 
 import h5py
+import numpy as np
 import pytest
 from conftest import BINARY, CORES, REPOSITORY, SUBMIT, generate, records_in, run, until
 
@@ -44,6 +45,18 @@ def test_production_stops_before_its_time_is_over_and_gets_in_line_until_done(sa
     whole = [BINARY, "compute", samples, "-o", tmp_path / "whole.h5", "--metric", "cityblock", "--tile", "500"]
     run(*whole, timeout=420)
     assert distances(production / "result/distances.h5") == distances(tmp_path / "whole.h5")
+
+
+def test_production_finds_neighbours(sandbox, tmp_path):
+    samples = generate(tmp_path / "x.h5", seconds=2, samples=12000, threads=2, dtype="f32")
+    options = ["--nodes", "2", "--input", samples, "--metric", "cityblock", "--neighbors", "15", "--checkpoint-interval", "0.2"]
+    production, job = sandbox.submit_and_wait("production", tmp_path / "run", *options, timeout=120)
+    assert (job["JobState"], job["ExitCode"]) == ("COMPLETED", "0:0"), production.log
+    assert "neighbours (of 100 random samples" in production.log
+    run(BINARY, "compute", samples, "-o", tmp_path / "whole.h5", "--metric", "cityblock", "--neighbors", "15")
+    with h5py.File(production / "result/distances.h5") as result, h5py.File(tmp_path / "whole.h5") as whole:
+        for name in ("neighbors/indices", "neighbors/distances"):
+            assert np.array_equal(result[name][()], whole[name][()])
 
 
 def ranks_of(folder):
