@@ -354,10 +354,14 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
     let (Some(x), Some(y)) = (inputs.first(), inputs.last()) else {
         return Err("attribute \"input\" is empty".into());
     };
-    let (n, m, d) = (x.shape.0, y.shape.0, x.shape.1);
+    let (mut n, mut m, d) = (x.shape.0, y.shape.0, x.shape.1);
     let (dtype, results) = if version == 1 {
         // the matrix alone, which says by its type what was computed in
         let distances = own_dataset(file, "distances").map_err(|error| error.to_string())?;
+        let &[rows, columns] = distances.shape().as_slice() else {
+            return Err("its distances are no matrix".into());
+        };
+        (n, m) = (rows, columns);
         let dtype = distances.dtype().map_err(|error| error.to_string())?;
         (if dtype.size() == 4 { Dtype::F32 } else { Dtype::F64 }, Asked::MATRIX)
     } else {

@@ -1,7 +1,7 @@
 //! The nearest candidates of many rows.
 //!
-//! A row keeps its best candidates in a heap with the worst on top: a better one takes its place. So the top is a bound that is never out
-//! of date, and the lists take no more memory than the neighbours. Rows are locked in groups, so that many threads add to them.
+//! A row keeps its best candidates in a list with room for half as many more: new ones are appended, and the best are selected when the list
+//! is full. The worst of the best is a bound for those that come later. Rows are locked in groups, so that many threads add to them.
 
 use std::fmt::Debug;
 use std::ops::Range;
@@ -70,17 +70,25 @@ impl Candidate for u128 {
 /// Rows that are locked together.
 const GROUP: usize = 64;
 
+/// Room for candidates that come in, at least.
+const LEAST_ROOM: usize = 16;
+
+/// Candidates that a row has room for, of which it keeps so many.
+fn room(kept: usize) -> usize {
+    kept.saturating_add(LEAST_ROOM.max(kept / 2))
+}
+
 /// Bytes that lists of so many rows take, of so many candidates each; nothing if 64 bits cannot count them.
 pub fn list_bytes<C>(rows: usize, kept: usize) -> Option<u64> {
-    let row = kept.checked_add(1)?.checked_mul(size_of::<C>())?.checked_add(size_of::<u32>())?;
+    let row = room(kept).checked_add(1)?.checked_mul(size_of::<C>())?.checked_add(size_of::<u32>())?;
     u64::try_from(row.checked_mul(rows)?).ok()
 }
 
 #[derive(Debug)]
 struct Group<C> {
-    /// Candidates of a row at most.
+    /// Candidates of a row that are kept.
     kept: usize,
-    /// Those of each row; where a row has as many as it keeps, no one comes after the one in whose half of the row it is.
+    /// Those of each row, in any order.
     candidates: Vec<C>,
     /// How many each row has.
     counts: Vec<u32>,
@@ -90,16 +98,12 @@ struct Group<C> {
 
 impl<C: Candidate> Group<C> {
     fn new(rows: usize, kept: usize) -> Self {
-        Self {
-            kept,
-            candidates: vec![C::NONE; rows * kept],
-            counts: vec![0; rows],
-            bounds: vec![C::NONE; rows],
-        }
+        let candidates = vec![C::NONE; rows * room(kept)];
+        Self { kept, candidates, counts: vec![0; rows], bounds: vec![C::NONE; rows] }
     }
 
     fn row(&mut self, row: usize) -> &mut [C] {
-        &mut self.candidates[row * self.kept..][..self.counts[row] as usize]
+        &mut self.candidates[row * room(self.kept)..][..self.counts[row] as usize]
     }
 
     /// Adds a candidate that is not there yet.
@@ -108,58 +112,36 @@ impl<C: Candidate> Group<C> {
         if candidate >= self.bounds[row] || self.kept == 0 {
             return;
         }
-        let count = self.counts[row] as usize;
-        if count < self.kept {
-            self.candidates[row * self.kept + count] = candidate;
-            self.counts[row] += 1;
-            if count + 1 == self.kept {
-                self.order(row);
-            }
-        } else {
-            replace_top(self.row(row), candidate);
-            self.bounds[row] = self.bounds[row].min(self.candidates[row * self.kept]);
+        let (room, count) = (room(self.kept), self.counts[row] as usize);
+        self.candidates[row * room + count] = candidate;
+        self.counts[row] += 1;
+        if count + 1 == room {
+            self.select(row);
         }
     }
 
-    /// Makes a heap of a row that has as many as it keeps.
-    fn order(&mut self, row: usize) {
+    /// Leaves the best of a row.
+    #[allow(clippy::cast_possible_truncation, reason = "a row has fewer than 2^32 candidates")]
+    fn select(&mut self, row: usize) {
         let kept = self.kept;
         let candidates = self.row(row);
-        if kept > 0 && candidates.len() == kept {
-            candidates.sort_unstable_by(|a, b| b.cmp(a));
-            let top = candidates[0];
-            self.bounds[row] = self.bounds[row].min(top);
+        if kept == 0 || candidates.len() < kept {
+            return;
         }
+        let (_, worst, _) = candidates.select_nth_unstable(kept - 1);
+        let worst = *worst;
+        self.bounds[row] = self.bounds[row].min(worst);
+        self.counts[row] = kept as u32;
     }
 
     /// Leaves some candidates of a row, each once.
     #[allow(clippy::cast_possible_truncation, reason = "a row has fewer than 2^32 candidates")]
     fn replace(&mut self, row: usize, candidates: &[C]) {
         let count = candidates.len();
-        self.candidates[row * self.kept..][..count].copy_from_slice(candidates);
+        self.candidates[row * room(self.kept)..][..count].copy_from_slice(candidates);
         self.counts[row] = count as u32;
-        self.order(row);
+        self.select(row);
     }
-}
-
-/// Puts a candidate in place of the top of a heap, and the next worst on top.
-#[inline(always)]
-fn replace_top<C: Candidate>(heap: &mut [C], candidate: C) {
-    let mut place = 0;
-    loop {
-        let mut child = 2 * place + 1;
-        if child >= heap.len() {
-            break;
-        }
-        // the worse of the two
-        child += usize::from(child + 1 < heap.len() && heap[child + 1] > heap[child]);
-        if heap[child] <= candidate {
-            break;
-        }
-        heap[place] = heap[child];
-        place = child;
-    }
-    heap[place] = candidate;
 }
 
 /// Lists of contiguous rows.
@@ -250,7 +232,10 @@ impl<C: Candidate> Lists<C> {
     /// What candidates of each row must come before.
     pub fn bounds(&self) -> Vec<C> {
         let mut bounds = Vec::with_capacity(self.rows.len());
-        self.each(self.rows.clone(), |group, row| bounds.push(group.bounds[row]));
+        self.each(self.rows.clone(), |group, row| {
+            group.select(row);
+            bounds.push(group.bounds[row]);
+        });
         bounds
     }
 
@@ -274,10 +259,11 @@ impl<C: Candidate> Lists<C> {
         self.groups.len()
     }
 
-    /// Takes the candidates of a group away: each row that has any, with them.
+    /// Takes the best of a group away: each row that has any, with them.
     pub fn take(&self, group: usize, mut taken: impl FnMut(usize, &[C])) {
         let (rows, mut group) = (self.rows_of(group), self.lock(group));
         for (place, row) in rows.enumerate() {
+            group.select(place);
             if group.counts[place] > 0 {
                 taken(row, group.row(place));
                 group.counts[place] = 0;
@@ -285,9 +271,12 @@ impl<C: Candidate> Lists<C> {
         }
     }
 
-    /// Looks at the candidates of these rows, in any order.
+    /// Looks at the best of these rows, in any order.
     pub fn look(&self, rows: Range<usize>, mut seen: impl FnMut(&[C])) {
-        self.each(rows, |group, row| seen(group.row(row)));
+        self.each(rows, |group, row| {
+            group.select(row);
+            seen(group.row(row));
+        });
     }
 
     /// Adds candidates of a row that may be there already.

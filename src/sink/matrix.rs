@@ -56,6 +56,9 @@ fn arrays(file: &ResultReader) -> Result<(Array, Array)> {
     let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
     let grid = file.header.identity.grid();
     let tiles = [grid.tile_rows(), grid.tile_cols()];
+    if distances.shape() != [grid.n, grid.m] {
+        fail!("{} is damaged: its distances are {:?}, its samples {} x {}", file.shown(), distances.shape(), grid.n, grid.m);
+    }
     if checksums.shape() != tiles {
         fail!("{} is damaged: its checksums are {:?}, its tiles {tiles:?}", file.shown(), checksums.shape());
     }

@@ -36,7 +36,7 @@ const CHECKSUMS: &str = "neighbors/checksums";
 const NO_INDEX: i64 = -1;
 
 /// Bytes of neighbours that are written or read at once.
-const BAND_BYTES: usize = 16 << 20;
+const BAND_BYTES: usize = 4 << 20;
 
 /// Columns that set a limit for the rest of a row that has none, a quarter of them.
 const LEAST_PART: usize = 16;
