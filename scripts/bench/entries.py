@@ -45,7 +45,7 @@ class Stage:
                 file["samples"] = rows
 
     def entries(self):
-        return self.compute_entries() if self.work.group == "compute" else self.file_entries()
+        return {"compute": self.compute_entries, "file": self.file_entries, "neighbors": self.neighbors_entries}[self.work.group]()
 
     # ---- two inputs, no output ----
 
@@ -80,6 +80,18 @@ class Stage:
             entries.append(self.raw_write(layout, ranks))
         return entries
 
+    # ---- the nearest, from HDF5 to HDF5 ----
+
+    def neighbors_entries(self):
+        entries = [self.peer_file(worker, variant) for worker, variant in self.variants()]
+        for layout in ours.LAYOUTS:
+            nearest = self.pairdist(layout, "--neighbors", works.NEIGHBORS, "-o", self.out, "--no-sync", "--force")
+            entries.append(dataclasses.replace(nearest, run=self.fresh(nearest.run, checked=True)))
+            entries.append(self.pairdist(layout, "--no-output", program=works.COMPUTE_ALONE))
+        return entries
+
+    # ---- both ----
+
     def peer_file(self, worker, variant):
         def prepare():
             worker.ask("load", self.work, self.x, self.x)
@@ -107,7 +119,7 @@ class Stage:
 
         return run_fresh
 
-    # ---- both ----
+    # ---- all ----
 
     def variants(self):
         """The processes of the peers that take part, each with its variants."""
@@ -124,4 +136,4 @@ class Stage:
         import h5py
 
         with h5py.File(self.out, "r") as file:
-            return file["distances"][rows]
+            return file["neighbors/distances" if self.work.group == "neighbors" else "distances"][rows]

@@ -1,13 +1,15 @@
 """The peers: what a user would call instead of pairdist.
 
 Every function returns the matrix of distances of the rows of x (n x d) to those of y (m x d), in `out` where the library
-takes one. Imports are inside, so that a process loads one peer and no other thread pool than its.
+takes one; those of the nearest return indices and distances of others than each row itself. Imports are inside, so that a process loads one peer and no other thread pool than its.
 """
 
 import dataclasses
 import functools
 import os
 from collections.abc import Callable
+
+from bench.works import NEIGHBORS
 
 CORES = len(os.sched_getaffinity(0))
 
@@ -127,6 +129,20 @@ def faiss_pairwise(metric, x, y, out):
     return out
 
 
+def sklearn_nearest(metric, x, y, out):
+    from sklearn.neighbors import NearestNeighbors
+
+    distances, indices = NearestNeighbors(n_neighbors=NEIGHBORS + 1, algorithm="brute", metric=metric, n_jobs=-1).fit(y).kneighbors(x)
+    return indices[:, 1:], distances[:, 1:]
+
+
+def faiss_nearest(metric, x, y, out):
+    import faiss
+
+    distances, indices = faiss.knn(x, y, NEIGHBORS + 1, metric=faiss.METRIC_L2 if metric == "sqeuclidean" else faiss.METRIC_L1)
+    return indices[:, 1:], distances[:, 1:]
+
+
 SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
 
 
@@ -164,5 +180,12 @@ VARIANTS = (
 )
 
 
+NEAREST = (
+    Variant("scikit-learn", "NearestNeighbors brute", sklearn_nearest, BOTH),
+    Variant("faiss", "knn", faiss_nearest, BOTH, dtypes=("f32",)),
+)
+
+
 def variants_of(program, work):
-    return {entry.variant: entry for entry in VARIANTS if entry.program == program and entry.takes(work)}
+    variants = NEAREST if work.group == "neighbors" else VARIANTS
+    return {entry.variant: entry for entry in variants if entry.program == program and entry.takes(work)}

@@ -26,7 +26,7 @@ STYLE = {
     "axes.titlesize": 14,
     "svg.hashsalt": "pairdist",
 }
-HEADINGS = {"compute": "", "file": ", HDF5 to HDF5"}
+HEADINGS = {"compute": "", "file": ", HDF5 to HDF5", "neighbors": ", nearest 16, HDF5 to HDF5"}
 
 
 def bars_of(programs):

@@ -3,12 +3,13 @@
 from statistics import median
 
 from bench.peers import PEERS
-from bench.works import COMPUTE_ALONE, ONE_INPUT, ONE_INPUT_GOAL, WORKS, WRITE_ALONE, WRITE_BOUND_GOAL
+from bench.works import COMPUTE_ALONE, NEIGHBORS, ONE_INPUT, ONE_INPUT_GOAL, WORKS, WRITE_ALONE, WRITE_BOUND_GOAL
 
 # group: heading, what a cell shows of the rows of a variant
 GROUPS = {
     "compute": ("Two inputs, no output: G pair-features/s", lambda rows: three_digits(median_rate(rows) / 1e9)),
     "file": ("From HDF5 to HDF5, one input: s", lambda rows: f"{median_s(rows):.2f}"),
+    "neighbors": (f"The {NEIGHBORS} nearest of every sample, from HDF5 to HDF5: s", lambda rows: f"{median_s(rows):.2f}"),
 }
 
 

@@ -62,14 +62,17 @@ class Peer:
         return time.perf_counter() - start
 
     def file(self, variant, x_path, out_path):
-        """Seconds from the samples in one HDF5 file to the full matrix, stored contiguously, in another."""
+        """Seconds from the samples in one HDF5 file to the result, stored contiguously, in another."""
         import h5py
 
         start = time.perf_counter()
         x = read(x_path)
-        distances = self.fill(variant, x, x, self.room(x, x))
+        found = self.fill(variant, x, x, self.room(x, x))
         with h5py.File(out_path, "w") as file:
-            file["distances"] = distances
+            if self.work.group == "neighbors":
+                file["neighbors/indices"], file["neighbors/distances"] = found
+            else:
+                file["distances"] = found
         return time.perf_counter() - start
 
     def fill(self, variant, x, y, out):

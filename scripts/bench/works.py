@@ -7,7 +7,8 @@ import dataclasses
 class Work:
     """The distances of n samples with d features to n samples.
 
-    group: "compute" for two inputs and no output; "file" for one input, from HDF5 to HDF5
+    group: "compute" for two inputs and no output; "file" for one input, from HDF5 to HDF5; "neighbors" likewise, for the nearest
+        NEIGHBORS others of every sample
     goal: pairdist's rate over that of the fastest peer is to be at least this
     programs: the peers that take part; all if empty
     """
@@ -54,7 +55,10 @@ WORKS = (
     Work("compute", "sqeuclidean", 8192, 3, "f32", 1.2),
     Work("file", "cityblock", 12000, 50, "f64", 5.0, ("Numba", "SciPy + Dask", "scikit-learn")),
     Work("file", "sqeuclidean", 16384, 128, "f32", 3.0, ("torch", "Numba", "scikit-learn", "NumPy")),
+    Work("neighbors", "sqeuclidean", 32768, 128, "f32", 2.0),
+    Work("neighbors", "cityblock", 32768, 128, "f32", 8.0),
 )
+NEIGHBORS = 16
 # What else is measured, by its name in the record.
 ONE_INPUT = " one-input"  # behind a work's name: pairdist with one input instead of two
 COMPUTE_ALONE = "pairdist --no-output"  # a program: what pairdist takes without writing,
