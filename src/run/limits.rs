@@ -43,23 +43,31 @@ pub(super) fn check_memory(
 ) -> Result<()> {
     // what no option changes is needed first
     check_limit(0, 1, "raise the limit")?;
-    let of_limits = "raise the limit, or use more ranks, fewer --threads or a smaller --tile";
-    check_limit(memory.total() - memory.base, threads, of_limits)?;
+    // what smaller tiles do not change
+    let are_lists = memory.results > memory.total() / 2;
+    let of_lists = |ranks: usize| {
+        let lists = bytes(memory.results.saturating_mul(ranks as u64));
+        if are_lists {
+            format!("; lists of neighbours take {lists} of it, fewer with a smaller K")
+        } else {
+            String::new()
+        }
+    };
+    let of_limits =
+        format!("raise the limit, or use more ranks, fewer --threads or a smaller --tile{}", of_lists(1));
+    check_limit(memory.total() - memory.base, threads, &of_limits)?;
     let needed = memory.total().saturating_mul(nodes.ranks_here as u64);
     if let Some(available) = host::available_memory()
         && needed > available
     {
         let way_out = way_out(available as f64).unwrap_or_else(|| "use nodes with more memory".into());
-        // what smaller tiles do not change
-        let lists = memory.results.saturating_mul(nodes.ranks_here as u64);
-        let lists =
-            if lists > needed / 2 { format!(", {} of it for lists", bytes(lists)) } else { String::new() };
         fail!(
-            "{} on {} would take {} of memory{lists}, and {} are free; {way_out}",
+            "{} on {} would take {} of memory and {} are free; {way_out}{}",
             counted(nodes.ranks_here, "rank"),
             host::name(),
             bytes(needed),
-            bytes(available)
+            bytes(available),
+            of_lists(nodes.ranks_here)
         );
     }
     Ok(())

@@ -21,7 +21,7 @@ use crate::number::Number;
 use crate::partition::Grid;
 use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
-use crate::problem::{Asked, Problem};
+use crate::problem::{Asked, Nearest, Problem};
 use crate::report::file;
 use crate::report::print;
 use crate::sink::{Parcel, Results};
@@ -30,6 +30,9 @@ use crate::text::{bytes, counted};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
 /// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
+/// Neighbours of each sample in tiles that are measured.
+const MEASURED_NEIGHBORS: usize = 16;
+
 /// take much longer than its handing over.
 const MEASURED_FEATURES: usize = 1024;
 const MEASURED_LEAST: usize = 1 << 20;
@@ -235,6 +238,12 @@ fn measured_rate<T: Number>(
     let (height, width) = grid.tile_shape();
     let kernel =
         Kernel::<T>::new(problem.metric, problem.method, features, kernel.level()).for_tiles(height, width);
+    // tiles are computed again and again, so that nothing is near enough to enter a list: short ones do
+    let nearest = results
+        .asked
+        .neighbors
+        .map(|nearest| Nearest { count: nearest.count.min(MEASURED_NEIGHBORS), ..nearest });
+    let results = &Results::of(Asked { neighbors: nearest, ..results.asked });
     let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
     let values = (grid.n + grid.m) * features + parcels(threads) * parcel;
     let planned = PAGE_CACHE_BYTES + values * size_of::<T>();

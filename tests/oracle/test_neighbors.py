@@ -1,6 +1,7 @@
 """The nearest neighbours against brute force over the program's own matrix, and as the programs that people use take them."""
 
 import itertools
+import re
 
 import h5py
 import numpy as np
@@ -276,3 +277,13 @@ def test_labels_that_are_none_are_refused(work, ranks):
         refused = work.pairdist("compute", "x.h5", "--dataset", "samples", "-o", "out.h5", "--ids", name, ranks=ranks, status=(1,)).stderr
         assert words in refused and sum(line.startswith("pairdist: ") for line in refused.splitlines()) == 1
         assert sorted(path.name for path in work.folder.iterdir()) == ["x.h5"]
+
+
+@pytest.mark.parametrize("ranks", (0, 2))
+def test_lists_that_do_not_fit_are_told_with_what_they_take(work, ranks):
+    work.pairdist("generate", "x.h5", "--samples", 40000, "--features", 2)
+    # 40000 lists of 39000 and half as many more, 16 bytes each: 37 GB
+    refused = work.pairdist("compute", "x.h5", "-o", "out.h5", "--neighbors", 39000, ranks=ranks, status=(1,)).stderr
+    assert re.search(r"are free; .*; lists of neighbours take \d\d\.\d\d GB of it, fewer with a smaller K", refused), refused
+    assert sorted(path.name for path in work.folder.iterdir()) == ["x.h5"]
+    assert re.search(r"^  lists +\d\d\.\d\d GB$", work.pairdist("plan", "x.h5", "--neighbors", 39000, status=(0, 1)).stdout, re.MULTILINE)
