@@ -80,6 +80,8 @@ fn a_signal_to_one_rank_stops_all() {
 fn after_an_interrupt_of_the_launcher_the_same_command_succeeds() {
     let work = Work::new();
     let job = started(&work, 3);
+    // it must not end meanwhile
+    job.ranks().into_iter().for_each(|rank| kill(rank, Signal::SIGSTOP).expect("the rank is running"));
     kill(job.leader(), Signal::SIGINT).expect("the launcher is running");
     let done = job.wait();
     assert_ne!(done.code, 0, "{done}");
