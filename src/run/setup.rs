@@ -63,10 +63,12 @@ pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> R
         let others = problem.m - usize::from(symmetric && !include_self);
         if count > others {
             let among = if symmetric && include_self { "with itself has" } else { "has" };
-            return Err(Error::Usage(format!(
-                "--neighbors {count}: a sample {among} {}; ask for {others} or fewer",
-                counted(others, "neighbour")
-            )));
+            let way_out = match others {
+                0 => "there is one sample only, which has none but itself (--include-self)".into(),
+                _ => format!("ask for {others} or fewer"),
+            };
+            let others = counted(others, "neighbour");
+            return Err(Error::Usage(format!("--neighbors {count}: a sample {among} {others}; {way_out}")));
         }
     }
     Ok(Asked { matrix: args.matrix || neighbors.is_none(), neighbors, store: None })

@@ -6,24 +6,24 @@ use crate::fail;
 use crate::io::result::ResultReader;
 use crate::partition::Grid;
 
-/// What is wrong with an entry of a result.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What is wrong with an entry of a result; of the faults of a row, the first explains the others best.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Fault {
     /// A distance of the matrix is beyond its bound.
     Distance,
-    /// The distance of a neighbour is.
-    NeighbourDistance,
-    /// A sample is nearer than the last neighbour, and not among them.
-    Missing,
     /// An index that no sample has, that comes twice, or that of the sample itself.
     Superfluous,
     /// A neighbour comes before one that is nearer.
     Order,
+    /// A sample is nearer than the last neighbour, and not among them.
+    Missing,
+    /// The distance of a neighbour is beyond its bound.
+    NeighbourDistance,
 }
 
 impl Fault {
     const ALL: [Self; 5] =
-        [Self::Distance, Self::NeighbourDistance, Self::Missing, Self::Superfluous, Self::Order];
+        [Self::Distance, Self::Superfluous, Self::Order, Self::Missing, Self::NeighbourDistance];
 }
 
 /// An entry with a fault.
@@ -87,24 +87,28 @@ impl Worst {
         self.relative = self.relative.max(other.relative);
         self.of_bound = self.of_bound.max(other.of_bound);
         self.wrong += other.wrong;
-        self.first =
-            [self.first, other.first].into_iter().flatten().min_by_key(|wrong| (wrong.row, wrong.col));
+        self.first = [self.first, other.first]
+            .into_iter()
+            .flatten()
+            .min_by_key(|wrong| (wrong.row, wrong.fault, wrong.col));
     }
 
     /// The worst that any rank has seen. Collective.
     pub(super) fn of_all(self, comm: &Comm, grid: Grid) -> Self {
-        let place = |wrong: Wrong| (wrong.row * grid.m + wrong.col) as u64;
+        // of neighbours, one rank has all of a row
+        let within = |wrong: Wrong| if wrong.fault == Fault::Distance { wrong.col } else { 0 };
+        let place = |wrong: Wrong| (wrong.row * grid.m + within(wrong)) as u64;
         // below 2⁶³, and beyond all places
         let first = comm.all_reduce(&[self.first.map_or(u64::MAX >> 1, place)], Reduce::Min)[0];
         let mine = self.first.filter(|&wrong| place(wrong) == first);
         let [value, definition] =
             mine.map_or([0; 2], |wrong| [wrong.value, wrong.definition].map(f64::to_bits));
-        let fault = mine.map_or(0, |wrong| wrong.fault as u64);
-        let sums = comm.all_reduce(&[self.compared, self.wrong, value, definition, fault], Reduce::Sum);
+        let [fault, col] = mine.map_or([0; 2], |wrong| [wrong.fault as u64, wrong.col as u64]);
+        let sums = comm.all_reduce(&[self.compared, self.wrong, value, definition, fault, col], Reduce::Sum);
         let worst = comm.all_reduce(&[self.relative, self.of_bound], Reduce::Max);
         let first = (sums[1] > 0).then(|| Wrong {
             row: usize::try_from(first).unwrap_or(0) / grid.m,
-            col: usize::try_from(first).unwrap_or(0) % grid.m,
+            col: usize::try_from(sums[5]).unwrap_or(0),
             fault: Fault::ALL.into_iter().find(|other| *other as u64 == sums[4]).unwrap_or(Fault::Distance),
             value: f64::from_bits(sums[2]),
             definition: f64::from_bits(sums[3]),
