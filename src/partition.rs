@@ -128,6 +128,12 @@ impl TileSet {
         self.words[word] |= bit;
     }
 
+    /// Adds the tiles of another set.
+    pub fn unite(&mut self, other: &Self) {
+        self.words.resize(self.words.len().max(other.words.len()), 0);
+        self.words.iter_mut().zip(&other.words).for_each(|(word, other)| *word |= other);
+    }
+
     /// Leaves out the tiles for which `is_kept` is false.
     pub fn retain(&mut self, is_kept: impl Fn(Tile) -> bool) {
         let cols = self.cols;

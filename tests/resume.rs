@@ -452,6 +452,46 @@ fn damaged_entries_of_a_journal_cost_their_tiles_only() {
     });
 }
 
+/// Resumes a run with two ranks, of which one is killed at a step.
+#[cfg(feature = "failpoints")]
+fn resume_and_kill(work: &Work, point: &str, run: &str) {
+    let done = work.program(2).env("PAIRDIST_FAIL_AT", point).run(&format!("{run} --resume"));
+    assert_ne!(done.code, 0, "{done}");
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn halves_of_a_tile_from_before_and_after_a_resume_do_not_make_it_complete() {
+    let results = " --neighbors 4";
+    let run = format!("{SHORT}{results}");
+    let partial = |work: &Work, name: &str| work.path("out.h5.partial").join(name);
+    // killed before any mirror image was journalled
+    let work = journalled(2, results);
+    for journal in ["journal.0", "journal.1"] {
+        edit(&work, journal, |bytes| {
+            let kept = bytes.chunks(BLOCK).enumerate().filter(|(at, block)| *at == 0 || block[7] < 0x80);
+            *bytes = kept.flat_map(|(_, block)| block.to_vec()).collect();
+        });
+    }
+    // resumed: what rank 1 has on the disk before it finishes its first tile
+    let copy = work_with(60);
+    fs::create_dir(copy.path("out.h5.partial")).expect("a folder");
+    for entry in fs::read_dir(work.path("out.h5.partial")).expect("the folder") {
+        let entry = entry.expect("an entry");
+        fs::copy(entry.path(), copy.path("out.h5.partial").join(entry.file_name())).expect("a copy");
+    }
+    resume_and_kill(&copy, "compute:1:1:kill", &run);
+    // killed when rank 0 has journalled everything, and rank 1 nothing since the resume
+    resume_and_kill(&work, "checksums:0:1:kill", &run);
+    for name in ["journal.1", "lists.1.1"] {
+        fs::copy(partial(&copy, name), partial(&work, name)).expect("a copy");
+    }
+    work.run(3, &format!("{run} --resume --json run.json"), 0);
+    let resumed = work.record()["resumed_pairs"].as_u64().expect("a number");
+    assert!(resumed > 0 && resumed < 3600, "{resumed} pairs resumed");
+    assert!(bits(&work) == uninterrupted(60, results), "other bytes");
+}
+
 /// What is done to a run.
 #[cfg(feature = "failpoints")]
 type Harm = (&'static str, fn(&Work));

@@ -113,11 +113,10 @@ impl Claim {
     ) -> Result<Checkpoints> {
         let (workdir, grid) = (&self.workdir, &job.schedule.grid);
         let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
-        let mut older = Vec::new();
+        let (mut older, mut generation) = (Vec::new(), 0);
         let snapshots = match state {
             Some(state) => {
-                let (generation, found) = read_snapshots(comm, workdir, number, &*state, (done, grid))?;
-                older = found;
+                (generation, older) = read_snapshots(comm, workdir, number, &*state, (done, grid))?;
                 let paths = workdir.snapshot(Version { generation, rank: comm.rank() });
                 let snapshots = Snapshots::new(paths, number, sync, state);
                 // before any older one is removed
@@ -127,7 +126,7 @@ impl Claim {
             None => None,
         };
         comm.on_root(|| workdir.remove_snapshots(&older))?;
-        let checkpoints = Journal::open(&workdir.journal(comm.rank()), number, sync)
+        let checkpoints = Journal::open(&workdir.journal(comm.rank()), number, generation, sync)
             .and_then(|journal| Checkpoints::start(&workdir.matrix(), journal, snapshots, interval, sync));
         comm.agree(checkpoints)
     }

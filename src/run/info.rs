@@ -190,7 +190,7 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let (mut journalled, mut latest, journals) = (Journalled::nothing(&grid), None, workdir.journals()?);
     for rank in &journals {
         let path = workdir.journal(*rank);
-        journalled.add(&journal::read(&path, number, &grid)?.entries);
+        journalled.add(&grid, &journal::read(&path, number, &grid)?.entries);
         latest = latest.max(std::fs::metadata(&path).and_then(|meta| meta.modified()).ok());
     }
     let done = journalled.done(&grid, Results::of(identity.results).are_mailed());

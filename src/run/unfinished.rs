@@ -278,10 +278,14 @@ pub(super) fn read_snapshots(
 fn unite(comm: &Comm, journalled: &mut Journalled, grid: &Grid) -> bool {
     let words = TileSet::words(grid);
     let entries = comm.all_reduce(&[journalled.tiles.len() as u64], Reduce::Sum)[0];
-    for set in &mut journalled.sets {
+    let most = comm.all_reduce(&[journalled.generations.len() as u64], Reduce::Max)[0];
+    journalled.extend(grid, usize::try_from(most).expect("generations are a usize"));
+    let mut forward = TileSet::empty(grid);
+    for set in journalled.generations.iter_mut().flatten() {
         *set.bits(words) = comm.all_reduce(set.bits(words), Reduce::Or);
     }
-    journalled.sets[0].len() as u64 != entries
+    journalled.generations.iter().for_each(|[set, _]| forward.unite(set));
+    forward.len() as u64 != entries
 }
 
 /// What some of the journals say.
@@ -298,7 +302,7 @@ fn read_some(ranks: &[[u8; 8]], workdir: &Workdir, run: u64, grid: &Grid) -> Res
                 contents.damaged
             );
         }
-        journalled.add(&contents.entries);
+        journalled.add(grid, &contents.entries);
     }
     Ok(journalled)
 }

@@ -45,7 +45,7 @@ const LEAST_PART: usize = 16;
 /// must not wait for them.
 const MOST_WAITING: usize = 256;
 
-/// Lists of foreign rows that a rank has at once: of the round at hand, and of the one before.
+/// Lists of foreign rows in memory at most: those of the current round, and of the previous one until they are mailed.
 const FOREIGN_LISTS: u64 = 2;
 
 /// The nearest neighbours of every sample.

@@ -49,28 +49,36 @@ pub enum Entry {
 /// Marks the first word of a mirror image's entry.
 const MIRROR: u64 = 1 << 63;
 
+/// Bits of a tile's column in the second word; the generation is above them.
+const COLUMN_BITS: u32 = 32;
+
 impl Entry {
-    fn to_words(self) -> [u64; 7] {
+    fn to_words(self, generation: usize) -> [u64; 7] {
+        let second = |tile: Tile| (generation as u64) << COLUMN_BITS | tile.j as u64;
         match self {
             Self::Forward(Done { tile, checksum, summary, recomputed }) => {
                 let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
-                [tile.i as u64, tile.j as u64, checksum, sum, min, max, recomputed]
+                [tile.i as u64, second(tile), checksum, sum, min, max, recomputed]
             }
-            Self::Mirror(tile) => [tile.i as u64 | MIRROR, tile.j as u64, 0, 0, 0, 0, 0],
+            Self::Mirror(tile) => [tile.i as u64 | MIRROR, second(tile), 0, 0, 0, 0, 0],
         }
     }
 
-    /// Nothing, if it cannot be of this grid.
-    fn from_words([i, j, checksum, sum, min, max, recomputed]: [u64; 7], grid: &Grid) -> Option<Self> {
+    /// The entry and its generation; nothing, if it cannot be of this grid.
+    fn from_words(words: [u64; 7], grid: &Grid) -> Option<(usize, Self)> {
+        let [i, second, checksum, sum, min, max, recomputed] = words;
+        let generation = usize::try_from(second >> COLUMN_BITS).ok()?;
+        let j = second & ((1 << COLUMN_BITS) - 1);
         let tile = Tile { i: usize::try_from(i & !MIRROR).ok()?, j: usize::try_from(j).ok()? };
         if tile.i >= grid.tile_rows() || tile.j >= grid.tile_cols() {
             return None;
         }
         if i & MIRROR != 0 {
-            return grid.is_mirrored(tile).then_some(Self::Mirror(tile));
+            return grid.is_mirrored(tile).then_some((generation, Self::Mirror(tile)));
         }
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
-        Some(Self::Forward(Done { tile, checksum, summary: Summary { sum, min, max }, recomputed }))
+        let done = Done { tile, checksum, summary: Summary { sum, min, max }, recomputed };
+        Some((generation, Self::Forward(done)))
     }
 }
 
@@ -79,37 +87,51 @@ impl Entry {
 pub struct Journalled {
     /// Each tile that has a forward entry, once: a tile that was computed again has two.
     pub tiles: Vec<Done>,
-    /// Tiles with a forward entry, and those with one of their mirror image.
-    pub sets: [TileSet; 2],
+    /// Of each generation, the tiles with a forward entry, and those with one of their mirror image.
+    pub generations: Vec<[TileSet; 2]>,
+    forward: TileSet,
 }
 
 impl Journalled {
     /// Nothing yet.
     pub fn nothing(grid: &Grid) -> Self {
-        Self { tiles: Vec::new(), sets: [TileSet::empty(grid), TileSet::empty(grid)] }
+        Self { tiles: Vec::new(), generations: Vec::new(), forward: TileSet::empty(grid) }
+    }
+
+    /// Makes room for so many generations.
+    pub fn extend(&mut self, grid: &Grid, generations: usize) {
+        let missing = generations.saturating_sub(self.generations.len());
+        self.generations.extend((0..missing).map(|_| [TileSet::empty(grid), TileSet::empty(grid)]));
     }
 
     /// Takes in the entries of a journal.
-    pub fn add(&mut self, entries: &[Entry]) {
-        let [forward, mirror] = &mut self.sets;
-        for entry in entries {
+    pub fn add(&mut self, grid: &Grid, entries: &[(usize, Entry)]) {
+        for (generation, entry) in entries {
+            self.extend(grid, generation + 1);
+            let [forward, mirror] = &mut self.generations[*generation];
             match entry {
-                Entry::Forward(done) if !forward.contains(done.tile) => {
+                Entry::Forward(done) => {
                     forward.insert(done.tile);
-                    self.tiles.push(*done);
+                    if !self.forward.contains(done.tile) {
+                        self.forward.insert(done.tile);
+                        self.tiles.push(*done);
+                    }
                 }
-                Entry::Forward(_) => {}
                 Entry::Mirror(tile) => mirror.insert(*tile),
             }
         }
     }
 
-    /// Tiles that are done: those with a forward entry, and where mirror images are mailed, also one of the mirror image if they have one.
+    /// Tiles that are done: those with a forward entry. Where mirror images are mailed, a tile that has one needs an entry of it too, of the
+    /// same generation: when a run is resumed, what was found in half a tile is left out of the lists, but its entry stays.
     pub fn done(&self, grid: &Grid, are_mailed: bool) -> TileSet {
-        let [forward, mirror] = &self.sets;
-        let mut done = forward.clone();
-        if are_mailed {
-            done.retain(|tile| !grid.is_mirrored(tile) || mirror.contains(tile));
+        let mut done = TileSet::empty(grid);
+        for [forward, mirror] in &self.generations {
+            let mut complete = forward.clone();
+            if are_mailed {
+                complete.retain(|tile| !grid.is_mirrored(tile) || mirror.contains(tile));
+            }
+            done.unite(&complete);
         }
         done
     }
@@ -140,8 +162,8 @@ fn header(run: u64) -> [u8; ENTRY_BYTES] {
 /// What a journal says.
 #[derive(Debug, Default, PartialEq)]
 pub struct Contents {
-    /// The entries, in their order.
-    pub entries: Vec<Entry>,
+    /// The entries, in their order, each with its generation.
+    pub entries: Vec<(usize, Entry)>,
     /// Blocks that are no entries of this run.
     pub damaged: usize,
 }
@@ -201,12 +223,13 @@ pub struct Journal {
     file: File,
     path: PathBuf,
     run: u64,
+    generation: usize,
 }
 
 impl Journal {
-    /// Opens the journal, or begins it, after its last whole entry, and locks it as long as it is open. With `sync`, its
-    /// name is forced to the disk.
-    pub fn open(path: &Path, run: u64, sync: bool) -> Result<Self> {
+    /// Opens the journal, or begins it, after its last whole entry, and locks it as long as it is open. What is appended belongs to this
+    /// generation. With `sync`, its name is forced to the disk.
+    pub fn open(path: &Path, run: u64, generation: usize, sync: bool) -> Result<Self> {
         let context = || format!("{} cannot be opened", path.display());
         let mut options = OpenOptions::new();
         let mut file =
@@ -214,7 +237,7 @@ impl Journal {
         lock(&file, path)?;
         let whole = whole_len(&mut file, run).context(context)?;
         file.set_len(whole).and_then(|()| file.seek(SeekFrom::Start(whole))).context(context)?;
-        let mut journal = Self { file, path: path.to_owned(), run };
+        let mut journal = Self { file, path: path.to_owned(), run, generation };
         if whole == 0 {
             journal.write(&header(run))?;
             if sync && let Some(folder) = path.parent() {
@@ -239,7 +262,8 @@ impl Journal {
 
     /// Appends entries, and forces them to the disk if `sync`.
     pub fn append(&mut self, entries: &[Entry], sync: bool) -> Result<()> {
-        let blocks: Vec<_> = entries.iter().map(|entry| sealed(entry.to_words(), self.run)).collect();
+        let blocks: Vec<_> =
+            entries.iter().map(|entry| sealed(entry.to_words(self.generation), self.run)).collect();
         self.write(blocks.as_flattened())?;
         if sync {
             let synced = self.file.sync_data();
@@ -290,7 +314,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("journal.0");
         let all: Vec<_> = (0..entries).map(entry).collect();
-        Journal::open(&path, RUN, false).unwrap().append(&all, true).unwrap();
+        Journal::open(&path, RUN, 0, false).unwrap().append(&all, true).unwrap();
         (folder, path)
     }
 
@@ -300,20 +324,20 @@ mod tests {
             Entry::Forward(done) => done.summary.sum,
             Entry::Mirror(_) => f64::NAN,
         };
-        contents.entries.iter().map(sum).collect()
+        contents.entries.iter().map(|(_, entry)| sum(entry)).collect()
     }
 
     #[test]
     fn entries_come_back_as_they_were() {
         let (_folder, path) = journal(20);
         let mirrors = [(0, 9), (3, 4)].map(|(i, j)| Entry::Mirror(Tile { i, j }));
-        Journal::open(&path, RUN, false).unwrap().append(&mirrors, false).unwrap();
+        Journal::open(&path, RUN, 0, false).unwrap().append(&mirrors, false).unwrap();
         let contents = read(&path, RUN, &GRID).unwrap();
-        let entries = (0..20).map(entry).chain(mirrors).collect();
+        let entries = (0..20).map(entry).chain(mirrors).map(|entry| (0, entry)).collect();
         assert_eq!(contents, Contents { entries, damaged: 0 });
         // of one tile there is no mirror image, and with two inputs of none
         let diagonal = Entry::Mirror(Tile { i: 4, j: 4 });
-        Journal::open(&path, RUN, false).unwrap().append(&[diagonal], false).unwrap();
+        Journal::open(&path, RUN, 0, false).unwrap().append(&[diagonal], false).unwrap();
         assert_eq!(read(&path, RUN, &GRID).unwrap().damaged, 1);
         assert_eq!(read(&path, RUN, &Grid { symmetric: false, ..GRID }).unwrap().damaged, 3);
     }
@@ -330,15 +354,29 @@ mod tests {
         for entries in
             [[forward(1, 2), forward(2, 2), mirror(5, 6)], [mirror(1, 2), forward(1, 2), forward(3, 4)]]
         {
-            journalled.add(&entries);
+            journalled.add(&GRID, &entries.map(|entry| (1, entry)));
         }
         assert_eq!(journalled.tiles.len(), 3);
-        let done = |are_mailed| {
+        let done = |journalled: &Journalled, are_mailed| {
             let done = journalled.done(&GRID, are_mailed);
             [(1, 2), (2, 2), (3, 4), (5, 6)].map(|(i, j)| done.contains(Tile { i, j }))
         };
-        assert_eq!(done(true), [true, true, false, false]);
-        assert_eq!(done(false), [true, true, true, false]);
+        assert_eq!(done(&journalled, true), [true, true, false, false]);
+        assert_eq!(done(&journalled, false), [true, true, true, false]);
+        // halves of different generations do not make a tile
+        journalled.add(&GRID, &[(2, mirror(3, 4)), (0, forward(5, 6))]);
+        assert_eq!(done(&journalled, true), [true, true, false, false]);
+        journalled.add(&GRID, &[(2, forward(3, 4))]);
+        assert_eq!(done(&journalled, true), [true, true, true, false]);
+        assert_eq!(journalled.tiles.len(), 4);
+    }
+
+    #[test]
+    fn entries_keep_their_generation() {
+        let (_folder, path) = journal(3);
+        Journal::open(&path, RUN, 7, false).unwrap().append(&[entry(9)], false).unwrap();
+        let entries = read(&path, RUN, &GRID).unwrap().entries;
+        assert_eq!(entries, [(0, entry(0)), (0, entry(1)), (0, entry(2)), (7, entry(9))]);
     }
 
     #[test]
@@ -349,7 +387,7 @@ mod tests {
             fs::write(&path, &whole[..torn]).unwrap();
             let left = (torn / ENTRY_BYTES).saturating_sub(1);
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).collect::<Vec<_>>());
-            Journal::open(&path, RUN, false).unwrap().append(&[entry(9)], false).unwrap();
+            Journal::open(&path, RUN, 0, false).unwrap().append(&[entry(9)], false).unwrap();
             assert_eq!(numbers(&path), (0..left).map(|n| n as f64).chain([9.0]).collect::<Vec<_>>());
         }
     }
@@ -364,7 +402,7 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             let contents = read(&path, RUN, &GRID).unwrap();
             assert_eq!(contents.damaged, 1);
-            assert_eq!(contents.entries, [0, 1, 3, 4].map(entry));
+            assert_eq!(contents.entries, [0, 1, 3, 4].map(|number| (0, entry(number))));
         }
     }
 
@@ -378,7 +416,7 @@ mod tests {
     fn random_bytes_are_never_believed() {
         let (_folder, path) = journal(30);
         let whole = fs::read(&path).unwrap();
-        let written: Vec<_> = (0..30).map(entry).collect();
+        let written: Vec<_> = (0..30).map(|number| (0, entry(number))).collect();
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
         for _ in 0..2000 {
             let mut bytes = whole.clone();

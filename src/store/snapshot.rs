@@ -1,8 +1,8 @@
-//! Snapshots: what a rank has gathered of all tiles and not written yet, brought to the disk at every checkpoint.
+//! Snapshots: at every checkpoint a rank saves the results that it has gathered and not written to the result file yet.
 //!
-//! A snapshot holds rows of equal length. It takes the place of the rank's last one by a rename, whole or not at all. A run that is taken up
-//! may have other ranks: each reads its rows from all snapshots there are, writes its own in the next *generation*, and when all
-//! ranks have, those of older generations are removed. So at any time the snapshots in the folder hold everything together.
+//! A snapshot holds rows of equal length. The rank writes it under another name and renames it over the previous one, so that a snapshot is never
+//! half written. A resumed run may have another number of ranks. Each rank reads its rows from all existing snapshots and writes a snapshot of its own in the next
+//! *generation*. When all ranks have done so, the snapshots of older generations are removed. At any time, the snapshots in the folder together are complete.
 //! `docs/FORMAT.md` has the layout.
 
 use std::fs::{self, File};
@@ -37,7 +37,7 @@ pub trait State: Send {
 /// A snapshot's place among all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Version {
-    /// How often the run was taken up before.
+    /// 0 in the first run, and one more each time the run is resumed.
     pub generation: usize,
     /// The rank that writes it.
     pub rank: usize,
