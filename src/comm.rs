@@ -41,7 +41,7 @@ pub enum Reduce {
 
 /// What words from rank to rank are about.
 #[derive(Clone, Copy, Debug)]
-pub enum Mail {
+pub enum Tag {
     /// Something that was found for the receiver.
     Letter,
     /// What the sender has already.
@@ -51,8 +51,8 @@ pub enum Mail {
 /// Marks blocks of samples: a message without a mark is taken for any.
 const BLOCK: mpi::Tag = 0;
 
-impl Mail {
-    fn tag(self) -> mpi::Tag {
+impl Tag {
+    fn number(self) -> mpi::Tag {
         match self {
             Self::Letter => 1,
             Self::Bounds => 2,
@@ -289,10 +289,10 @@ impl Comm {
     }
 
     /// Sends words to another rank, which must look for them with [`Self::receive`], and calls `meanwhile` until they are on their way.
-    pub fn send(&self, words: &[u64], to: usize, mail: Mail, mut meanwhile: impl FnMut()) {
+    pub fn send(&self, words: &[u64], to: usize, tag: Tag, mut meanwhile: impl FnMut()) {
         let to = self.world.process_at_rank(count(to));
         mpi::request::scope(|scope| {
-            let mut request = to.immediate_send_with_tag(scope, words, mail.tag());
+            let mut request = to.immediate_send_with_tag(scope, words, tag.number());
             while let Err(unfinished) = request.test() {
                 request = unfinished;
                 meanwhile();
@@ -301,8 +301,8 @@ impl Comm {
     }
 
     /// Words that another rank has sent, if there are any, and its number. Those of one rank come in their order.
-    pub fn receive(&self, mail: Mail) -> Option<(usize, Vec<u64>)> {
-        let (message, status) = self.world.any_process().immediate_matched_probe_with_tag(mail.tag())?;
+    pub fn receive(&self, tag: Tag) -> Option<(usize, Vec<u64>)> {
+        let (message, status) = self.world.any_process().immediate_matched_probe_with_tag(tag.number())?;
         let from = usize::try_from(status.source_rank()).expect("ranks count from 0");
         let len = usize::try_from(status.count(u64::equivalent_datatype())).expect("a message has a length");
         let mut words = vec![0; len];

@@ -16,6 +16,14 @@ pub fn range_of(total: usize, parts: usize, part: usize) -> Range<usize> {
     start..start + quotient + usize::from(part < remainder)
 }
 
+/// A number that was sent or stored as a word.
+///
+/// # Panics
+/// If a `usize` has fewer bits.
+pub fn from_word(word: u64) -> usize {
+    usize::try_from(word).expect("it was a usize")
+}
+
 /// Least common multiple.
 pub fn lcm(a: usize, b: usize) -> usize {
     let (mut x, mut y) = (a, b);

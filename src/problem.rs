@@ -238,9 +238,9 @@ impl Identity {
             ));
         }
         if let Some(nearest) = self.results.neighbors {
-            let least = 1 + usize::from(nearest.include_self && !self.symmetric);
-            let most = m - usize::from(self.symmetric && !nearest.include_self);
-            if !(least..=most).contains(&nearest.count) {
+            let has_others_only = self.symmetric && !nearest.include_self;
+            let most = m.saturating_sub(usize::from(has_others_only));
+            if !(1..=most).contains(&nearest.count) || nearest.include_self && !self.symmetric {
                 return Some(format!("it has {} neighbours of each of {n} samples among {m}", nearest.count));
             }
         }

@@ -78,6 +78,16 @@ impl Schedule {
         (rank + round) % self.ranks
     }
 
+    /// The round in which `rank` holds the column block of `owner`.
+    pub fn round_of(&self, rank: usize, owner: usize) -> usize {
+        (owner + self.ranks - rank) % self.ranks
+    }
+
+    /// The rank that holds the block of `rank` in a round.
+    pub fn holder(&self, rank: usize, round: usize) -> usize {
+        (rank + self.ranks - round) % self.ranks
+    }
+
     /// The rank that gets this rank's block for the next round.
     pub fn send_to(&self, rank: usize) -> usize {
         (rank + self.ranks - 1) % self.ranks
@@ -246,7 +256,11 @@ mod tests {
                 assert_eq!(schedule.receive_from(schedule.send_to(rank)), rank);
                 assert_eq!(schedule.source(rank, 0), rank);
                 for round in 1..schedule.round_count() {
-                    let neighbour = schedule.receive_from(rank);
+                    let (neighbour, owner) = (schedule.receive_from(rank), schedule.source(rank, round));
+                    assert_eq!(
+                        (schedule.round_of(rank, owner), schedule.holder(owner, round)),
+                        (round, rank)
+                    );
                     assert_eq!(schedule.source(rank, round), schedule.source(neighbour, round - 1));
                 }
             }

@@ -9,8 +9,8 @@ use super::{Attempt, open, own_dataset};
 use crate::error::{Context, Result};
 use crate::fail;
 
-/// Labels that are copied at once.
-const PART: usize = 1 << 16;
+/// Bytes of labels that are copied at once, as they are in memory.
+const PART_BYTES: usize = 4 << 20;
 
 /// Longest text of a fixed length, in bytes.
 const MOST_BYTES: usize = 4096;
@@ -81,8 +81,9 @@ impl Labels {
     fn copy<S: H5Type>(&self, file: &File, name: &str) -> Attempt<()> {
         let len = self.dataset.size();
         let copied = file.new_dataset_builder().empty_as(&self.dataset.dtype()?).shape(len).create(name)?;
-        for first in (0..len).step_by(PART) {
-            let part = first..len.min(first + PART);
+        let most = PART_BYTES / size_of::<S>();
+        for first in (0..len).step_by(most) {
+            let part = first..len.min(first + most);
             let values = self.dataset.read_slice_1d::<S, _>(part.clone())?;
             copied.write_slice(&values, part)?;
         }

@@ -20,7 +20,7 @@ use std::path::Path;
 
 use hdf5::file::LibraryVersion;
 use hdf5::plist::dataset_create::Layout;
-use hdf5::{Dataset, File, Hyperslab, LinkType, SliceOrIndex};
+use hdf5::{Dataset, File, Group, Hyperslab, LinkType, SliceOrIndex};
 
 use crate::comm::Comm;
 use crate::element::Element;
@@ -109,18 +109,20 @@ fn go_to_folder_of(path: &Path) -> Result<Visit> {
 
 /// Opens a dataset that is stored in this very file: HDF5 would follow a link to any other, and wait for ever if that is a FIFO.
 fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
-    let mut group = file.group("/")?;
-    let (groups, last) = name.rsplit_once('/').map_or((None, name), |(groups, last)| (Some(groups), last));
-    for part in groups.into_iter().flat_map(|groups| groups.split('/')).chain([last]) {
+    let none = || hdf5::Error::from(format!("it has no dataset \"{name}\" of its own"));
+    let check = |group: &Group, name: &str| {
         let links = group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
-        if !links.iter().any(|(link, info)| link == part && info.link_type == LinkType::Hard) {
-            return Err(format!("it has no dataset \"{name}\" of its own").into());
-        }
-        if part != last {
-            group = group.group(part)?;
-        }
+        let is_own = links.iter().any(|(link, info)| link == name && info.link_type == LinkType::Hard);
+        if is_own { Ok(()) } else { Err(none()) }
+    };
+    let (groups, last) = name.rsplit_once('/').map_or((None, name), |(groups, last)| (Some(groups), last));
+    let mut group = file.group("/")?;
+    for name in groups.into_iter().flat_map(|groups| groups.split('/')) {
+        check(&group, name)?;
+        group = group.group(name).map_err(|_| none())?;
     }
-    let dataset = group.dataset(last)?;
+    check(&group, last)?;
+    let dataset = group.dataset(last).map_err(|_| none())?;
     if dataset.layout() == Layout::Virtual {
         return Err(format!("\"{name}\" is virtual, a view of other files").into());
     }

@@ -10,8 +10,8 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use crate::comm;
-use crate::partition::Tile;
+use crate::comm::Tag;
+use crate::partition::{Tile, from_word};
 use crate::schedule::Schedule;
 
 /// The mail of a round.
@@ -23,6 +23,10 @@ pub(super) struct Stream {
     pub(super) tiles: Range<usize>,
     /// Likewise, in the matrix.
     pub(super) rows: Range<usize>,
+    /// Whether the lists of these rows are in memory: from the first tile that is ordered.
+    pub(super) has_lists: bool,
+    /// What their owner has found already, until then.
+    pub(super) bounds: Vec<u64>,
     /// Tiles that are ordered and not stored.
     pub(super) open: usize,
     /// Tiles that are stored, and of which not all is sent.
@@ -35,7 +39,9 @@ pub(super) struct Mail {
     pub(super) streams: VecDeque<Stream>,
     /// Last letters that are still to come, and bounds.
     due: [usize; 2],
-    /// Bounds of rows whose round has not come, by the rank that owns them.
+    /// Rounds that have begun.
+    begun: usize,
+    /// Bounds of rows whose round has not begun, by the rank that owns them.
     early: Vec<(usize, Vec<u64>)>,
     interval: Duration,
     posted: Instant,
@@ -45,7 +51,7 @@ impl Mail {
     /// Of a run in which one letter of each kind comes in every round but the first.
     pub(super) fn new(schedule: &Schedule, interval: Duration) -> Self {
         let due = [schedule.round_count() - 1; 2];
-        Self { streams: VecDeque::new(), due, early: Vec::new(), interval, posted: Instant::now() }
+        Self { streams: VecDeque::new(), due, begun: 1, early: Vec::new(), interval, posted: Instant::now() }
     }
 
     /// Whether all is sent, and all has come.
@@ -53,9 +59,25 @@ impl Mail {
         self.streams.is_empty() && self.due == [0; 2]
     }
 
-    /// Something that every rank waits for has come.
-    pub(super) fn has_come(&mut self, mail: comm::Mail) {
-        self.due[mail as usize] -= 1;
+    /// A message that every rank waits for has come.
+    pub(super) fn has_come(&mut self, tag: Tag) {
+        self.due[tag as usize] -= 1;
+    }
+
+    /// The mail of the next round begins, for the rank `to` that owns these columns of tiles, and rows of the matrix.
+    pub(super) fn begin(&mut self, to: usize, tiles: Range<usize>, rows: Range<usize>) {
+        let early = self.early.iter().position(|(owner, _)| *owner == to);
+        let bounds = early.map_or(Vec::new(), |at| self.early.swap_remove(at).1);
+        self.begun += 1;
+        self.streams.push_back(Stream {
+            to,
+            tiles,
+            rows,
+            has_lists: false,
+            bounds,
+            open: 0,
+            stored: Vec::new(),
+        });
     }
 
     /// The stream to a rank.
@@ -63,20 +85,19 @@ impl Mail {
         self.streams.iter_mut().find(|stream| stream.to == rank)
     }
 
+    /// Keeps bounds until the lists of their rows are made. Those of a round that is over are of no use.
+    pub(super) fn keep(&mut self, owner: usize, round: usize, bounds: Vec<u64>) {
+        let has_begun = round < self.begun;
+        match self.to(owner) {
+            Some(stream) => stream.bounds = bounds,
+            None if has_begun => {}
+            None => self.early.push((owner, bounds)),
+        }
+    }
+
     /// The stream that a tile belongs to: none, if the rows of its mirror image are this rank's.
     pub(super) fn of(&mut self, tile: Tile) -> Option<&mut Stream> {
         self.streams.iter_mut().find(|stream| stream.tiles.contains(&tile.j))
-    }
-
-    /// Keeps bounds until their round comes.
-    pub(super) fn keep(&mut self, owner: usize, bounds: Vec<u64>) {
-        self.early.push((owner, bounds));
-    }
-
-    /// Bounds that have come before their round.
-    pub(super) fn kept(&mut self, owner: usize) -> Option<Vec<u64>> {
-        let at = self.early.iter().position(|(early, _)| *early == owner)?;
-        Some(self.early.swap_remove(at).1)
     }
 
     /// Whether it is time for letters within a round.
@@ -100,10 +121,9 @@ pub(super) fn letter(is_last: bool, tiles: &[Tile], found: &[u64]) -> Vec<u64> {
 /// What a letter says.
 pub(super) fn opened(words: &[u64]) -> (bool, Vec<Tile>, &[u64]) {
     let [is_last, count, rest @ ..] = words else { unreachable!("a letter has a beginning") };
-    let place = |word: u64| usize::try_from(word).expect("it was a usize");
-    let (tiles, found) = rest.split_at(2 * place(*count));
+    let (tiles, found) = rest.split_at(2 * from_word(*count));
     let (tiles, _) = tiles.as_chunks::<2>();
-    let tiles = tiles.iter().map(|[i, j]| Tile { i: place(*i), j: place(*j) }).collect();
+    let tiles = tiles.iter().map(|[i, j]| Tile { i: from_word(*i), j: from_word(*j) }).collect();
     (*is_last == 1, tiles, found)
 }
 

@@ -6,6 +6,7 @@
 //! out again. Tiles of the next round follow as soon as its block is here: no worker waits for the last tile of a round.
 
 use std::collections::VecDeque;
+use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,14 +14,14 @@ use super::mail::{self, Mail, Stream};
 use super::worker::{Computed, Order, Queue, Worker};
 use super::{Workers, parcels};
 use crate::block::Block;
-use crate::comm::{self, Comm};
+use crate::comm::{Comm, Tag};
 use crate::error::Result;
 use crate::kernel::Summary;
 use crate::number::Number;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::report::{Clock, Phase, Progress};
 use crate::schedule::Schedule;
-use crate::sink::{Cursor, Parcel, Sinks};
+use crate::sink::{Cursor, FOREIGN_LISTS, Parcel, Sinks};
 use crate::stop::Stop;
 use crate::store::journal::Done;
 
@@ -129,7 +130,7 @@ impl Rounds<'_> {
 
 /// The tiles of a round that are not ordered yet, and its column block.
 struct Ahead<'a, T> {
-    tiles: Box<dyn Iterator<Item = Tile> + 'a>,
+    tiles: Peekable<Box<dyn Iterator<Item = Tile> + 'a>>,
     cols: Arc<Block<T>>,
 }
 
@@ -155,7 +156,7 @@ impl<'a, T: Number> MainThread<'a, T> {
         for round in 0..schedule.round_count() {
             let current = Arc::clone(&blocks[blocks.len() - 1]);
             self.enter(round);
-            self.ahead.push_back(Ahead { tiles: self.tiles(round), cols: Arc::clone(&current) });
+            self.ahead.push_back(Ahead { tiles: self.tiles(round).peekable(), cols: Arc::clone(&current) });
             self.order();
             self.tell_bounds(round);
             if round + 1 < schedule.round_count() {
@@ -191,15 +192,16 @@ impl<'a, T: Number> MainThread<'a, T> {
             if self.free.is_empty() {
                 return;
             }
-            let Some(tile) = next.tiles.next() else {
+            let Some(&tile) = next.tiles.peek() else {
                 self.ahead.pop_front();
                 continue;
             };
+            if !make_room(self.mail.as_mut(), self.sinks, tile) {
+                return;
+            }
+            next.tiles.next();
             let (cols, parcel) = (Arc::clone(&next.cols), self.free.pop().expect("one is free"));
             let mirrored = self.rounds.schedule.grid.is_mirrored(tile);
-            if let Some(stream) = self.mail.as_mut().and_then(|mail| mail.of(tile)) {
-                stream.open += 1;
-            }
             self.queue.order(Order { tile, mirrored, cols, parcel });
             self.open += 1;
         }
@@ -279,18 +281,15 @@ impl<'a, T: Number> MainThread<'a, T> {
         Ok(())
     }
 
-    /// Before the tiles of a round are ordered: makes room for what is found for the owner of its columns.
+    /// Before the tiles of a round are ordered: what is found for the owner of its columns will be mailed.
     fn enter(&mut self, round: usize) {
         let Rounds { comm, schedule, .. } = *self.rounds;
-        let Some(mail) = self.mail.as_mut().filter(|_| round > 0) else { return };
-        let to = schedule.source(comm.rank(), round);
-        let tiles = schedule.tile_cols(to);
-        let rows = schedule.rows_of(tiles.clone());
-        self.sinks.enter(&rows);
-        if let Some(bounds) = mail.kept(to) {
-            self.sinks.tighten(&rows, &bounds);
+        if let Some(mail) = self.mail.as_mut().filter(|_| round > 0) {
+            let to = schedule.source(comm.rank(), round);
+            let tiles = schedule.tile_cols(to);
+            let rows = schedule.rows_of(tiles.clone());
+            mail.begin(to, tiles, rows);
         }
-        mail.streams.push_back(Stream { to, tiles, rows, open: 0, stored: Vec::new() });
     }
 
     /// Tells the rank that has this rank's block in a round what this one has found already.
@@ -298,33 +297,34 @@ impl<'a, T: Number> MainThread<'a, T> {
         let Rounds { comm, schedule, .. } = *self.rounds;
         if self.mail.is_some() && round > 0 {
             let bounds = self.sinks.bounds();
-            self.send(&bounds, (comm.rank() + schedule.ranks - round) % schedule.ranks, comm::Mail::Bounds);
+            self.send(&bounds, schedule.holder(comm.rank(), round), Tag::Bounds);
         }
     }
 
     /// Sends words, while tiles are stored and mail is taken in.
-    fn send(&mut self, words: &[u64], to: usize, mail: comm::Mail) {
+    fn send(&mut self, words: &[u64], to: usize, tag: Tag) {
         let comm = self.rounds.comm;
         self.tally.totals.bytes_mailed += size_of_val(words) as u64;
-        comm.send(words, to, mail, || comm.or_abort(self.turn(Phase::Exchange)));
+        comm.send(words, to, tag, || comm.or_abort(self.turn(Phase::Exchange)));
     }
 
     /// Takes in what other ranks have sent.
     fn take_in_mail(&mut self) -> Result<()> {
+        let Rounds { comm, schedule, .. } = *self.rounds;
         let Some(mail) = &mut self.mail else { return Ok(()) };
-        while let Some((owner, bounds)) = self.rounds.comm.receive(comm::Mail::Bounds) {
-            mail.has_come(comm::Mail::Bounds);
+        while let Some((owner, bounds)) = comm.receive(Tag::Bounds) {
+            mail.has_come(Tag::Bounds);
             match mail.to(owner) {
-                Some(stream) => self.sinks.tighten(&stream.rows, &bounds),
-                None => mail.keep(owner, bounds),
+                Some(stream) if stream.has_lists => self.sinks.tighten(&stream.rows, &bounds),
+                _ => mail.keep(owner, schedule.round_of(comm.rank(), owner), bounds),
             }
         }
-        while let Some((_, words)) = self.rounds.comm.receive(comm::Mail::Letter) {
+        while let Some((_, words)) = comm.receive(Tag::Letter) {
             let (is_last, tiles, found) = mail::opened(&words);
             self.sinks.deliver(found);
             tiles.into_iter().try_for_each(|tile| self.sinks.has_mirror(tile))?;
             if is_last {
-                mail.has_come(comm::Mail::Letter);
+                mail.has_come(Tag::Letter);
             }
         }
         Ok(())
@@ -333,24 +333,53 @@ impl<'a, T: Number> MainThread<'a, T> {
     /// Sends what is found: all, where the tiles of a round are all stored; what there is, if it is time.
     fn post(&mut self) {
         let Some(mail) = &mut self.mail else { return };
-        let (ahead, is_time) = (&self.ahead, mail.is_time());
-        let is_over =
-            |stream: &Stream| stream.open == 0 && !ahead.iter().any(|next| next.cols.tiles == stream.tiles);
-        let next =
-            mail.streams.iter().position(|stream| is_over(stream) || is_time && !stream.stored.is_empty());
-        let Some(stream) = next.map(|next| &mut mail.streams[next]) else { return };
-        let is_last = is_over(stream);
+        let is_time = mail.is_time();
+        let is_due = |stream: &&Stream| is_over(stream, &self.ahead) || is_time && !stream.stored.is_empty();
+        let due: Vec<usize> = mail.streams.iter().filter(is_due).map(|stream| stream.to).collect();
+        for to in due {
+            self.post_to(to);
+        }
+    }
+
+    /// Sends what is found for one rank.
+    fn post_to(&mut self, to: usize) {
+        let Some(stream) = self.mail.as_mut().and_then(|mail| mail.to(to)) else { return };
+        let (is_last, rows) = (is_over(stream, &self.ahead), stream.rows.clone());
         // of these all is in the lists by now
         let tiles = std::mem::take(&mut stream.stored);
-        let (to, rows) = (stream.to, stream.rows.clone());
         let mut cursor = Cursor::default();
         while let Some(found) = self.sinks.letter(&rows, &mut cursor) {
-            self.send(&mail::letter(false, &[], &found), to, comm::Mail::Letter);
+            self.send(&mail::letter(false, &[], &found), to, Tag::Letter);
         }
         if is_last {
             self.sinks.leave(&rows);
             self.mail.iter_mut().for_each(|mail| mail.streams.retain(|stream| stream.to != to));
         }
-        self.send(&mail::letter(is_last, &tiles, &[]), to, comm::Mail::Letter);
+        self.send(&mail::letter(is_last, &tiles, &[]), to, Tag::Letter);
+        // tiles of a later round may have waited for room
+        self.order();
     }
+}
+
+/// Whether all tiles of a round are stored.
+fn is_over<T>(stream: &Stream, ahead: &VecDeque<Ahead<'_, T>>) -> bool {
+    stream.open == 0 && !ahead.iter().any(|next| next.cols.tiles == stream.tiles)
+}
+
+/// Makes lists for what is found in the mirror image of a tile, if another rank owns its rows and they are not there. False if the lists of
+/// earlier rounds must go first.
+fn make_room<T: Number>(mail: Option<&mut Mail>, sinks: &mut Sinks<T>, tile: Tile) -> bool {
+    let Some(mail) = mail else { return true };
+    let present = mail.streams.iter().filter(|stream| stream.has_lists).count();
+    let Some(stream) = mail.of(tile) else { return true };
+    if !stream.has_lists {
+        if present == FOREIGN_LISTS {
+            return false;
+        }
+        sinks.enter(&stream.rows);
+        sinks.tighten(&stream.rows, &std::mem::take(&mut stream.bounds));
+        stream.has_lists = true;
+    }
+    stream.open += 1;
+    true
 }

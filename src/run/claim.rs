@@ -17,7 +17,7 @@ use crate::sink::{self, Finished, Sinks};
 use crate::store::Checkpoints;
 use crate::store::journal::{Journal, Journalled};
 use crate::store::runplan::RunPlan;
-use crate::store::snapshot::{Snapshots, State, Version};
+use crate::store::snapshot::{SnapshotId, Snapshots, State};
 use crate::store::workdir::Workdir;
 
 /// A working folder that no other run has.
@@ -43,7 +43,7 @@ impl Claim {
             if let Some(run) = &unfinished {
                 return run.check(&job.identity(job.inputs.ids(&[], 0)), &workdir);
             }
-            let bytes = job.results.file_bytes::<T>(&job.schedule.grid);
+            let bytes = job.results.disk_bytes::<T>(&job.schedule.grid);
             limits::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
             workdir.claim()
         })?;
@@ -117,7 +117,7 @@ impl Claim {
         let snapshots = match state {
             Some(state) => {
                 (generation, older) = read_snapshots(comm, workdir, number, &*state, (done, grid))?;
-                let paths = workdir.snapshot(Version { generation, rank: comm.rank() });
+                let paths = workdir.snapshot(SnapshotId { generation, rank: comm.rank() });
                 let snapshots = Snapshots::new(paths, number, sync, state);
                 // before any older one is removed
                 comm.agree(if older.is_empty() { Ok(()) } else { snapshots.write() })?;

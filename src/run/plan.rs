@@ -30,14 +30,14 @@ use crate::text::{bytes, counted};
 
 /// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
 /// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
-/// Neighbours of each sample in tiles that are measured.
-const MEASURED_NEIGHBORS: usize = 16;
-
 /// take much longer than its handing over.
 const MEASURED_FEATURES: usize = 1024;
 const MEASURED_LEAST: usize = 1 << 20;
 const MEASURED_TILE: usize = 50_000_000;
 const MEASURED_VALUES: usize = 8 << 20;
+
+/// Neighbours of each sample in tiles that are measured.
+const MEASURED_NEIGHBORS: usize = 16;
 
 /// What `plan --json` writes.
 #[derive(Serialize)]
@@ -189,6 +189,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let base = Comm::resident_bytes();
     let memory = Memory::of(&schedule, &kernel, shape.storage, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
+    let disk = fit.results.disk_bytes::<T>(&schedule.grid);
     let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
     let volume = Volume::of(&schedule, &kernel, fit.results, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
@@ -203,7 +204,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     machine.kernel_rate = Some(rate / 1e9);
     let seconds = Cost::of(&volume, &machine, rate);
     Ok(Record {
-        disk: Disk::of(traffic.bytes_written, args.input.as_deref()),
+        disk: Disk::of(disk.unwrap_or(u64::MAX), args.input.as_deref()),
         problem,
         results: fit.results.asked,
         symmetric,

@@ -10,7 +10,7 @@ use crate::problem::Identity;
 use crate::sink;
 use crate::store::journal::{self, Done, Journalled};
 use crate::store::runplan::RunPlan;
-use crate::store::snapshot::{self, State, Version};
+use crate::store::snapshot::{self, SnapshotId, State};
 use crate::store::workdir::Workdir;
 
 /// What `--resume` has found.
@@ -86,26 +86,8 @@ impl Run {
                     let Header { identity, provenance, .. } = published(workdir)?;
                     RunPlan { identity, replaces: false, provenance }.to_json()?
                 }
-                Some((run, _)) => {
-                    log::warn!(
-                        "{} has the plan of the run begun at {} and no matrix; something has removed it, such as a clean-up of the file system: starting from the beginning",
-                        workdir.folder().display(),
-                        run.plan.provenance.created
-                    );
-                    String::new()
-                }
-                None if workdir.journals().is_ok_and(|ranks| !ranks.is_empty()) => {
-                    log::warn!(
-                        "{} has journals of a run and no plan; something has removed it, so what they say cannot be used: starting from the beginning",
-                        workdir.folder().display()
-                    );
-                    String::new()
-                }
-                None => {
-                    log::info!(
-                        "there is nothing to resume at {}: starting from the beginning",
-                        workdir.output().display()
-                    );
+                plan => {
+                    tell_fresh_start(plan.map(|(run, _)| run), workdir);
                     String::new()
                 }
             }
@@ -156,6 +138,26 @@ impl Run {
             fail!("{} is not the matrix of its plan; start over with --force", path.display());
         }
         Ok(())
+    }
+}
+
+/// Says why nothing is resumed.
+fn tell_fresh_start(run: Option<Run>, workdir: &Workdir) {
+    let folder = workdir.folder().display();
+    if let Some(run) = run {
+        log::warn!(
+            "{folder} has the plan of the run begun at {} and no matrix; something has removed it, such as a clean-up of the file system: starting from the beginning",
+            run.plan.provenance.created
+        );
+    } else if workdir.journals().is_ok_and(|ranks| !ranks.is_empty()) {
+        log::warn!(
+            "{folder} has journals of a run and no plan; something has removed it, so the journals cannot be used: starting from the beginning"
+        );
+    } else {
+        log::info!(
+            "there is nothing to resume at {}: starting from the beginning",
+            workdir.output().display()
+        );
     }
 }
 
@@ -227,7 +229,7 @@ pub(super) fn read_snapshots(
     run: u64,
     state: &dyn State,
     (done, grid): (&TileSet, &Grid),
-) -> Result<(usize, Vec<Version>)> {
+) -> Result<(usize, Vec<SnapshotId>)> {
     let mut listed = Vec::new();
     comm.on_root(|| {
         let versions = workdir.snapshots()?;
@@ -238,8 +240,8 @@ pub(super) fn read_snapshots(
     comm.broadcast(0, &mut listed);
     let place = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).unwrap_or(usize::MAX);
     let words: Vec<usize> = listed.as_chunks::<8>().0.iter().map(place).collect();
-    let versions: Vec<Version> =
-        words.chunks_exact(2).map(|pair| Version { generation: pair[0], rank: pair[1] }).collect();
+    let versions: Vec<SnapshotId> =
+        words.chunks_exact(2).map(|pair| SnapshotId { generation: pair[0], rank: pair[1] }).collect();
     let rows = state.rows();
     let mut is_there = vec![false; rows.len()];
     let read = versions.iter().try_for_each(|version| {

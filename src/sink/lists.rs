@@ -68,7 +68,7 @@ impl Candidate for u128 {
 }
 
 /// Rows that are locked together.
-const GROUP: usize = 64;
+pub const GROUP: usize = 64;
 
 /// Room for candidates that come in, at least.
 const LEAST_ROOM: usize = 16;

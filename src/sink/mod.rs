@@ -17,7 +17,7 @@ use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::kernel::Level;
 use crate::number::Number;
 use crate::pages::Pages;
-use crate::partition::{Grid, Tile};
+use crate::partition::{Grid, Tile, from_word};
 use crate::problem::Asked;
 use crate::schedule::Share;
 use crate::store::Checkpoints;
@@ -106,6 +106,11 @@ pub trait Kind<T: Number> {
 
     /// Bytes that it takes in the file; nothing if 64 bits cannot count them.
     fn file_bytes(&self, _: &Grid) -> Option<u64> {
+        Some(0)
+    }
+
+    /// Bytes that it takes in the working folder beside the file, likewise.
+    fn folder_bytes(&self, _: &Grid) -> Option<u64> {
         Some(0)
     }
 
@@ -235,6 +240,9 @@ pub trait Mailed {
     fn deliver(&mut self, mail: &[u64]);
 }
 
+/// Rounds of which a rank has lists of foreign rows in memory at most: the current one, and the previous one until they are mailed.
+pub const FOREIGN_LISTS: usize = 2;
+
 /// How far the mail for some rows is taken.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Cursor {
@@ -259,6 +267,12 @@ impl Results {
     /// Bytes that they take in the file; nothing if 64 bits cannot count them.
     pub fn file_bytes<T: Number>(&self, grid: &Grid) -> Option<u64> {
         self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.file_bytes(grid)?))
+    }
+
+    /// Disk space that a run needs for them, likewise.
+    pub fn disk_bytes<T: Number>(&self, grid: &Grid) -> Option<u64> {
+        let folder = self.kinds::<T>().map(|kind| kind.folder_bytes(grid));
+        folder.fold(self.file_bytes::<T>(grid), |sum, bytes| sum?.checked_add(bytes?))
     }
 
     /// Bytes that a rank with such a share keeps for them, likewise.
@@ -435,7 +449,7 @@ impl<T: Number> Sinks<T> {
     pub fn tighten(&mut self, rows: &Range<usize>, mut bounds: &[u64]) {
         for (_, mailed) in self.mailed() {
             let Some((len, rest)) = bounds.split_first() else { return };
-            let (own, rest) = rest.split_at(usize::try_from(*len).expect("it was a usize"));
+            let (own, rest) = rest.split_at(from_word(*len));
             mailed.tighten(rows, own);
             bounds = rest;
         }
@@ -469,7 +483,10 @@ impl<T: Number> Sinks<T> {
 
     /// What was gathered and not written yet, if anything is gathered.
     pub fn state(&self) -> Option<Box<dyn State>> {
-        self.all.iter().find_map(|sink| sink.state())
+        let mut states = self.all.iter().filter_map(|sink| sink.state());
+        let state = states.next();
+        assert!(states.next().is_none(), "a snapshot holds the rows of one kind");
+        state
     }
 
     /// Takes in tiles that an earlier run has stored.

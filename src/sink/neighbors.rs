@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use xxhash_rust::xxh3::Xxh3;
 
-use super::lists::{Candidate, Lists, list_bytes};
-use super::{Finished, Kind, Mailed, Part, Sink, Strip};
+use super::lists::{Candidate, GROUP, Lists, list_bytes};
+use super::{FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
 use crate::element::Element;
 use crate::error::{Context, Result};
 use crate::fail;
@@ -20,11 +20,11 @@ use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::io::Attempt;
 use crate::kernel::within;
 use crate::number::Number;
-use crate::partition::{Grid, Tile};
+use crate::partition::{Grid, Tile, from_word};
 use crate::problem::{Asked, Nearest};
 use crate::schedule::Share;
 use crate::store::journal::Done;
-use crate::store::snapshot::State;
+use crate::store::snapshot::{BAND, State};
 use crate::text::bytes;
 
 /// The names of its arrays.
@@ -33,7 +33,7 @@ const DISTANCES: &str = "neighbors/distances";
 const CHECKSUMS: &str = "neighbors/checksums";
 
 /// What stands for a neighbour where there is none.
-const NO_INDEX: i64 = -1;
+pub const NO_INDEX: i64 = -1;
 
 /// Bytes of neighbours that are written or read at once.
 const BAND_BYTES: usize = 4 << 20;
@@ -44,9 +44,6 @@ const LEAST_PART: usize = 16;
 /// Candidates for a group of rows that wait at most: with those of a whole tile the group is locked once, and where there are more, limits
 /// must not wait for them.
 const MOST_WAITING: usize = 256;
-
-/// Lists of foreign rows in memory at most: those of the current round, and of the previous one until they are mailed.
-const FOREIGN_LISTS: u64 = 2;
 
 /// The nearest neighbours of every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -72,7 +69,7 @@ impl Neighbors {
         let Nearest { count, include_self } = nearest;
         let dtype = file.asked().stored_as(problem.dtype);
         let entry_bytes = index_bytes(problem.m) + dtype.size();
-        let size = bytes((problem.n * count * entry_bytes) as u64);
+        let size = bytes((problem.n as u64).saturating_mul((count * entry_bytes) as u64));
         let first = if include_self { ", itself first" } else { "" };
         vec![("neighbors", format!("{count} of each of {} samples{first}, {}, {size}", problem.n, dtype.name()))]
     }
@@ -90,11 +87,16 @@ impl Neighbors {
     fn bytes_of<T: Number, C: Candidate>(self, share: &Share) -> Option<u64> {
         let Share { grid, rows, foreign_rows, .. } = share;
         let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
-        let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS)?;
+        let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
         let selves = if self.0.include_self { size_of::<T>() * rows.len() } else { 0 };
-        // what is written at the end, and what is sorted for it
-        let band = (BAND_BYTES as u64).min((rows.len() * self.0.count * 16) as u64);
-        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band)
+        // what is written at the end, and what is sorted for it; less than a snapshot holds of the rows before
+        let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
+        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band.max(BAND_BYTES as u64))
+    }
+
+    /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
+    fn row_bytes<C>(self, grid: &Grid) -> usize {
+        (self.kept(grid) + usize::from(self.0.include_self)).saturating_mul(size_of::<C>())
     }
 }
 
@@ -111,8 +113,9 @@ fn are_narrow<T: Number>(m: usize) -> bool {
 impl<T: Number> Kind<T> for Neighbors {
     fn part_len(&self, grid: &Grid) -> usize {
         let (height, width) = grid.tile_shape();
-        // limits of columns, and places that were found
-        2 * width.max(height)
+        // limits of rows and columns; candidates that wait, of the rows of a strip and of each group of columns
+        let waiting = (width / GROUP + 3) * MOST_WAITING * size_of::<(usize, u128)>();
+        2 * width.max(height) + waiting / size_of::<T>()
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
@@ -126,6 +129,12 @@ impl<T: Number> Kind<T> for Neighbors {
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
         let entry = index_bytes(grid.m) + size_of::<T>();
         u64::try_from(grid.n.checked_mul(self.0.count)?.checked_mul(entry)?).ok()
+    }
+
+    fn folder_bytes(&self, grid: &Grid) -> Option<u64> {
+        let row = if are_narrow::<T>(grid.m) { self.row_bytes::<u64>(grid) } else { self.row_bytes::<u128>(grid) };
+        // a snapshot, and the next one while it is written
+        u64::try_from(row.checked_mul(grid.n)?.checked_mul(2)?).ok()
     }
 
     fn is_mailed(&self) -> bool {
@@ -210,6 +219,9 @@ impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
             let (x, y) = (rows.start + row, place.cols.start + col);
             if distance <= of_rows[row] && !(is_diagonal && x == y) {
                 forward.push((x, C::new(distance, y)));
+                if forward.len() == MOST_WAITING {
+                    found.own.add(forward.drain(..));
+                }
             }
             if of_cols.is_some_and(|of_cols| distance <= of_cols[col]) {
                 let waiting = &mut mirrored[mirror.group_of(y) - groups.start];
@@ -480,16 +492,12 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
 
     fn deliver(&mut self, mut mail: &[u64]) {
         while let [row, count, rest @ ..] = mail {
-            let (row, len) = (place(*row), place(*count) * words::<C>());
+            let (row, len) = (from_word(*row), from_word(*count) * words::<C>());
             let (candidates, rest) = rest.split_at(len);
             self.found.own.add(from_words::<C>(candidates).into_iter().map(|candidate| (row, candidate)));
             mail = rest;
         }
     }
-}
-
-fn place(word: u64) -> usize {
-    usize::try_from(word).expect("it was a usize")
 }
 
 /// What outlives the process.
@@ -504,9 +512,8 @@ impl<T: Number, C: Candidate> State for Saved<T, C> {
         self.found.own.rows.clone()
     }
 
-    /// A place for the distance to itself, if it counts, and one for each candidate that is kept.
     fn row_bytes(&self) -> usize {
-        (self.found.own.kept() + usize::from(self.nearest.include_self)) * size_of::<C>()
+        Neighbors(self.nearest).row_bytes::<C>(&self.grid)
     }
 
     fn save(&self, rows: Range<usize>, out: &mut Vec<u8>) {
@@ -587,9 +594,9 @@ impl<'a> NeighborsReader<'a> {
         Ok(Self { file, nearest, grid, indices, distances, checksums })
     }
 
-    /// Bytes of the neighbours of a row, as they are read.
+    /// Bytes of the neighbours of a row, as they are read and looked up.
     pub fn row_bytes(&self) -> usize {
-        self.nearest.count * (size_of::<i64>() + size_of::<f64>())
+        2 * self.nearest.count * (size_of::<i64>() + size_of::<f64>())
     }
 
     /// Whether distances are stored as they were computed.
@@ -615,7 +622,7 @@ impl<'a> NeighborsReader<'a> {
             let (indices, distances) = self.rows(first..rows.end.min(first + most))?;
             checksum.add(&indices, distances.into_iter());
         }
-        let (computed, stored) = (checksum.of_row(tile_row), self.checksums()?[tile_row]);
+        let (computed, stored) = (checksum.of_row(tile_row), self.checksums(tile_row..tile_row + 1)?[0]);
         if computed != stored {
             fail!(
                 "{}: the neighbours of rows {} to {} have checksum {computed:016x}, but {stored:016x} was stored when they were computed; the file has changed since",
@@ -627,12 +634,12 @@ impl<'a> NeighborsReader<'a> {
         Ok(())
     }
 
-    fn checksums(&self) -> Result<Vec<u64>> {
-        let read = self.checksums.read::<u64>(0..self.checksums.shape()[0], 0..1);
+    fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
+        let read = self.checksums.read::<u64>(tile_rows, 0..1);
         read.context(|| format!("the checksums of the neighbours in {} cannot be read", self.file.shown()))
     }
 
     fn stored_sum(&self) -> Result<u64> {
-        Ok(self.checksums()?.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
+        Ok(self.checksums(0..self.grid.tile_rows())?.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
     }
 }

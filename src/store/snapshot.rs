@@ -36,7 +36,7 @@ pub trait State: Send {
 
 /// A snapshot's place among all.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version {
+pub struct SnapshotId {
     /// 0 in the first run, and one more each time the run is resumed.
     pub generation: usize,
     /// The rank that writes it.
@@ -49,7 +49,7 @@ const MAGIC: &[u8; 16] = b"pairdist rows   ";
 const HEADER_BYTES: usize = 56;
 
 /// Rows with a check value of their own.
-const BAND: usize = 1024;
+pub const BAND: usize = 1024;
 
 fn header(run: u64, rows: &Range<usize>, row_bytes: usize) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
@@ -96,7 +96,7 @@ impl Snapshots {
             let (rows, row_bytes) = (self.state.rows(), self.state.row_bytes());
             let mut file = BufWriter::new(File::create(&self.draft)?);
             file.write_all(&header(self.run, &rows, row_bytes))?;
-            let mut bytes = Vec::new();
+            let mut bytes = Vec::with_capacity(row_bytes * rows.len().min(BAND));
             for band in bands(&rows) {
                 bytes.clear();
                 self.state.save(band.clone(), &mut bytes);

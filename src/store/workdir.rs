@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::journal;
 use super::runplan::RunPlan;
-use super::snapshot::Version;
+use super::snapshot::SnapshotId;
 use crate::comm::Comm;
 use crate::error::{Context, Error, Result};
 use crate::fail;
@@ -109,21 +109,21 @@ impl Workdir {
     }
 
     /// The snapshot of a rank, and what it is until it is whole.
-    pub fn snapshot(&self, version: Version) -> [PathBuf; 2] {
-        let Version { generation, rank } = version;
+    pub fn snapshot(&self, version: SnapshotId) -> [PathBuf; 2] {
+        let SnapshotId { generation, rank } = version;
         [format!("{LISTS}{generation}.{rank}"), format!("{LISTS_DRAFT}{rank}")]
             .map(|name| self.folder.join(name))
     }
 
     /// Snapshots in the folder, in order.
-    pub fn snapshots(&self) -> Result<Vec<Version>> {
-        let mut versions: Vec<Version> = self.names()?.iter().filter_map(|name| version(name)).collect();
+    pub fn snapshots(&self) -> Result<Vec<SnapshotId>> {
+        let mut versions: Vec<SnapshotId> = self.names()?.iter().filter_map(|name| version(name)).collect();
         versions.sort_unstable();
         Ok(versions)
     }
 
     /// Removes snapshots that those of later generations stand for.
-    pub fn remove_snapshots(&self, versions: &[Version]) -> Result<()> {
+    pub fn remove_snapshots(&self, versions: &[SnapshotId]) -> Result<()> {
         for version in versions {
             let [path, _] = self.snapshot(*version);
             fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))?;
@@ -617,9 +617,9 @@ fn journal_rank(name: &OsStr) -> Option<usize> {
 }
 
 /// What the name of a snapshot says.
-fn version(name: &OsStr) -> Option<Version> {
+fn version(name: &OsStr) -> Option<SnapshotId> {
     let (generation, rank) = name.to_str()?.strip_prefix(LISTS)?.split_once('.')?;
-    Some(Version { generation: plain(generation)?, rank: plain(rank)? })
+    Some(SnapshotId { generation: plain(generation)?, rank: plain(rank)? })
 }
 
 /// The number after the beginning of a name.

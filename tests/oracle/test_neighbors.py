@@ -60,7 +60,7 @@ def test_neighbors_are_those_of_the_matrix(work, name, metric, dtype):
     options = ("--metric", metric, "--allow-nonfinite")
     with h5py.File(work.compute(x, None, *options, out="matrix.h5")) as file:
         distances = file["distances"][()]
-    cases = itertools.cycle(((1, 0, 7), (n - 1, 2, 10), (4, 3, 8), (15, 5, 6), (15, 2, n)))
+    cases = itertools.cycle(((1, 0, 7), (n - 1, 2, 10), (4, 3, 8), (15, 7, 6), (15, 5, n)))
     for include_self, (count, ranks, tile) in itertools.product((False, True), itertools.islice(cases, 5)):
         itself = ("--include-self",) if include_self else ()
         out = work.compute(x, None, *options, *itself, "--neighbors", count, "--tile", tile, "--force", ranks=ranks)
@@ -212,6 +212,14 @@ def test_verify_finds_a_flipped_bit(work, ranks):
     assert "the neighbours of rows 30 to 60 have checksum" in refused and "has changed since" in refused
 
 
+def test_verify_takes_distances_that_are_too_large_for_what_they_are(work):
+    x = RNG.normal(size=(20, 3)).astype("f4") * 1e25
+    out = work.compute(x, None, "--metric", "sqeuclidean", "--neighbors", 4, "--tile", 7)
+    indices, distances = neighbors(out)
+    assert np.isinf(distances).all() and indices[0].tolist() == [1, 2, 3, 4] and indices[7].tolist() == [0, 1, 2, 3]
+    work.pairdist("verify", out, "--all", ranks=2)
+
+
 def test_info_tells_what_a_result_holds(work):
     out = work.compute(RNG.normal(size=(80, 6)), None, "--neighbors", 5, "--include-self", "--matrix")
     told = work.pairdist("info", out).stdout
@@ -245,8 +253,8 @@ def test_labels_are_copied_as_they_are(work, name, ranks):
     for path in ("x.h5", "y.h5"):
         with h5py.File(work / path, "w") as file:
             file["samples"] = RNG.normal(size=(30, 3))
-            file["obs/_index"] = LABELS[name]
-    options = ("--ids", "obs/_index", "--against-ids", "/obs/_index")
+            file["obs/_index"] = file["obs/obs"] = LABELS[name]
+    options = ("--ids", "obs/_index", "--against-ids", "/obs/obs")
     out = work.compute(work / "x.h5", work / "y.h5", *options, "--neighbors", 4, ranks=ranks)
     with h5py.File(work / "x.h5") as source, h5py.File(out) as result:
         for copied in ("ids", "against_ids"):
@@ -263,6 +271,7 @@ def test_labels_that_are_none_are_refused(work, ranks):
     with h5py.File(work / "x.h5", "w") as file:
         file["samples"] = RNG.normal(size=(30, 3))
         file["short"], file["square"], file["complex"] = np.arange(29), np.ones((30, 1), int), np.ones(30, complex)
+        file.create_group("group")
         file["link"] = h5py.SoftLink("/short")
         file["far"] = h5py.ExternalLink("y.h5", "/ids")
     cases = {
@@ -272,6 +281,8 @@ def test_labels_that_are_none_are_refused(work, ranks):
         "link": 'it has no dataset "link" of its own',
         "far": 'it has no dataset "far" of its own',
         "none": 'it has no dataset "none" of its own',
+        "group": 'it has no dataset "group" of its own',
+        "short/none": 'it has no dataset "short/none" of its own',
     }
     for name, words in cases.items():
         refused = work.pairdist("compute", "x.h5", "--dataset", "samples", "-o", "out.h5", "--ids", name, ranks=ranks, status=(1,)).stderr

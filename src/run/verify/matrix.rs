@@ -1,9 +1,7 @@
 //! The distances of a matrix against the definition of its metric, and its tiles against their checksums.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::fault::{Fault, Worst, Wrong};
-use super::{Case, SAMPLES_BYTES, parts};
+use super::{Case, SAMPLES_BYTES, parts, random_place};
 use crate::comm::Comm;
 use crate::error::{Error, Result};
 use crate::fail;
@@ -16,10 +14,7 @@ use crate::sink::matrix::MatrixReader;
 /// Row and column of one of `count` random pairs: anywhere in its own part of the matrix, which is cut into `count` equal parts in the
 /// order of its rows. So all differ, and any of them is known without the others.
 fn pair(grid: Grid, count: usize, number: usize, seed: u64) -> (usize, usize) {
-    let part = range_of(grid.n * grid.m, count, number);
-    let random = xxh3_64_with_seed(&(number as u64).to_le_bytes(), seed);
-    let within = (u128::from(random) * part.len() as u128) >> 64;
-    let place = part.start + usize::try_from(within).expect("it is below the length of the part");
+    let place = random_place(grid.n * grid.m, count, number, seed);
     (place / grid.m, place % grid.m)
 }
 

@@ -11,6 +11,8 @@ mod neighbors;
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
 
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
 use super::inputs;
 use super::placement;
 use super::setup::with_dtype;
@@ -21,7 +23,7 @@ use crate::fail;
 use crate::io::result::{Header, ResultReader};
 use crate::kernel::{Method, guard_tau};
 use crate::number::Number;
-use crate::partition::Grid;
+use crate::partition::{Grid, range_of};
 use crate::pipeline::Workers;
 use crate::problem::{InputId, Problem};
 use crate::report::print;
@@ -96,6 +98,15 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         judge(check.rows::<T>(comm, &workers, rows, args.seed), "neighbours", how)?;
     }
     comm.on_root(|| print(&lines.concat()))
+}
+
+/// One of `count` different random places of so many: anywhere in its own part of them, which are cut into `count` equal parts. So any of
+/// them is known without the others.
+fn random_place(places: usize, count: usize, number: usize, seed: u64) -> usize {
+    let part = range_of(places, count, number);
+    let random = xxh3_64_with_seed(&(number as u64).to_le_bytes(), seed);
+    let within = (u128::from(random) * part.len() as u128) >> 64;
+    part.start + usize::try_from(within).expect("it is below the length of the part")
 }
 
 /// `range` in parts of so many.

@@ -2,16 +2,14 @@
 
 use std::ops::Range;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
-
 use super::fault::{Fault, Worst, Wrong};
-use super::{Case, SAMPLES_BYTES, parts};
+use super::{Case, SAMPLES_BYTES, parts, random_place};
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::Workers;
-use crate::sink::neighbors::NeighborsReader;
+use crate::sink::neighbors::{NO_INDEX, NeighborsReader};
 
 /// The neighbours of a result that are checked.
 pub(super) struct NeighborsCheck<'a> {
@@ -26,14 +24,6 @@ struct Row {
     distances: Vec<f64>,
     /// The indices of samples in order, each with its place.
     sorted: Vec<(usize, usize)>,
-}
-
-/// One of `count` different random rows of so many: in its own part of them, which are cut into `count` equal parts.
-fn random_row(rows: usize, count: usize, number: usize, seed: u64) -> usize {
-    let part = range_of(rows, count, number);
-    let random = xxh3_64_with_seed(&(number as u64).to_le_bytes(), seed);
-    let within = (u128::from(random) * part.len() as u128) >> 64;
-    part.start + usize::try_from(within).expect("it is below the length of the part")
 }
 
 impl<'a> NeighborsCheck<'a> {
@@ -56,7 +46,8 @@ impl<'a> NeighborsCheck<'a> {
         let mut worst = Worst::default();
         let mut checked = None;
         for numbers in parts(range_of(count, comm.size(), comm.rank()), (SAMPLES_BYTES / row_bytes).max(1)) {
-            let numbers: Vec<usize> = numbers.map(|number| random_row(grid.n, count, number, seed)).collect();
+            let numbers: Vec<usize> =
+                numbers.map(|number| random_place(grid.n, count, number, seed)).collect();
             for tile_row in numbers.iter().map(|row| row / grid.edge) {
                 if checked < Some(tile_row) {
                     self.reader.check_checksum(tile_row)?;
@@ -116,12 +107,17 @@ impl<'a> NeighborsCheck<'a> {
             }
             _ => &entries[..],
         };
+        for (place, &(distance, index)) in others.iter().enumerate() {
+            if index < 0 && !is_none(distance, index) {
+                note(place, Fault::Superfluous, index as f64);
+            }
+        }
         // ties are in order of what was computed, which a narrower type may not tell apart
         let are_ties_told = self.reader.are_as_computed();
         for pair in others.windows(2) {
             let [(distance, index), (next, after)] = [pair[0], pair[1]];
-            let is_end = after < 0;
-            let in_order = if index < 0 {
+            let is_end = is_none(next, after);
+            let in_order = if is_none(distance, index) {
                 is_end
             } else {
                 is_end
@@ -161,9 +157,10 @@ impl<'a> NeighborsCheck<'a> {
             if is_listed || is_self || definition.is_nan() {
                 continue;
             }
+            // where both overflow the type, the two are equally far
             let is_missing = || {
-                let (_, tolerance) = self.case.error::<T>(last, definition);
-                definition + tolerance < last
+                let (error, tolerance) = self.case.error::<T>(last, definition);
+                error > tolerance && definition + tolerance < last
             };
             if has_room || definition < last && is_missing() {
                 worst.add(&Worst::of(wrong(Fault::Missing, last)));
@@ -173,15 +170,7 @@ impl<'a> NeighborsCheck<'a> {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn random_rows_differ_and_as_many_as_there_are_are_all_of_them() {
-        for (rows, count) in [(1, 1), (10, 3), (10, 10), (1000, 77)] {
-            let drawn: Vec<_> = (0..count).map(|number| random_row(rows, count, number, 5)).collect();
-            assert!(drawn.windows(2).all(|pair| pair[0] < pair[1]) && drawn[count - 1] < rows);
-        }
-    }
+/// Whether an entry stands for no neighbour.
+fn is_none(distance: f64, index: i64) -> bool {
+    index == NO_INDEX && distance == f64::INFINITY
 }
