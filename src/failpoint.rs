@@ -1,7 +1,7 @@
-//! Named steps at which a test can make a rank panic, fail or die.
+//! Named steps at which a test can make a rank panic, fail, die or become slow.
 //!
 //! `PAIRDIST_FAIL_AT=STEP:RANK:COUNT:ACTION` does ACTION (`panic`, `error` or `kill`) when RANK reaches STEP for the
-//! COUNT-th time, from 1. Only builds with the feature `failpoints` look at it; in all others these functions do nothing.
+//! COUNT-th time, from 1; with `slow`, that time and all later ones take 0.2 s longer. Only builds with the feature `failpoints` look at it; in all others these functions do nothing.
 
 #[cfg(feature = "failpoints")]
 mod armed {
@@ -11,7 +11,8 @@ mod armed {
     #[derive(Debug)]
     pub(super) struct Point {
         pub(super) step: String,
-        pub(super) left: AtomicU64,
+        pub(super) hits: AtomicU64,
+        pub(super) count: u64,
         pub(super) action: String,
     }
 
@@ -20,12 +21,16 @@ mod armed {
     pub(super) fn parse(text: &str, rank: usize) -> Option<Point> {
         let parts: Vec<&str> = text.split(':').collect();
         let &[step, at, count, action] = parts.as_slice() else { return None };
-        let left = AtomicU64::new(count.parse().ok()?);
-        (at.parse() == Ok(rank)).then(|| Point { step: step.into(), left, action: action.into() })
+        let (hits, count) = (AtomicU64::new(0), count.parse().ok()?);
+        (at.parse() == Ok(rank)).then(|| Point { step: step.into(), hits, count, action: action.into() })
     }
 
     pub(super) fn is_reached(point: &Point, step: &str) -> bool {
-        point.step == step && point.left.fetch_sub(1, Ordering::Relaxed) == 1
+        if point.step != step {
+            return false;
+        }
+        let hits = 1 + point.hits.fetch_add(1, Ordering::Relaxed);
+        hits == point.count || hits > point.count && point.action == "slow"
     }
 }
 
@@ -55,6 +60,7 @@ pub fn hit(step: &str) -> crate::error::Result<()> {
         match point.action.as_str() {
             "panic" => panic!("told to panic at {step}"),
             "error" => crate::fail!("told to fail at {step}"),
+            "slow" => std::thread::sleep(std::time::Duration::from_millis(200)),
             _ => {
                 let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
             }

@@ -15,6 +15,7 @@ use crate::cli::{Distribution, GenerateArgs};
 use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element};
 use crate::error::{Error, Result};
+use crate::failpoint;
 use crate::host;
 use crate::io::generated::{SamplesWriter, create};
 use crate::number::Number;
@@ -102,6 +103,7 @@ fn write_rows<T: Number>(
             };
             row.fill(values);
         }
+        failpoint::hit("write")?;
         writer.write(rows, features, &values)
     };
     for _ in 0..steps {
