@@ -52,6 +52,11 @@ impl<T: SimdElement> Block<T> {
         &self.values
     }
 
+    /// Likewise.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
     /// Room for the values of another rank's block, which holds these tiles.
     pub fn receive(&mut self, tiles: Range<usize>) -> &mut [T] {
         self.tiles = tiles;

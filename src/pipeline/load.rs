@@ -26,6 +26,9 @@ const GROUP_BYTES: usize = 16 << 10;
 /// The C library keeps memory of up to so many bytes when it is freed.
 const KEPT_BYTES: u64 = 32 << 20;
 
+/// Bytes of a page of memory.
+const PAGE_BYTES: usize = 4096;
+
 /// Bytes of a slab of samples that lie in memory feature by feature: of each feature, a worker should find some neighbouring values.
 const TURNED_SLAB_BYTES: usize = 8 << 20;
 
@@ -45,6 +48,14 @@ impl<T: Number> Target<'_, T> {
     /// Shapes of the panels that are packed.
     pub fn shapes(&self) -> Vec<PanelShape> {
         [&self.rows, &self.cols].into_iter().flatten().map(|block| block.shape()).collect()
+    }
+
+    /// Has the system give the blocks their memory. On the workers.
+    fn touch(&mut self) {
+        for block in [&mut self.rows, &mut self.cols].into_iter().flatten() {
+            let pages = block.values_mut().par_chunks_mut(PAGE_BYTES / size_of::<T>());
+            pages.for_each(|page| page[0] = T::default());
+        }
     }
 }
 
@@ -85,14 +96,20 @@ struct Reading {
     edge: usize,
     slab: usize,
     band: Option<usize>,
+    /// Whether workers, which have nothing to do before the only band is read, touch the blocks meanwhile: that takes as long as
+    /// packing. Not where unpacking a chunk needs the memory.
+    is_touched: bool,
 }
 
 impl Reading {
-    fn of<T: Number>(storage: &Storage, panels: &[PanelShape], edge: usize) -> Self {
+    /// Of some of `total` samples.
+    fn of<T: Number>(storage: &Storage, panels: &[PanelShape], edge: usize, total: usize) -> Self {
         let row_bytes = storage.features * size_of::<T>().max(storage.stored.size());
         let slab_bytes = if storage.axes == Axes::Columns { TURNED_SLAB_BYTES } else { SLAB_BYTES };
         let slab = slab_rows(slab_bytes, row_bytes, panels, edge);
-        Self { edge, slab, band: storage.band(whole_panels(panels)) }
+        let band = storage.band(whole_panels(panels));
+        let is_touched = band.is_some_and(|band| band >= total) && storage.unpacking_bytes() <= SLAB_BYTES;
+        Self { edge, slab, band, is_touched }
     }
 
     fn bands(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = Range<usize>>> {
@@ -116,7 +133,7 @@ pub fn reading_bytes<T: Number>(
     (rows, total): (usize, usize),
     packed: u64,
 ) -> Option<u64> {
-    let Reading { slab, band, .. } = Reading::of::<T>(storage, panels, edge);
+    let Reading { slab, band, is_touched, .. } = Reading::of::<T>(storage, panels, edge, total);
     let band = band.unwrap_or(slab);
     let product = |samples: usize, size: usize| {
         u64::try_from(samples.checked_mul(storage.features)?.checked_mul(size)?).ok()
@@ -130,6 +147,7 @@ pub fn reading_bytes<T: Number>(
         (product(band.min(rows), storage.stored.size())?, storage.unpacking_bytes() as u64);
     if band >= total {
         // nothing is packed before all is read
+        let unpacking = if is_touched { packed.checked_add(unpacking)? } else { unpacking };
         return stored.checked_add(packed.checked_add(converted)?.max(unpacking));
     }
     // one band is read while the one before is packed: the last one is a short one, or of full length
@@ -152,7 +170,7 @@ pub fn load<T: Number>(
     edge: usize,
     mut target: Target<'_, T>,
 ) -> Result<Survey> {
-    let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge);
+    let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge, samples.rows);
     let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
     let mut read = || {
         let Some(rows) = bands.next() else { return Ok(None) };
@@ -160,7 +178,8 @@ pub fn load<T: Number>(
         let slice = samples.slice::<T>(rows.clone())?;
         Ok(Some(Band { rows, features: samples.features, slice }))
     };
-    let mut current = read()?;
+    let mut current =
+        if reading.is_touched { workers.meanwhile(|| target.touch(), &mut read).1? } else { read()? };
     while let Some(mut band) = current {
         let work = || {
             let all = band.rows.clone();
