@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::element::Dtype;
+use crate::element::{Dtype, StoreType};
 use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::source::{Axes, View};
@@ -95,7 +95,7 @@ pub struct ProblemArgs {
     /// How (squared) Euclidean distances are computed
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub kernel: KernelChoice,
-    /// Type to compute in and to write [default: that of the samples]
+    /// Type to compute in [default: that of the samples]
     #[arg(long, value_name = "TYPE")]
     pub dtype: Option<DtypeChoice>,
     /// Write the matrix [default: unless another result is asked for]
@@ -107,6 +107,9 @@ pub struct ProblemArgs {
     /// Have every sample come first among its own neighbours
     #[arg(long, requires = "neighbors")]
     pub include_self: bool,
+    /// Type that distances are stored in, each rounded once [default: the type computed in]
+    #[arg(long, value_name = "TYPE")]
+    pub store: Option<StoreChoice>,
     /// Dataset with a label for each sample, beside the samples of X: copied to /ids
     #[arg(long, value_name = "NAME")]
     pub ids: Option<String>,
@@ -152,7 +155,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub force: bool,
     /// Compute everything and write nothing
-    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors", "ids", "against_ids"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors", "store", "ids", "against_ids"])]
     pub no_output: bool,
     /// Seconds between checkpoints: what a killed run loses at most, and the tiles in hand
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
@@ -268,7 +271,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub machine: Option<PathBuf>,
     /// Of a run that writes nothing
-    #[arg(long, conflicts_with_all = ["matrix", "neighbors"])]
+    #[arg(long, conflicts_with_all = ["matrix", "neighbors", "store"])]
     pub no_output: bool,
     /// Write the plan to this file
     #[arg(long, value_name = "FILE")]
@@ -311,6 +314,27 @@ impl From<DtypeChoice> for Dtype {
         match choice {
             DtypeChoice::F32 => Self::F32,
             DtypeChoice::F64 => Self::F64,
+        }
+    }
+}
+
+/// Choice of the type that distances are stored in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StoreChoice {
+    /// Half precision: 11 bits, up to 65504
+    F16,
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl From<StoreChoice> for StoreType {
+    fn from(choice: StoreChoice) -> Self {
+        match choice {
+            StoreChoice::F16 => Self::F16,
+            StoreChoice::F32 => Self::F32,
+            StoreChoice::F64 => Self::F64,
         }
     }
 }

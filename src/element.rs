@@ -75,6 +75,32 @@ impl StoreType {
     pub fn from_name(name: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|store| store.name() == name)
     }
+
+    /// Unit roundoff u, and the smallest positive number η.
+    const fn roundoff(self) -> (f64, f64) {
+        match self {
+            Self::F16 => (1.0 / (1 << 11) as f64, 1.0 / (1 << 24) as f64),
+            Self::F32 => (f32::UNIT_ROUNDOFF, f32::SMALLEST),
+            Self::F64 => (f64::UNIT_ROUNDOFF, f64::SMALLEST),
+        }
+    }
+
+    /// Bound on |stored − distance| of a distance up to `largest`: half a unit in its last place, u times the distance or η/2.
+    pub fn rounding(self, largest: f64) -> f64 {
+        let (u, smallest) = self.roundoff();
+        (u * largest).max(smallest / 2.0)
+    }
+
+    /// The smallest distance that is stored as an infinity: half way from the largest number to the power of two above it.
+    pub fn overflow(self) -> f64 {
+        let (u, _) = self.roundoff();
+        match self {
+            Self::F16 => 65_536.0 * (1.0 - u / 2.0),
+            // 2^128 is no number of the type, and 2^1024 none at all
+            Self::F32 => f32::LARGEST * (1.0 + u / (2.0 - 2.0 * u)),
+            Self::F64 => f64::INFINITY,
+        }
+    }
 }
 
 impl From<Dtype> for StoreType {

@@ -7,9 +7,9 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 
+use bytemuck::Pod;
 use memmap2::MmapMut;
 
-use crate::element::Element;
 use crate::error::{Context, Error};
 use crate::failpoint;
 
@@ -20,7 +20,7 @@ pub struct Pages<T> {
     element: PhantomData<T>,
 }
 
-impl<T: Element> Pages<T> {
+impl<T: Pod> Pages<T> {
     /// `len` zeros.
     ///
     /// # Panics
@@ -48,7 +48,7 @@ impl<T: Element> Pages<T> {
     }
 }
 
-impl<T: Element> Deref for Pages<T> {
+impl<T: Pod> Deref for Pages<T> {
     type Target = [T];
 
     fn deref(&self) -> &[T] {
@@ -56,7 +56,7 @@ impl<T: Element> Deref for Pages<T> {
     }
 }
 
-impl<T: Element> DerefMut for Pages<T> {
+impl<T: Pod> DerefMut for Pages<T> {
     fn deref_mut(&mut self) -> &mut [T] {
         bytemuck::cast_slice_mut(&mut self.bytes[..self.len * size_of::<T>()])
     }

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 
 /// Crates that no module but their home may name. A home is a file, or a folder.
-const HOMES: [(&str, &[&str]); 12] = [
+const HOMES: [(&str, &[&str]); 13] = [
     ("mpi", &["comm.rs"]),
     ("hdf5", &["io/", "source/"]),
     ("ndarray", &["io/"]),
@@ -15,6 +15,7 @@ const HOMES: [(&str, &[&str]); 12] = [
     ("clap", &["cli.rs"]),
     ("indicatif", &["report/"]),
     ("memmap2", &["pages.rs"]),
+    ("half", &["sink/"]),
     ("nix", &["host/", "stop.rs", "failpoint.rs"]),
     ("signal_hook", &["stop.rs"]),
     ("shell_words", &["host/"]),

@@ -255,6 +255,7 @@ fn the_time_limit_and_the_end_of_a_slurm_job_stop_the_run() {
         let work = stopped_with(ranks, results);
         work.run(2, &format!("{SHORT}{results} --resume"), 0);
         assert!(bits(&work) == uninterrupted(60, results), "other bytes");
+        work.run(ALONE, "verify out.h5 --all", 0);
         // with a margin of a fifth of the seconds that are left; a million tiles take more
         let work = work_with(2000);
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).expect("later than 1970");

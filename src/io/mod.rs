@@ -34,6 +34,10 @@ pub(crate) use open::{SIEVE_BYTES, is_of_newer_hdf5, open};
 pub trait Stored: Element + hdf5::H5Type {}
 impl<T: Element + hdf5::H5Type> Stored for T {}
 
+/// A type that HDF5 knows.
+pub trait FileType: hdf5::H5Type {}
+impl<T: hdf5::H5Type> FileType for T {}
+
 /// Version of the HDF5 library in use.
 pub fn library_version() -> String {
     let (major, minor, release) = hdf5::library_version();

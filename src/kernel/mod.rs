@@ -27,7 +27,7 @@ pub(crate) use extremes::extremes;
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
-pub(crate) use transpose::transpose;
+pub(crate) use transpose::{transpose, transpose_plain};
 
 use std::fmt;
 use std::marker::PhantomData;

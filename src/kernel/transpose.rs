@@ -18,6 +18,11 @@ pub fn transpose<T: SimdElement>(level: Level, from: &[T], m: usize, n: usize, t
         return pulp::Simd::vectorize(simd, Avx2 { simd, from, m, n, to, ld });
     }
     let _ = level;
+    transpose_plain(from, m, n, to, ld);
+}
+
+/// Likewise, of any elements, without vectors.
+pub fn transpose_plain<T: Copy>(from: &[T], m: usize, n: usize, to: &mut [T], ld: usize) {
     let square = LINE_BYTES / size_of::<T>();
     for i in (0..m).step_by(square) {
         for j in (0..n).step_by(square) {

@@ -26,20 +26,20 @@ pub const PAGE_CACHE_BYTES: usize = 64 << 20;
 const LEAST: usize = 3;
 
 /// Stands for the file that results are written to.
-struct PageCache<T> {
-    values: Vec<T>,
+struct PageCache {
+    bytes: Vec<u8>,
     end: usize,
 }
 
-impl<T: Number> PageCache<T> {
-    fn new(tile_len: usize) -> Self {
-        Self { values: vec![T::default(); tile_len.max(PAGE_CACHE_BYTES / size_of::<T>())], end: 0 }
+impl PageCache {
+    fn new(tile_bytes: usize) -> Self {
+        Self { bytes: vec![0; tile_bytes.max(PAGE_CACHE_BYTES)], end: 0 }
     }
 
-    fn write(&mut self, image: &[T]) {
-        let start = if self.end + image.len() > self.values.len() { 0 } else { self.end };
+    fn write(&mut self, image: &[u8]) {
+        let start = if self.end + image.len() > self.bytes.len() { 0 } else { self.end };
         self.end = start + image.len();
-        self.values[start..self.end].copy_from_slice(image);
+        self.bytes[start..self.end].copy_from_slice(image);
     }
 }
 
@@ -80,7 +80,7 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
     };
     // a main thread with a core of its own writes meanwhile: workers share caches and memory with it
     let writes = results.writes::<T>(&grid) > 0 && host::usable_cores() > workers.count();
-    let mut file = writes.then(|| PageCache::new(height * width));
+    let mut file = writes.then(|| PageCache::new(height * width * size_of::<f64>()));
     let ready = parcels(workers.count());
     workers.serve(
         ready,

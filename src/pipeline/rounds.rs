@@ -53,7 +53,7 @@ pub struct Totals {
 impl Totals {
     /// Counts a tile of the grid, and its mirror image if it has one.
     pub fn count(&mut self, done: &Done, grid: &Grid) {
-        let Done { tile, checksum, summary, recomputed } = done;
+        let Done { tile, checksum, summary, recomputed, .. } = done;
         let times = 1 + u32::from(grid.is_mirrored(*tile));
         self.pairs += u64::from(times) * grid.pairs(*tile) as u64;
         self.recomputed += u64::from(times) * recomputed;

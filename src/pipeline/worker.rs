@@ -82,7 +82,8 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             summary.add(&part, 1);
             parcel.collect(first, height, &place);
         }
-        Computed { done: Done { tile, checksum, summary, recomputed }, parcel }
+        let stored = parcel.checksum().unwrap_or(checksum);
+        Computed { done: Done { tile, checksum, stored, summary, recomputed }, parcel }
     }
 }
 

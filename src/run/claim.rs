@@ -156,8 +156,8 @@ impl Claim {
         }
     }
 
-    /// Declares the result complete and gives it its name. Returns the bytes that this rank wrote for it. Collective.
-    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<u64> {
+    /// Declares the result complete and gives it its name. Returns what this rank has stored for it. Collective.
+    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<Finished> {
         let file = self.file.take().expect("a result that has begun is open");
         let finished = comm.or_abort(complete(comm, &file, sinks, sync));
         let stored = comm.all_reduce(&[finished.checksums], Reduce::Sum)[0];
@@ -176,7 +176,7 @@ impl Claim {
             check_stored(&workdir, stored)?;
             workdir.publish(replaces, sync)
         })?;
-        Ok(finished.bytes)
+        Ok(finished)
     }
 }
 

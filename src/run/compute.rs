@@ -16,7 +16,7 @@ use crate::number::Number;
 use crate::partition::TileSet;
 use crate::pipeline::{Rounds, Tally, ThreadWorker, Workers};
 use crate::report::{Clock, Phase, Progress};
-use crate::sink::Sinks;
+use crate::sink::{Finished, Sinks};
 use crate::stop::Stop;
 use crate::store::workdir::Workdir;
 
@@ -99,12 +99,18 @@ fn run<T: Number>(
         }
         return Err(stopped(comm, job, stop, pairs));
     }
+    let mut finished = Finished::default();
     if let Some(claim) = claim {
-        totals.bytes_written += claim.publish(comm, sinks, !job.args.no_sync)?;
+        finished = claim.publish(comm, sinks, !job.args.no_sync)?;
+        totals.bytes_written += finished.bytes;
         clock.lap(Phase::Sync);
     }
-    let resumed_pairs = restored.totals.pairs;
-    outcome::tell::<T>(comm, job, &Outcome { findings, totals, resumed_pairs, planned: memory, clock })
+    let (resumed_pairs, overflows) = (restored.totals.pairs, finished.overflows);
+    outcome::tell::<T>(
+        comm,
+        job,
+        &Outcome { findings, totals, resumed_pairs, overflows, planned: memory, clock },
+    )
 }
 
 /// What tiles are computed with.

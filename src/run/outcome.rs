@@ -21,6 +21,8 @@ pub(super) struct Outcome {
     pub(super) totals: Totals,
     /// Pairs that an earlier run had computed.
     pub(super) resumed_pairs: u64,
+    /// Whether this rank has stored distances that are finite as infinities.
+    pub(super) overflows: bool,
     pub(super) planned: Memory,
     pub(super) clock: Clock,
 }
@@ -29,7 +31,15 @@ pub(super) struct Outcome {
 pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Result<()> {
     let record = gather(comm, job, outcome);
     let args = job.args;
+    let overflows = comm.all_reduce(&[u64::from(outcome.overflows)], Reduce::Max)[0] == 1;
     comm.on_root(|| {
+        if let Some(store) = job.results.asked.store.filter(|_| overflows) {
+            log::warn!(
+                "some distances are stored as infinities: from {:e} on they are too large for --store {}; choose a wider type, or scale the samples",
+                store.overflow(),
+                store.name()
+            );
+        }
         warn_of_range::<T>(&record, args.allow_nonfinite);
         if record.recomputed_pairs > record.pairs / 2 {
             log::warn!(
@@ -56,7 +66,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
 
 /// The run record. Collective.
 fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
-    let Outcome { findings, totals, resumed_pairs, planned, clock } = outcome;
+    let Outcome { findings, totals, resumed_pairs, planned, clock, .. } = outcome;
     let (problem, nodes, summary) = (&job.problem, &job.cores.nodes, &totals.summary);
     let counts = [
         totals.recomputed,

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::inputs::Shape;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Reduce};
-use crate::element::Dtype;
+use crate::element::{Dtype, StoreType};
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::MAX_WRITE_BYTES;
@@ -26,8 +26,9 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
         )));
     };
+    let size = args.store.map_or(0, |store| StoreType::from(store).size()).max(dtype.size());
     let is_countable = |rows: usize, columns: usize| {
-        rows.checked_mul(columns).is_some_and(|values| values.checked_mul(dtype.size()).is_some())
+        rows.checked_mul(columns).is_some_and(|values| values.checked_mul(size).is_some())
     };
     if !is_countable(n, m) {
         fail!("a matrix of {n} x {m} distances has more bytes than 64 bits can count; use fewer samples");
@@ -42,7 +43,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         Some(tile) => tile.min(n.max(m)),
         None => choose_edge(n, m, ranks, threads, dtype.size()),
     };
-    let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * dtype.size() as u128;
+    let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * size as u128;
     if tile_bytes > MAX_WRITE_BYTES as u128 {
         return Err(Error::Usage(format!(
             "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_WRITE_BYTES}; choose a smaller one"
@@ -71,7 +72,8 @@ pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> R
             return Err(Error::Usage(format!("--neighbors {count}: a sample {among} {others}; {way_out}")));
         }
     }
-    Ok(Asked { matrix: args.matrix || neighbors.is_none(), neighbors, store: None })
+    let store = args.store.map(StoreType::from).filter(|store| *store != problem.dtype.into());
+    Ok(Asked { matrix: args.matrix || neighbors.is_none(), neighbors, store })
 }
 
 /// Who computes which tiles.

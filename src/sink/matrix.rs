@@ -1,26 +1,29 @@
 //! The n × m matrix: `/distances`, with a checksum of each tile in `/tile_checksums`.
 //!
-//! A tile is one chunk, and its mirror image another: each is written whole, where it belongs.
+//! A tile is one chunk, and its mirror image another: each is written whole, where it belongs. Distances that are stored in another type
+//! than they are computed in are rounded by the workers, strip by strip.
 
 use std::any::Any;
+use std::marker::PhantomData;
 use std::ops::Range;
 
-
+use super::storable::{Storable, read_widened, with_store};
 use super::{Finished, Kind, Part, Sink, Strip};
-use crate::number::Number;
+use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::io::{Attempt, Stored};
-use crate::kernel::{SimdElement, transpose};
+use crate::io::Attempt;
+use crate::kernel::{Checksum, Level};
+use crate::number::Number;
 use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
 use crate::problem::Asked;
 use crate::schedule::Share;
-use crate::text::bytes;
 use crate::store::journal::Done;
+use crate::text::bytes;
 
 /// The names of its arrays.
 const DISTANCES: &str = "distances";
@@ -28,11 +31,14 @@ const CHECKSUMS: &str = "tile_checksums";
 
 /// The matrix of all distances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Matrix;
+pub struct Matrix {
+    /// Type that distances are stored in; nothing where it is the type that is computed in.
+    store: Option<StoreType>,
+}
 
 impl Matrix {
     pub(super) fn wanted(asked: Asked) -> Option<Self> {
-        asked.matrix.then_some(Self)
+        asked.matrix.then_some(Self { store: asked.store })
     }
 
     pub(super) fn check(file: &ResultReader) -> Result<()> {
@@ -46,8 +52,13 @@ impl Matrix {
 
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
         let problem = file.header.identity.problem;
-        let size = bytes(problem.result_bytes());
-        vec![("distances", format!("{} x {}, {}, {size}", problem.n, problem.m, problem.dtype))]
+        let store = file.asked().stored_as(problem.dtype);
+        let size = bytes(problem.pairs().saturating_mul(store.size() as u64));
+        vec![("distances", format!("{} x {}, {}, {size}", problem.n, problem.m, store.name()))]
+    }
+
+    fn store<T: Number>(self) -> StoreType {
+        self.store.unwrap_or(T::DTYPE.into())
     }
 }
 
@@ -72,12 +83,13 @@ fn images(grid: &Grid) -> usize {
 
 impl<T: Number> Kind<T> for Matrix {
     fn keeps_tiles(&self) -> bool {
-        true
+        self.store.is_none()
     }
 
     fn part_len(&self, grid: &Grid) -> usize {
         let (height, width) = grid.tile_shape();
-        if grid.symmetric { height * width } else { 0 }
+        let images = usize::from(self.store.is_some()) + usize::from(grid.symmetric);
+        (images * height * width * self.store::<T>().size()).div_ceil(size_of::<T>())
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
@@ -90,40 +102,77 @@ impl<T: Number> Kind<T> for Matrix {
     }
 
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
-        (grid.n as u64).checked_mul(grid.m as u64)?.checked_mul(size_of::<T>() as u64)
+        (grid.n as u64).checked_mul(grid.m as u64)?.checked_mul(self.store::<T>().size() as u64)
     }
 
     fn create(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
-        file.array::<T>(DISTANCES, (grid.n, grid.m), Some(grid.tile_shape()))?;
+        let shape = (grid.n, grid.m);
+        with_store!(self.store::<T>(), S => file.array::<S>(DISTANCES, shape, Some(grid.tile_shape())))?;
         file.array::<u64>(CHECKSUMS, (grid.tile_rows(), grid.tile_cols()), None)
     }
 
     fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
-        let computed = Vec::with_capacity(images(&share.grid) * share.tiles);
-        Box::new(MatrixSink { open: None, grid: share.grid, computed })
+        let (grid, rounds) = (share.grid, self.store.is_some());
+        let computed = Vec::with_capacity(images(&grid) * share.tiles);
+        with_store!(self.store::<T>(), S => {
+            Box::new(MatrixSink::<S> { open: None, grid, rounds, computed, largest: 0.0, of_store: PhantomData })
+        })
     }
 }
 
-/// The mirror image of a tile.
-struct Mirror<T> {
-    values: Pages<T>,
-    /// Elements of the tile; 0 of one that has no mirror image.
+/// A tile, and its mirror image after it, as they are stored; of the tile nothing where it is stored as it is computed.
+struct Images<S> {
+    values: Pages<S>,
+    rounds: bool,
+    /// Elements that are there, and those of the tile among them.
     len: usize,
+    tile_len: usize,
+    checksum: Checksum,
+    /// The checksum of the strips of the tile so far.
+    sum: u64,
 }
 
-impl<T: SimdElement> Part<T> for Mirror<T> {
+impl<S: Storable> Images<S> {
+    fn new(len: usize, rounds: bool) -> Self {
+        let (values, checksum) = (Pages::zeroed(len), Checksum::default());
+        Self { values, rounds, len: 0, tile_len: 0, checksum, sum: 0 }
+    }
+
+    fn mirror(&self) -> &[S] {
+        &self.values[self.tile_len..self.len]
+    }
+}
+
+impl<T: Number, S: Storable> Part<T> for Images<S> {
     fn collect(&mut self, strip: &Strip<'_, T>) {
-        let (height, width) = strip.place.shape();
-        self.len = if strip.place.mirrored { height * width } else { 0 };
-        if strip.place.mirrored {
-            let rows = strip.values.len() / width;
-            let target = &mut self.values[strip.first..self.len];
-            transpose(strip.place.level, strip.values, rows, width, target, height);
+        let Strip { values, first, place } = *strip;
+        let (height, width) = place.shape();
+        if first == 0 {
+            self.tile_len = if self.rounds { height * width } else { 0 };
+            self.len = self.tile_len + if place.mirrored { height * width } else { 0 };
+            self.sum = 0;
+        }
+        let (tile, mirror) = self.values[..self.len].split_at_mut(self.tile_len);
+        let stored = if self.rounds {
+            let stored = &mut tile[first * width..][..values.len()];
+            S::round(values, stored);
+            let sum = self.checksum.of(place.level, &S::widened(stored), strip.rows(), place.cols.clone());
+            self.sum = self.sum.wrapping_add(sum);
+            stored
+        } else {
+            bytemuck::cast_slice(values)
+        };
+        if place.mirrored {
+            S::transpose(place.level, stored, values.len() / width, width, &mut mirror[first..], height);
         }
     }
 
-    fn held(&self) -> &[T] {
-        &self.values[..self.len]
+    fn held(&self) -> &[u8] {
+        bytemuck::cast_slice(&self.values[..self.len])
+    }
+
+    fn checksum(&self) -> Option<u64> {
+        self.rounds.then_some(self.sum)
     }
 }
 
@@ -135,7 +184,7 @@ struct Open {
 }
 
 impl Open {
-    fn write<T: Stored>(&self, grid: &Grid, tile: Tile, values: &[T]) -> Result<u64> {
+    fn write<S: Storable>(&self, grid: &Grid, tile: Tile, values: &[S]) -> Result<u64> {
         failpoint::hit("write")?;
         let written = self.distances.write(grid.rows(tile.i), grid.cols(tile.j), values);
         written.context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))?;
@@ -144,28 +193,34 @@ impl Open {
 }
 
 /// What a rank has of the matrix.
-struct MatrixSink {
+struct MatrixSink<S> {
     /// Nothing where no file is written.
     open: Option<Open>,
     grid: Grid,
+    /// Whether distances are rounded to be stored.
+    rounds: bool,
     /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
     computed: Vec<(Tile, u64)>,
+    /// The largest distance of all these.
+    largest: f64,
+    of_store: PhantomData<S>,
 }
 
-impl MatrixSink {
-
+impl<S: Storable> MatrixSink<S> {
     /// Keeps the checksum of a tile, and that of its mirror image.
     fn keep(&mut self, done: &Done) {
+        self.largest = self.largest.max(done.summary.max);
         let mirror = self.grid.is_mirrored(done.tile).then(|| done.tile.transposed());
         let tiles = [Some(done.tile), mirror].into_iter().flatten();
-        self.computed.extend(tiles.map(|tile| (tile, done.checksum)));
+        self.computed.extend(tiles.map(|tile| (tile, done.stored)));
     }
 }
 
-impl<T: Number> Sink<T> for MatrixSink {
+impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
     fn part(&self) -> Box<dyn Part<T>> {
-        let len = Kind::<T>::part_len(&Matrix, &self.grid);
-        Box::new(Mirror { values: Pages::<T>::zeroed(len), len: 0 })
+        let (height, width) = self.grid.tile_shape();
+        let images = usize::from(self.rounds) + usize::from(self.grid.symmetric);
+        Box::new(Images::<S>::new(images * height * width, self.rounds))
     }
 
     fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
@@ -176,11 +231,12 @@ impl<T: Number> Sink<T> for MatrixSink {
 
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64> {
         let Some(open) = &self.open else { return Ok(0) };
-        let mut written = open.write(&self.grid, done.tile, values)?;
+        let part: &dyn Any = part;
+        let images: &Images<S> = part.downcast_ref().expect("the part that this kind has made");
+        let tile = if self.rounds { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
+        let mut written = open.write(&self.grid, done.tile, tile)?;
         if self.grid.is_mirrored(done.tile) {
-            let part: &dyn Any = part;
-            let mirror: &Mirror<T> = part.downcast_ref().expect("the part that this kind has made");
-            written += open.write(&self.grid, done.tile.transposed(), mirror.held())?;
+            written += open.write(&self.grid, done.tile.transposed(), images.mirror())?;
         }
         self.keep(done);
         Ok(written)
@@ -202,7 +258,8 @@ impl<T: Number> Sink<T> for MatrixSink {
             })?;
         }
         let checksums = self.computed.iter().fold(0_u64, |sum, &(_, checksum)| sum.wrapping_add(checksum));
-        Ok(Finished { checksums, bytes: 0 })
+        let overflows = self.rounds && self.largest.is_finite() && self.largest >= S::TYPE.overflow();
+        Ok(Finished { checksums, bytes: 0, overflows })
     }
 }
 
@@ -213,25 +270,33 @@ pub struct MatrixReader<'a> {
     pub grid: Grid,
     distances: Array,
     checksums: Array,
+    store: StoreType,
 }
 
 impl<'a> MatrixReader<'a> {
     /// Of a result, complete or not.
     pub fn of(file: &'a ResultReader) -> Result<Self> {
         let (distances, checksums) = arrays(file)?;
-        Ok(Self { grid: file.header.identity.grid(), file, distances, checksums })
+        let store = file.asked().stored_as(file.header.identity.problem.dtype);
+        Ok(Self { grid: file.header.identity.grid(), file, distances, checksums, store })
     }
 
     /// One distance.
-    pub fn entry<T: Stored>(&self, row: usize, column: usize) -> Result<T> {
-        let read = self.distances.read::<T>(row..row + 1, column..column + 1);
-        Ok(read.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.file.shown()))?[0])
+    pub fn entry(&self, row: usize, column: usize) -> Result<f64> {
+        let values = read_widened(&self.distances, self.store, row..row + 1, column..column + 1);
+        Ok(values.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.file.shown()))?[0])
     }
 
-    /// A block of distances, row-major.
-    pub fn block<T: Stored>(&self, rows: Range<usize>, cols: Range<usize>) -> Result<Vec<T>> {
-        let read = self.distances.read::<T>(rows.clone(), cols);
-        read.context(|| format!("rows from {} of {} cannot be read", rows.start, self.file.shown()))
+    /// The distances of a tile, row-major, and their checksum.
+    pub fn tile(&self, tile: Tile, level: Level, checksum: &mut Checksum) -> Result<(Vec<f64>, u64)> {
+        let (rows, cols) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
+        let cannot = || format!("rows from {} of {} cannot be read", rows.start, self.file.shown());
+        with_store!(self.store, S => {
+            let stored = self.distances.read::<S>(rows.clone(), cols.clone()).context(cannot)?;
+            let wide = S::widened(&stored);
+            let sum = checksum.of(level, &wide, rows, cols);
+            Ok((wide.iter().map(|value| value.to_f64()).collect(), sum))
+        })
     }
 
     /// The stored checksum of a tile.

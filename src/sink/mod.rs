@@ -25,6 +25,7 @@ use crate::store::journal::{Done, Entry};
 use crate::store::snapshot::State;
 
 mod lists;
+mod storable;
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident, $text:literal;)*) => {
@@ -176,9 +177,14 @@ pub trait Part<T>: Any + Send {
     /// Takes in a strip as it is, and as its mirror image if the tile has one.
     fn collect(&mut self, strip: &Strip<'_, T>);
 
-    /// Distances that it holds, beside those of the tile.
-    fn held(&self) -> &[T] {
+    /// What it holds of the tile that is to be written.
+    fn held(&self) -> &[u8] {
         &[]
+    }
+
+    /// Checksum of the distances of the tile as they are stored, if they are rounded for that.
+    fn checksum(&self) -> Option<u64> {
+        None
     }
 }
 
@@ -189,6 +195,8 @@ pub struct Finished {
     pub checksums: u64,
     /// Bytes of results that it wrote at the end.
     pub bytes: u64,
+    /// Whether distances that are finite were stored as infinities.
+    pub overflows: bool,
 }
 
 /// What gathers and stores a result. On the main thread.
@@ -340,10 +348,15 @@ impl<T: Number> Parcel<T> {
         (if is_kept { first * width } else { 0 }, rows * width)
     }
 
-    /// All distances that it holds of a tile of so many.
-    pub fn held(&self, len: usize) -> impl Iterator<Item = &[T]> {
+    /// All that it holds of a tile of so many distances and that is to be written.
+    pub fn held(&self, len: usize) -> impl Iterator<Item = &[u8]> {
         let values = &self.values[..len.min(self.values.len())];
-        std::iter::once(values).chain(self.parts.iter().map(|part| part.held()))
+        std::iter::once(bytemuck::cast_slice(values)).chain(self.parts.iter().map(|part| part.held()))
+    }
+
+    /// Checksum of the tile's distances as they are stored, if they are rounded for that.
+    pub fn checksum(&self) -> Option<u64> {
+        self.parts.iter().find_map(|part| part.checksum())
     }
 }
 
@@ -510,8 +523,12 @@ impl<T: Number> Sinks<T> {
     /// Writes what remains when all tiles are stored, and closes all arrays.
     pub fn finish(self) -> Result<Finished> {
         self.all.into_iter().try_fold(Finished::default(), |all, sink| {
-            let Finished { checksums, bytes } = sink.finish()?;
-            Ok(Finished { checksums: all.checksums.wrapping_add(checksums), bytes: all.bytes + bytes })
+            let Finished { checksums, bytes, overflows } = sink.finish()?;
+            Ok(Finished {
+                checksums: all.checksums.wrapping_add(checksums),
+                bytes: all.bytes + bytes,
+                overflows: all.overflows || overflows,
+            })
         })
     }
 }

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, RwLock};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, GROUP, Lists, list_bytes};
+use super::storable::{Storable, read_widened, with_store};
 use super::{FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
-use crate::element::Element;
+use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
@@ -47,11 +48,15 @@ const MOST_WAITING: usize = 256;
 
 /// The nearest neighbours of every sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Neighbors(Nearest);
+pub struct Neighbors {
+    nearest: Nearest,
+    /// Type that distances are stored in; nothing where it is the type that is computed in.
+    store: Option<StoreType>,
+}
 
 impl Neighbors {
     pub(super) fn wanted(asked: Asked) -> Option<Self> {
-        asked.neighbors.map(Self)
+        asked.neighbors.map(|nearest| Self { nearest, store: asked.store })
     }
 
     pub(super) fn check(file: &ResultReader) -> Result<()> {
@@ -76,7 +81,7 @@ impl Neighbors {
 
     /// Candidates that a row keeps: as many as neighbours, as a sample may have no distance to itself; there may be fewer other samples.
     fn kept(self, grid: &Grid) -> usize {
-        self.0.count.min(grid.m - usize::from(grid.symmetric))
+        self.nearest.count.min(grid.m - usize::from(grid.symmetric))
     }
 
     /// Those that a foreign row keeps: there are no more samples here.
@@ -88,7 +93,7 @@ impl Neighbors {
         let Share { grid, rows, foreign_rows, .. } = share;
         let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
         let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
-        let selves = if self.0.include_self { size_of::<T>() * rows.len() } else { 0 };
+        let selves = if self.nearest.include_self { size_of::<T>() * rows.len() } else { 0 };
         // what is written at the end, and what is sorted for it; less than a snapshot holds of the rows before
         let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
         own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band.max(BAND_BYTES as u64))
@@ -96,7 +101,16 @@ impl Neighbors {
 
     /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
     fn row_bytes<C>(self, grid: &Grid) -> usize {
-        (self.kept(grid) + usize::from(self.0.include_self)).saturating_mul(size_of::<C>())
+        (self.kept(grid) + usize::from(self.nearest.include_self)).saturating_mul(size_of::<C>())
+    }
+
+    fn store<T: Number>(self) -> StoreType {
+        self.store.unwrap_or(T::DTYPE.into())
+    }
+
+    /// Bytes of an index and a distance in the file.
+    fn entry_bytes<T: Number>(self, grid: &Grid) -> usize {
+        index_bytes(grid.m) + self.store::<T>().size()
     }
 }
 
@@ -127,8 +141,8 @@ impl<T: Number> Kind<T> for Neighbors {
     }
 
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
-        let entry = index_bytes(grid.m) + size_of::<T>();
-        u64::try_from(grid.n.checked_mul(self.0.count)?.checked_mul(entry)?).ok()
+        let entry = self.entry_bytes::<T>(grid);
+        u64::try_from(grid.n.checked_mul(self.nearest.count)?.checked_mul(entry)?).ok()
     }
 
     fn folder_bytes(&self, grid: &Grid) -> Option<u64> {
@@ -146,13 +160,13 @@ impl<T: Number> Kind<T> for Neighbors {
     }
 
     fn create(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
-        let shape = (grid.n, self.0.count);
+        let shape = (grid.n, self.nearest.count);
         if index_bytes(grid.m) == size_of::<i32>() {
             file.array::<i32>(INDICES, shape, None)?;
         } else {
             file.array::<i64>(INDICES, shape, None)?;
         }
-        file.array::<T>(DISTANCES, shape, None)?;
+        with_store!(self.store::<T>(), S => file.array::<S>(DISTANCES, shape, None))?;
         file.array::<u64>(CHECKSUMS, (grid.tile_rows(), 1), None)
     }
 
@@ -290,7 +304,7 @@ struct Arrays {
 
 /// What a rank has of the neighbours.
 struct NeighborsSink<T, C> {
-    nearest: Nearest,
+    kind: Neighbors,
     grid: Grid,
     /// Candidates of a foreign row.
     foreign: usize,
@@ -303,17 +317,18 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
         let Share { grid, rows, .. } = share.clone();
         let foreign = kind.foreign(share);
         let found = Found {
-            selves: kind.0.include_self.then(|| Mutex::new(vec![T::NAN; rows.len()])),
+            selves: kind.nearest.include_self.then(|| Mutex::new(vec![T::NAN; rows.len()])),
             own: Lists::new(rows, kind.kept(&grid)),
             foreign: RwLock::default(),
         };
-        Self { nearest: kind.0, grid, foreign, found: Arc::new(found), arrays: None }
+        Self { kind, grid, foreign, found: Arc::new(found), arrays: None }
     }
 
-    /// Writes rows, which are in one row of tiles, and returns their checksum.
-    fn write(&self, arrays: &Arrays, tile_row: usize) -> Result<u64> {
-        let Nearest { count, .. } = self.nearest;
+    /// Writes a row of tiles, and returns its checksum, and whether distances that are finite became infinities.
+    fn write<S: Storable>(&self, arrays: &Arrays, tile_row: usize) -> Result<(u64, bool)> {
+        let Nearest { count, .. } = self.kind.nearest;
         let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
+        let mut overflows = false;
         let most = (BAND_BYTES / (count * (size_of::<i64>() + size_of::<T>()))).max(1);
         for first in rows.clone().step_by(most) {
             let band = first..rows.end.min(first + most);
@@ -328,15 +343,21 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
             } else {
                 arrays.indices.write(band.clone(), 0..count, &indices).context(cannot)?;
             }
-            arrays.distances.write(band, 0..count, &distances).context(cannot)?;
-            checksum.add(&indices, distances.iter().map(|distance| distance.to_f64()));
+            let mut stored = vec![S::zeroed(); distances.len()];
+            S::round(&distances, &mut stored);
+            arrays.distances.write(band, 0..count, &stored).context(cannot)?;
+            let stored = S::widened(&stored);
+            overflows |= distances.iter().zip(&*stored).any(|(distance, stored)| {
+                distance.is_finite() && !stored.is_finite()
+            });
+            checksum.add(&indices, stored.iter().map(|distance| distance.to_f64()));
         }
-        Ok(checksum.of_row(tile_row))
+        Ok((checksum.of_row(tile_row), overflows))
     }
 
     /// Indices and distances of the neighbours of some rows.
     fn sorted(&self, rows: Range<usize>) -> (Vec<i64>, Vec<T>) {
-        let Nearest { count, include_self } = self.nearest;
+        let Nearest { count, include_self } = self.kind.nearest;
         let (mut indices, mut distances) = (Vec::new(), Vec::new());
         let first = rows.start;
         let selves = self.found.selves.as_ref().map(|selves| selves.lock().expect("no thread is left"));
@@ -423,7 +444,7 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
     }
 
     fn state(&self) -> Option<Box<dyn State>> {
-        Some(Box::new(Saved { nearest: self.nearest, grid: self.grid, found: Arc::clone(&self.found) }))
+        Some(Box::new(Saved { kind: self.kind, grid: self.grid, found: Arc::clone(&self.found) }))
     }
 
     fn finish(self: Box<Self>) -> Result<Finished> {
@@ -433,13 +454,16 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
             return Ok(Finished::default());
         }
         let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
-        let checksums = tiles.clone().map(|tile_row| self.write(arrays, tile_row)).collect::<Result<Vec<_>>>()?;
+        let write = |tile_row| with_store!(self.kind.store::<T>(), S => self.write::<S>(arrays, tile_row));
+        let written = tiles.clone().map(write).collect::<Result<Vec<_>>>()?;
+        let (checksums, overflows): (Vec<u64>, Vec<bool>) = written.into_iter().unzip();
         arrays.checksums.write(tiles, 0..1, &checksums).context(|| {
             format!("the checksums of the neighbours cannot be written to {}", arrays.shown)
         })?;
         let checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
-        let entry = index_bytes(self.grid.m) + size_of::<T>();
-        Ok(Finished { checksums, bytes: (rows.len() * self.nearest.count * entry) as u64 })
+        let row_bytes = self.kind.nearest.count * self.kind.entry_bytes::<T>(&self.grid);
+        let bytes = (rows.len() * row_bytes) as u64;
+        Ok(Finished { checksums, bytes, overflows: overflows.contains(&true) })
     }
 }
 
@@ -502,7 +526,7 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
 
 /// What outlives the process.
 struct Saved<T, C> {
-    nearest: Nearest,
+    kind: Neighbors,
     grid: Grid,
     found: Arc<Found<T, C>>,
 }
@@ -513,7 +537,7 @@ impl<T: Number, C: Candidate> State for Saved<T, C> {
     }
 
     fn row_bytes(&self) -> usize {
-        Neighbors(self.nearest).row_bytes::<C>(&self.grid)
+        self.kind.row_bytes::<C>(&self.grid)
     }
 
     fn save(&self, rows: Range<usize>, out: &mut Vec<u8>) {
@@ -610,7 +634,8 @@ impl<'a> NeighborsReader<'a> {
             || format!("the neighbours of rows from {} of {} cannot be read", rows.start, self.file.shown());
         let cols = 0..self.nearest.count;
         let indices = self.indices.read::<i64>(rows.clone(), cols.clone()).context(cannot)?;
-        let distances = self.distances.read::<f64>(rows.clone(), cols).context(cannot)?;
+        let store = self.file.asked().stored_as(self.file.header.identity.problem.dtype);
+        let distances = read_widened(&self.distances, store, rows.clone(), cols).context(cannot)?;
         Ok((indices, distances))
     }
 

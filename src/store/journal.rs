@@ -31,6 +31,8 @@ pub struct Done {
     pub tile: Tile,
     /// Its checksum, and that of its mirror image.
     pub checksum: u64,
+    /// The same of its distances as they are stored, which is another if that rounds them.
+    pub stored: u64,
     /// Sum and extremes of its distances.
     pub summary: Summary,
     /// Its distances that failed the Gram guard.
@@ -49,35 +51,52 @@ pub enum Entry {
 /// Marks the first word of a mirror image's entry.
 const MIRROR: u64 = 1 << 63;
 
+/// Marks the first word of a block that has the checksum of a tile as it is stored; its entry is the next block.
+const STORED: u64 = 1 << 62;
+
+/// Marks the first word of that entry.
+const HAS_STORED: u64 = 1 << 61;
+
 /// Bits of a tile's column in the second word; the generation is above them.
 const COLUMN_BITS: u32 = 32;
 
 impl Entry {
-    fn to_words(self, generation: usize) -> [u64; 7] {
+    /// The words of a block; before it, those of the one with another checksum of its tile, if it has one.
+    fn to_words(self, generation: usize) -> impl Iterator<Item = [u64; 7]> {
         let second = |tile: Tile| (generation as u64) << COLUMN_BITS | tile.j as u64;
-        match self {
-            Self::Forward(Done { tile, checksum, summary, recomputed }) => {
+        let (before, words) = match self {
+            Self::Forward(Done { tile, checksum, stored, summary, recomputed }) => {
                 let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
-                [tile.i as u64, second(tile), checksum, sum, min, max, recomputed]
+                let (i, second) = (tile.i as u64, second(tile));
+                let before = (stored != checksum).then_some([i | STORED, second, stored, 0, 0, 0, 0]);
+                let i = if before.is_some() { i | HAS_STORED } else { i };
+                (before, [i, second, checksum, sum, min, max, recomputed])
             }
-            Self::Mirror(tile) => [tile.i as u64 | MIRROR, second(tile), 0, 0, 0, 0, 0],
-        }
+            Self::Mirror(tile) => (None, [tile.i as u64 | MIRROR, second(tile), 0, 0, 0, 0, 0]),
+        };
+        before.into_iter().chain([words])
     }
 
-    /// The entry and its generation; nothing, if it cannot be of this grid.
-    fn from_words(words: [u64; 7], grid: &Grid) -> Option<(usize, Self)> {
+    /// The entry and its generation, of a block and the one before it if that has a checksum; nothing, if it cannot be of this grid.
+    fn from_words(words: [u64; 7], before: Option<[u64; 7]>, grid: &Grid) -> Option<(usize, Self)> {
         let [i, second, checksum, sum, min, max, recomputed] = words;
         let generation = usize::try_from(second >> COLUMN_BITS).ok()?;
         let j = second & ((1 << COLUMN_BITS) - 1);
-        let tile = Tile { i: usize::try_from(i & !MIRROR).ok()?, j: usize::try_from(j).ok()? };
+        let tile = Tile { i: usize::try_from(i & !MIRROR & !HAS_STORED).ok()?, j: usize::try_from(j).ok()? };
         if tile.i >= grid.tile_rows() || tile.j >= grid.tile_cols() {
             return None;
         }
         if i & MIRROR != 0 {
             return grid.is_mirrored(tile).then_some((generation, Self::Mirror(tile)));
         }
+        let stored = if i & HAS_STORED == 0 {
+            checksum
+        } else {
+            let [of, place, stored, ..] = before?;
+            (of ^ STORED == i ^ HAS_STORED && place == second).then_some(stored)?
+        };
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
-        let done = Done { tile, checksum, summary: Summary { sum, min, max }, recomputed };
+        let done = Done { tile, checksum, stored, summary: Summary { sum, min, max }, recomputed };
         Some((generation, Self::Forward(done)))
     }
 }
@@ -180,7 +199,7 @@ pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
     let mut file = BufReader::new(file);
     let mut contents = Contents::default();
     let mut block = [0; ENTRY_BYTES];
-    let mut has_header = false;
+    let (mut has_header, mut before) = (false, None);
     for number in 0..whole_blocks {
         match file.read_exact(&mut block) {
             Err(error) if error.kind() == ErrorKind::UnexpectedEof => break,
@@ -190,7 +209,13 @@ pub fn read(path: &Path, run: u64, grid: &Grid) -> Result<Contents> {
             has_header = true;
             continue;
         }
-        match opened(&block, run).and_then(|words| Entry::from_words(words, grid)) {
+        let words = opened(&block, run);
+        if let Some(words) = words.filter(|words| words[0] & STORED != 0) {
+            before = Some(words);
+            continue;
+        }
+        let before = before.take();
+        match words.and_then(|words| Entry::from_words(words, before, grid)) {
             Some(entry) => contents.entries.push(entry),
             None => contents.damaged += 1,
         }
@@ -262,8 +287,8 @@ impl Journal {
 
     /// Appends entries, and forces them to the disk if `sync`.
     pub fn append(&mut self, entries: &[Entry], sync: bool) -> Result<()> {
-        let blocks: Vec<_> =
-            entries.iter().map(|entry| sealed(entry.to_words(self.generation), self.run)).collect();
+        let words = entries.iter().flat_map(|entry| entry.to_words(self.generation));
+        let blocks: Vec<_> = words.map(|words| sealed(words, self.run)).collect();
         self.write(blocks.as_flattened())?;
         if sync {
             let synced = self.file.sync_data();
@@ -306,7 +331,8 @@ mod tests {
     fn entry(number: usize) -> Entry {
         let tile = Tile { i: number / 10 % 10, j: number % 10 };
         let summary = Summary { sum: number as f64, min: 0.5, max: f64::INFINITY };
-        Entry::Forward(Done { tile, checksum: number as u64 * 77, summary, recomputed: 3 })
+        let checksum = number as u64 * 77;
+        Entry::Forward(Done { tile, checksum, stored: checksum, summary, recomputed: 3 })
     }
 
     /// A journal of so many entries, in a folder that goes with it.
@@ -346,7 +372,7 @@ mod tests {
     fn a_tile_whose_mirror_image_is_mailed_is_done_with_both_entries() {
         let forward = |i, j| {
             let summary = Summary::default();
-            Entry::Forward(Done { tile: Tile { i, j }, checksum: 1, summary, recomputed: 0 })
+            Entry::Forward(Done { tile: Tile { i, j }, checksum: 1, stored: 1, summary, recomputed: 0 })
         };
         let mirror = |i, j| Entry::Mirror(Tile { i, j });
         let mut journalled = Journalled::nothing(&GRID);
@@ -369,6 +395,42 @@ mod tests {
         journalled.add(&GRID, &[(2, forward(3, 4))]);
         assert_eq!(done(&journalled, true), [true, true, true, false]);
         assert_eq!(journalled.tiles.len(), 4);
+    }
+
+    #[test]
+    fn a_tile_that_is_stored_otherwise_is_done_with_both_of_its_checksums() {
+        let (_folder, path) = journal(1);
+        let rounded = |number: usize| match entry(number) {
+            Entry::Forward(done) => Entry::Forward(Done { stored: 5, ..done }),
+            Entry::Mirror(_) => unreachable!("it is none"),
+        };
+        let append = |entries: &[Entry]| {
+            Journal::open(&path, RUN, 3, false).unwrap().append(entries, false).unwrap();
+        };
+        append(&[rounded(2), Entry::Mirror(Tile { i: 3, j: 4 }), rounded(7)]);
+        let all = [
+            (0, entry(0)),
+            (3, rounded(2)),
+            (3, Entry::Mirror(Tile { i: 3, j: 4 })),
+            (3, rounded(7)),
+            (3, entry(9)),
+        ];
+        let whole = fs::read(&path).unwrap();
+        assert_eq!(read(&path, RUN, &GRID).unwrap(), Contents { entries: all[..4].to_vec(), damaged: 0 });
+        // without the block before it, an entry is none; alone, that block is none
+        for (block, missing) in [(2, 1), (3, 1), (5, 3), (6, 3)] {
+            let mut bytes = whole.clone();
+            bytes[block * ENTRY_BYTES] ^= 1;
+            fs::write(&path, bytes).unwrap();
+            let mut entries = all[..4].to_vec();
+            entries.remove(missing);
+            assert_eq!(read(&path, RUN, &GRID).unwrap().entries, entries, "without block {block}");
+        }
+        // torn between the two
+        fs::write(&path, &whole[..6 * ENTRY_BYTES + 9]).unwrap();
+        append(&[entry(9)]);
+        let entries = [&all[..3], &all[4..]].concat();
+        assert_eq!(read(&path, RUN, &GRID).unwrap(), Contents { entries, damaged: 0 });
     }
 
     #[test]

@@ -31,10 +31,10 @@ impl<'a> MatrixCheck<'a> {
     }
 
     /// Compares an entry with the definition.
-    fn compare<T: Number>(&self, (row, col): (usize, usize), value: T, x: &[T], y: &[T]) -> Worst {
+    fn compare<T: Number>(&self, (row, col): (usize, usize), value: f64, x: &[T], y: &[T]) -> Worst {
         let definition = self.case.problem().metric.distance(x, y);
         let wrong = |value| Wrong { row, col, fault: Fault::Distance, value, definition };
-        self.case.compare::<T>(value.to_f64(), definition, wrong)
+        self.case.compare::<T>(value, definition, wrong)
     }
 
     /// This rank's share of `count` different random pairs, or of all; the same pairs for any number of ranks.
@@ -64,7 +64,7 @@ impl<'a> MatrixCheck<'a> {
                 None => (self.case.x.pick::<T>(rows.chain(cols))?, None),
             };
             let y = y.as_ref().unwrap_or(&x);
-            let entry = |&(row, col): &(usize, usize)| self.reader.entry::<T>(row, col);
+            let entry = |&(row, col): &(usize, usize)| self.reader.entry(row, col);
             let values = places.iter().map(entry).collect::<Result<Vec<_>>>()?;
             let compare = |at: usize| {
                 let (row, col) = places[at];
@@ -92,8 +92,8 @@ impl<'a> MatrixCheck<'a> {
                 let y = self.case.y().read::<T>(first_col..grid.cols(tile_cols.end - 1).end)?;
                 for tile in tile_rows.clone().flat_map(|i| tile_cols.clone().map(move |j| Tile { i, j })) {
                     let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
-                    let values = self.reader.block::<T>(rows.clone(), cols.clone())?;
-                    self.check_checksum(tile, checksum.of(level, &values, rows.clone(), cols.clone()))?;
+                    let (values, computed) = self.reader.tile(tile, level, &mut checksum)?;
+                    self.check_checksum(tile, computed)?;
                     let (x, y) = (&x[(rows.start - first_row) * d..], &y[(cols.start - first_col) * d..]);
                     let of_row = |r: usize| {
                         let mut worst = Worst::default();

@@ -279,12 +279,21 @@ impl Case {
         }
     }
 
-    /// What a stored distance differs by from its definition, and by how much it may.
+    /// What a stored distance differs by from its definition, and by how much it may: the bound of the metric, and half a unit in the last
+    /// place where it was rounded to be stored.
     fn error<T: Number>(&self, value: f64, definition: f64) -> (f64, f64) {
         let Problem { d, metric, method, dtype, .. } = *self.problem();
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
         let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
-        (metric.error::<T>(d, tau, T::from_f64(value), definition), tolerance)
+        let error = metric.error::<T>(d, tau, T::from_f64(value), definition);
+        let Some(store) = self.file.asked().store.filter(|store| store.size() < dtype.size()) else {
+            return (error, tolerance);
+        };
+        let largest = definition + tolerance;
+        if value == f64::INFINITY && largest >= store.overflow() {
+            return (0.0, tolerance);
+        }
+        (error, tolerance + store.rounding(largest))
     }
 }
 
