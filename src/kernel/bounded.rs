@@ -1,14 +1,62 @@
-//! Which of some distances are within their limits.
+//! Which of some distances are within their limits, and a limit for those that have none.
 
+use bytemuck::NoUninit;
 use pulp::{Simd, WithSimd};
 
 use super::{Level, SimdElement, simd::vectorize};
 
-/// Vectors that are looked at together.
+/// Vectors that are looked at together: they have 64 lanes at most.
 const TOGETHER: usize = 4;
 
-/// No vector has more lanes.
-const MOST_LANES: usize = 64;
+/// Groups for each of the smallest values that are asked for: about a fifth more than so many values are within the limit then.
+const GROUPS: usize = 4;
+
+/// A limit that at least `count` of the values are within, and not many more: of groups of them, the smallest values are looked at. +∞ if
+/// fewer are numbers, or smaller than that. `smallest` is room.
+pub fn limit_of<T: SimdElement>(level: Level, values: &[T], count: usize, smallest: &mut Vec<T>) -> T {
+    let infinity = T::from_f64(f64::INFINITY);
+    smallest.clear();
+    if count == 0 || count.saturating_mul(2 * GROUPS) > values.len() {
+        smallest.extend_from_slice(values);
+    } else {
+        smallest.resize(count * GROUPS, infinity);
+        vectorize(level, Smallest { values, smallest });
+    }
+    if count == 0 || count > smallest.len() {
+        return infinity;
+    }
+    // a NaN counts as larger than all numbers
+    let order = |a: &T, b: &T| a.partial_cmp(b).unwrap_or_else(|| a.is_nan().cmp(&b.is_nan()));
+    let (_, limit, _) = smallest.select_nth_unstable_by(count - 1, order);
+    if limit.is_nan() { infinity } else { *limit }
+}
+
+/// The smallest value of each of so many groups, and more groups where that fills no vector.
+struct Smallest<'a, T> {
+    values: &'a [T],
+    smallest: &'a mut Vec<T>,
+}
+
+impl<T: SimdElement> WithSimd for Smallest<'_, T> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, simd: S) {
+        let Self { values, smallest } = self;
+        let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
+        smallest.resize(smallest.len().next_multiple_of(lanes), T::from_f64(f64::INFINITY));
+        let (groups, _) = T::vectors_mut::<S>(smallest);
+        let (vectors, rest) = T::vectors::<S>(values);
+        for some in vectors.chunks(groups.len()) {
+            for (smallest, value) in groups.iter_mut().zip(some) {
+                *smallest = T::min_or_second(simd, *value, *smallest);
+            }
+        }
+        for (smallest, value) in smallest.iter_mut().zip(rest) {
+            *smallest = if *value < *smallest { *value } else { *smallest };
+        }
+    }
+}
 
 /// The places in a row-major matrix of so many columns whose values are within the limit of their row, or of their column if
 /// columns have any; in order, in place of what `found` held. A NaN is within none.
@@ -32,6 +80,21 @@ pub fn within<T: SimdElement>(
     }
 }
 
+/// The lanes of a mask that are true, a bit for each: a mask has a bit for each itself, or some bytes.
+#[inline(always)]
+fn lanes_of(mask: &impl NoUninit, lanes: usize) -> u64 {
+    let bytes = bytemuck::bytes_of(mask);
+    match bytes.len() {
+        // whole numbers, as the compiler would make vectors of single bytes
+        1 if lanes > 1 => u64::from(bytes[0]),
+        2 if lanes > 2 => u64::from(bytemuck::pod_read_unaligned::<u16>(bytes)),
+        len => {
+            let of_lanes = bytes.iter().step_by(len / lanes).enumerate();
+            of_lanes.fold(0, |bits, (lane, byte)| bits | u64::from(*byte != 0) << lane)
+        }
+    }
+}
+
 struct Within<'a, T, const COLUMNS: bool> {
     values: &'a [T],
     width: usize,
@@ -49,38 +112,31 @@ impl<T: SimdElement, const COLUMNS: bool> WithSimd for Within<'_, T, COLUMNS> {
     fn with_simd<S: Simd>(self, simd: S) {
         let Self { values, width, rows, columns, found } = self;
         let lanes = size_of::<T::Vector<S>>() / size_of::<T>();
-        let of_columns = T::vectors::<S>(columns).0;
         for (row, (line, &of_row)) in values.chunks_exact(width).zip(rows).enumerate() {
             let (vectors, _) = T::vectors::<S>(line);
-            let limit = T::splat(simd, of_row);
-            let are_within = |v: usize| {
-                let limit = if COLUMNS { T::max_or_second(simd, of_columns[v], limit) } else { limit };
-                T::at_most(simd, vectors[v], limit)
-            };
-            let whole = vectors.len() / TOGETHER * TOGETHER;
-            for first in (0..whole).step_by(TOGETHER) {
-                let masks: [T::Mask<S>; TOGETHER] = std::array::from_fn(|v| are_within(first + v));
+            // without limits of columns, something of the same length
+            let of_columns = if COLUMNS { T::vectors::<S>(columns).0 } else { vectors };
+            let (limit, start) = (T::splat(simd, of_row), row * width);
+            let (groups, _) = vectors.as_chunks::<TOGETHER>();
+            for (group, (values, of_columns)) in groups.iter().zip(of_columns.as_chunks().0).enumerate() {
+                let of_columns: &[T::Vector<S>; TOGETHER] = of_columns;
+                let masks: [T::Mask<S>; TOGETHER] = std::array::from_fn(|v| {
+                    let limit = if COLUMNS { T::max_or_second(simd, of_columns[v], limit) } else { limit };
+                    T::at_most(simd, values[v], limit)
+                });
                 let any = T::or(simd, T::or(simd, masks[0], masks[1]), T::or(simd, masks[2], masks[3]));
-                if !T::any(simd, any) {
+                if lanes_of(&any, lanes) == 0 {
                     continue;
                 }
-                for (v, mask) in masks.into_iter().enumerate() {
-                    if !T::any(simd, mask) {
-                        continue;
-                    }
-                    // without branches: which lane it is cannot be foreseen
-                    let start = (first + v) * lanes;
-                    let (mut places, mut count) = ([0; MOST_LANES], 0);
-                    let line = &line[start..start + lanes];
-                    let columns = if COLUMNS { &columns[start..start + lanes] } else { line };
-                    for (lane, (value, of_column)) in line.iter().zip(columns).enumerate() {
-                        let limit = if COLUMNS && *of_column > of_row { *of_column } else { of_row };
-                        places[count % MOST_LANES] = (row * width + start + lane) as u32;
-                        count += usize::from(*value <= limit);
-                    }
-                    found.extend_from_slice(&places[..count]);
+                let bits = |v: usize| lanes_of(&masks[v], lanes) << (v * lanes);
+                let mut left = bits(0) | bits(1) | bits(2) | bits(3);
+                while left != 0 {
+                    let lane = left.trailing_zeros() as usize;
+                    found.push((start + group * TOGETHER * lanes + lane) as u32);
+                    left &= left - 1;
                 }
             }
+            let whole = groups.len() * TOGETHER;
             for column in whole * lanes..width {
                 if line[column] <= of_row || COLUMNS && line[column] <= columns[column] {
                     found.push((row * width + column) as u32);
@@ -93,6 +149,34 @@ impl<T: SimdElement, const COLUMNS: bool> WithSimd for Within<'_, T, COLUMNS> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    #[test]
+    fn a_limit_lets_through_as_many_as_asked_for_and_few_more() {
+        for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
+            for len in [1, 5, 63, 64, 200, 2048, 2049] {
+                for missing in [0, len / 3, len] {
+                    let mut rng = Xoshiro256PlusPlus::seed_from_u64(len as u64);
+                    let mut value = |i: usize| if i < missing { f32::NAN } else { rng.random() };
+                    let values: Vec<f32> = (0..len).map(&mut value).collect();
+                    for count in [0, 1, 16, 17, 64, 200, 3000] {
+                        let limit = limit_of(level, &values, count, &mut vec![1.0]);
+                        let within = values.iter().filter(|value| **value <= limit).count();
+                        let most = if limit.is_finite() { 2 * count + 8 } else { len - missing };
+                        assert!(
+                            within >= count.min(len - missing) && within <= most,
+                            "{count} of {len}: {within}"
+                        );
+                        assert!(
+                            limit.is_finite() || count == 0 || missing > 0 || count > len,
+                            "{count} of {len}"
+                        );
+                    }
+                }
+            }
+        }
+    }
 
     #[test]
     fn the_places_are_those_of_a_plain_comparison_on_every_level() {

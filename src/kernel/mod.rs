@@ -22,7 +22,7 @@ mod summary;
 mod sweep;
 mod transpose;
 
-pub(crate) use bounded::within;
+pub(crate) use bounded::{limit_of, within};
 pub(crate) use extremes::extremes;
 pub use pack::PanelShape;
 pub use simd::{Level, SimdElement};

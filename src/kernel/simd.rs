@@ -15,7 +15,7 @@ pub trait SimdElement: Element {
     /// One register of elements.
     type Vector<S: Simd>: bytemuck::Pod + Send + Sync;
     /// One truth value per lane.
-    type Mask<S: Simd>: Copy;
+    type Mask<S: Simd>: Copy + bytemuck::NoUninit;
     /// A squared distance below this is computed directly: far enough above the smallest normal
     /// number that the underflow of a million products stays within one rounding.
     const GUARD_FLOOR: f64;

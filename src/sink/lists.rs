@@ -73,6 +73,9 @@ pub const GROUP: usize = 64;
 /// Room for candidates that come in, at least.
 const LEAST_ROOM: usize = 16;
 
+/// Candidates that take less to sort than to select from.
+const FEW: usize = 32;
+
 /// Candidates that a row has room for, of which it keeps so many.
 fn room(kept: usize) -> usize {
     kept.saturating_add(LEAST_ROOM.max(kept / 2))
@@ -128,8 +131,13 @@ impl<C: Candidate> Group<C> {
         if kept == 0 || candidates.len() < kept {
             return;
         }
-        let (_, worst, _) = candidates.select_nth_unstable(kept - 1);
-        let worst = *worst;
+        // so few are sorted without a branch
+        let worst = if candidates.len() <= FEW {
+            candidates.sort_unstable();
+            candidates[kept - 1]
+        } else {
+            *candidates.select_nth_unstable(kept - 1).1
+        };
         self.bounds[row] = self.bounds[row].min(worst);
         self.counts[row] = kept as u32;
     }
@@ -247,6 +255,11 @@ impl<C: Candidate> Lists<C> {
                 group.bounds[row] = group.bounds[row].min(*bound);
             }
         });
+    }
+
+    /// Has a row know its limit, if it has as many candidates as it keeps.
+    pub fn settle(&self, row: usize) {
+        self.each(row..row + 1, Group::select);
     }
 
     /// Candidates of a row at most.

@@ -19,7 +19,7 @@ use crate::failpoint;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::io::Attempt;
-use crate::kernel::within;
+use crate::kernel::{limit_of, within};
 use crate::number::Number;
 use crate::partition::{Grid, Tile, from_word};
 use crate::problem::{Asked, Nearest};
@@ -38,9 +38,6 @@ pub const NO_INDEX: i64 = -1;
 
 /// Bytes of neighbours that are written or read at once.
 const BAND_BYTES: usize = 4 << 20;
-
-/// Columns that set a limit for the rest of a row that has none, a quarter of them.
-const LEAST_PART: usize = 16;
 
 /// Candidates for a group of rows that wait at most: with those of a whole tile the group is locked once, and where there are more, limits
 /// must not wait for them.
@@ -127,9 +124,9 @@ fn are_narrow<T: Number>(m: usize) -> bool {
 impl<T: Number> Kind<T> for Neighbors {
     fn part_len(&self, grid: &Grid) -> usize {
         let (height, width) = grid.tile_shape();
-        // limits of rows and columns; candidates that wait, of the rows of a strip and of each group of columns
+        // limits of rows and columns, and what a limit is found from; candidates that wait, of the rows of a strip and of each group of columns
         let waiting = (width / GROUP + 3) * MOST_WAITING * size_of::<(usize, u128)>();
-        2 * width.max(height) + waiting / size_of::<T>()
+        3 * width.max(height) + waiting / size_of::<T>()
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
@@ -202,6 +199,9 @@ struct Collector<T, C> {
     is_symmetric: bool,
     /// Limits of rows, and of columns.
     limits: [Vec<T>; 2],
+    /// Whether those of columns must be looked up again.
+    is_stale: bool,
+    smallest: Vec<T>,
     places: Vec<u32>,
     forward: Vec<(usize, C)>,
     /// Candidates for rows of the mirror image, those of a group of rows together: they lie far apart otherwise.
@@ -217,19 +217,24 @@ impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
         }
         self.found.own.limits(rows.clone(), place.cols.start, &mut self.limits[0]);
         self.open_rows(strip, is_diagonal);
-        let Self { found, limits: [of_rows, of_cols], places, forward, mirrored, .. } = self;
+        let Self { found, limits: [of_rows, of_cols], is_stale, places, forward, mirrored, .. } = self;
         let foreign = place.mirrored.then(|| found.of(&place.cols)).flatten();
         let mirror = foreign.as_deref().unwrap_or(&found.own);
-        if place.mirrored {
-            mirror.limits(place.cols.clone(), rows.start, of_cols);
+        if place.mirrored && (strip.first == 0 || *is_stale) {
+            mirror.limits(place.cols.clone(), place.rows.start, of_cols);
+            *is_stale = false;
         }
         let of_cols = place.mirrored.then_some(&of_cols[..]);
         within(place.level, strip.values, place.cols.len(), (of_rows, of_cols), places);
         let groups = if place.mirrored { mirror.groups_of(&place.cols) } else { 0..0 };
         mirrored.resize_with(mirrored.len().max(groups.len()), Vec::new);
-        for &at in &*places {
-            let (row, col, distance) =
-                (at as usize / place.cols.len(), at as usize % place.cols.len(), strip.values[at as usize]);
+        // they are in order, and a division takes longer than all else here
+        let (width, mut row) = (place.cols.len(), 0);
+        for at in places.iter().map(|&at| at as usize) {
+            while at >= (row + 1) * width {
+                row += 1;
+            }
+            let (col, distance) = (at - row * width, strip.values[at]);
             let (x, y) = (rows.start + row, place.cols.start + col);
             if distance <= of_rows[row] && !(is_diagonal && x == y) {
                 forward.push((x, C::new(distance, y)));
@@ -242,6 +247,7 @@ impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
                 waiting.push((y, C::new(distance, x)));
                 if waiting.len() == MOST_WAITING {
                     mirror.add(waiting.drain(..));
+                    *is_stale = true;
                 }
             }
         }
@@ -265,25 +271,22 @@ impl<T: Number, C: Candidate> Collector<T, C> {
         }
     }
 
-    /// Takes in the rows of a strip that have no limit yet, so that everything passes: part by part, as each sets a limit for the next.
+    /// Takes in the rows of a strip that have no limit yet, so that everything would pass: up to a limit that is found first.
     /// After that nothing of them is within their limits.
     fn open_rows(&mut self, strip: &Strip<'_, T>, is_diagonal: bool) {
-        let Self { found, limits: [limits, _], places, .. } = self;
+        let Self { found, limits: [limits, _], places, smallest, .. } = self;
         let (rows, cols, lists) = (strip.rows(), &strip.place.cols, &found.own);
-        let part = lists.kept().max(LEAST_PART).saturating_mul(4);
+        let level = strip.place.level;
+        // one of them may be the sample itself
+        let count = lists.kept() + usize::from(is_diagonal);
         for (at, limit) in limits.iter_mut().enumerate().filter(|(_, limit)| is_open(**limit)) {
             let (row, values) = (rows.start + at, &strip.values[at * cols.len()..][..cols.len()]);
-            let (mut first, mut now) = (0, vec![*limit]);
-            while first < values.len() {
-                let end = if is_open(now[0]) { values.len().min(first.saturating_add(part)) } else { values.len() };
-                let values = &values[first..end];
-                within(strip.place.level, values, values.len(), (&now, None), places);
-                let candidates = places.iter().map(|&col| (col as usize, cols.start + first + col as usize));
-                let candidates = candidates.filter(|&(_, index)| !(is_diagonal && index == row));
-                lists.add(candidates.map(|(col, index)| (row, C::new(values[col], index))));
-                first = end;
-                lists.limits(row..row + 1, cols.start, &mut now);
-            }
+            let found_limit = limit_of(level, values, count, smallest);
+            within(level, values, values.len(), (&[found_limit], None), places);
+            let candidates = places.iter().map(|&col| (col as usize, cols.start + col as usize));
+            let candidates = candidates.filter(|&(_, index)| !(is_diagonal && index == row));
+            lists.add(candidates.map(|(col, index)| (row, C::new(values[col], index))));
+            lists.settle(row);
             *limit = T::from_f64(f64::NEG_INFINITY);
         }
     }
@@ -420,6 +423,8 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
             found: Arc::clone(&self.found),
             is_symmetric: self.grid.symmetric,
             limits: [Vec::new(), Vec::new()],
+            is_stale: true,
+            smallest: Vec::new(),
             places: Vec::new(),
             forward: Vec::new(),
             mirrored: Vec::new(),
