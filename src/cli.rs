@@ -218,12 +218,12 @@ pub struct VerifyArgs {
     /// Dataset with the samples of Y [default: the stored name]
     #[arg(long, value_name = "NAME")]
     pub against_dataset: Option<String>,
-    /// Number of random pairs to recompute
-    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = positive())]
-    pub pairs: usize,
-    /// Number of random samples whose neighbours are compared with all others
-    #[arg(long, value_name = "N", default_value_t = 100, value_parser = positive())]
-    pub rows: usize,
+    /// Number of random pairs of a matrix to recompute [default: 1000]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub pairs: Option<usize>,
+    /// Number of random samples whose neighbours are compared with all others [default: 100]
+    #[arg(long, value_name = "N", value_parser = positive())]
+    pub rows: Option<usize>,
     /// Seed of the random pairs and samples: another seed gives others
     #[arg(long, value_name = "S", default_value_t = 0)]
     pub seed: u64,

@@ -105,11 +105,11 @@ fn run<T: Number>(
         totals.bytes_written += finished.bytes;
         clock.lap(Phase::Sync);
     }
-    let (resumed_pairs, overflows) = (restored.totals.pairs, finished.overflows);
+    let resumed_pairs = restored.totals.pairs;
     outcome::tell::<T>(
         comm,
         job,
-        &Outcome { findings, totals, resumed_pairs, overflows, planned: memory, clock },
+        &Outcome { findings, totals, resumed_pairs, finished, planned: memory, clock },
     )
 }
 

@@ -11,9 +11,11 @@ use crate::metric::Metric;
 use crate::number::Number;
 use crate::pipeline::Totals;
 use crate::plan::Memory;
-use crate::problem::{Problem, Provenance};
+use crate::problem::{Asked, Problem, Provenance};
 use crate::report::file;
 use crate::report::{Clock, Phases, Record, Versions, print};
+use crate::sink::Finished;
+use crate::text::counted;
 
 /// What a rank knows at the end.
 pub(super) struct Outcome {
@@ -21,8 +23,7 @@ pub(super) struct Outcome {
     pub(super) totals: Totals,
     /// Pairs that an earlier run had computed.
     pub(super) resumed_pairs: u64,
-    /// Whether this rank has stored distances that are finite as infinities.
-    pub(super) overflows: bool,
+    pub(super) finished: Finished,
     pub(super) planned: Memory,
     pub(super) clock: Clock,
 }
@@ -31,15 +32,10 @@ pub(super) struct Outcome {
 pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Result<()> {
     let record = gather(comm, job, outcome);
     let args = job.args;
-    let overflows = comm.all_reduce(&[u64::from(outcome.overflows)], Reduce::Max)[0] == 1;
+    let Finished { overflows, short_rows, .. } = outcome.finished;
+    let found = comm.all_reduce(&[u64::from(overflows), short_rows], Reduce::Sum);
     comm.on_root(|| {
-        if let Some(store) = job.results.asked.store.filter(|_| overflows) {
-            log::warn!(
-                "some distances are stored as infinities: from {:e} on they are too large for --store {}; choose a wider type, or scale the samples",
-                store.overflow(),
-                store.name()
-            );
-        }
+        warn_of_results(job.results.asked, found[0] > 0, found[1]);
         warn_of_range::<T>(&record, args.allow_nonfinite);
         if record.recomputed_pairs > record.pairs / 2 {
             log::warn!(
@@ -117,6 +113,24 @@ fn versions(job: &Job<'_>, made: Provenance) -> Versions {
         mpi: made.mpi_version,
         hdf5: made.hdf5_version,
         simd: job.level.name().into(),
+    }
+}
+
+/// Says so if the results lack something that was computed, or asked for.
+fn warn_of_results(asked: Asked, overflows: bool, short_rows: u64) {
+    if let Some(store) = asked.store.filter(|_| overflows) {
+        log::warn!(
+            "some distances are stored as infinities: from {:e} on they are too large for --store {}; choose a wider type, or scale the samples",
+            store.overflow(),
+            store.name()
+        );
+    }
+    if let Some(nearest) = asked.neighbors.filter(|_| short_rows > 0) {
+        log::warn!(
+            "{} had fewer than {} distances that are numbers: in their rows, index -1 and distance infinity stand for no neighbour",
+            counted(usize::try_from(short_rows).unwrap_or(usize::MAX), "sample"),
+            nearest.count
+        );
     }
 }
 

@@ -268,7 +268,7 @@ pub(super) fn read_snapshots(
     kept.retain(|tile| is_whole(tile.i) && (!grid.is_mirrored(tile) || is_whole(tile.j)));
     if kept != *done {
         fail!(
-            "{} lacks some of what its journals say is done, or that is damaged; start over with --force",
+            "the lists of neighbours in {} (lists.*) are damaged, or some of them are missing; start over with --force",
             workdir.folder().display()
         );
     }

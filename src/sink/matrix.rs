@@ -259,7 +259,7 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
         }
         let checksums = self.computed.iter().fold(0_u64, |sum, &(_, checksum)| sum.wrapping_add(checksum));
         let overflows = self.rounds && self.largest.is_finite() && self.largest >= S::TYPE.overflow();
-        Ok(Finished { checksums, bytes: 0, overflows })
+        Ok(Finished { checksums, overflows, ..Finished::default() })
     }
 }
 

@@ -197,6 +197,8 @@ pub struct Finished {
     pub bytes: u64,
     /// Whether distances that are finite were stored as infinities.
     pub overflows: bool,
+    /// Rows that have fewer neighbours than were asked for.
+    pub short_rows: u64,
 }
 
 /// What gathers and stores a result. On the main thread.
@@ -523,11 +525,12 @@ impl<T: Number> Sinks<T> {
     /// Writes what remains when all tiles are stored, and closes all arrays.
     pub fn finish(self) -> Result<Finished> {
         self.all.into_iter().try_fold(Finished::default(), |all, sink| {
-            let Finished { checksums, bytes, overflows } = sink.finish()?;
+            let Finished { checksums, bytes, overflows, short_rows } = sink.finish()?;
             Ok(Finished {
                 checksums: all.checksums.wrapping_add(checksums),
                 bytes: all.bytes + bytes,
                 overflows: all.overflows || overflows,
+                short_rows: all.short_rows + short_rows,
             })
         })
     }

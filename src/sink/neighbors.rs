@@ -91,9 +91,9 @@ impl Neighbors {
         let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
         let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
         let selves = if self.nearest.include_self { size_of::<T>() * rows.len() } else { 0 };
-        // what is written at the end, and what is sorted for it; less than a snapshot holds of the rows before
+        // rows that a snapshot writes together; after the last one, those that are written to the file, also as they are stored
         let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
-        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band.max(BAND_BYTES as u64))
+        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band.max(2 * BAND_BYTES as u64))
     }
 
     /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
@@ -327,11 +327,10 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
         Self { kind, grid, foreign, found: Arc::new(found), arrays: None }
     }
 
-    /// Writes a row of tiles, and returns its checksum, and whether distances that are finite became infinities.
-    fn write<S: Storable>(&self, arrays: &Arrays, tile_row: usize) -> Result<(u64, bool)> {
+    /// Writes a row of tiles, and returns its checksum.
+    fn write<S: Storable>(&self, arrays: &Arrays, tile_row: usize, finished: &mut Finished) -> Result<u64> {
         let Nearest { count, .. } = self.kind.nearest;
         let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
-        let mut overflows = false;
         let most = (BAND_BYTES / (count * (size_of::<i64>() + size_of::<T>()))).max(1);
         for first in rows.clone().step_by(most) {
             let band = first..rows.end.min(first + most);
@@ -350,18 +349,22 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
             S::round(&distances, &mut stored);
             arrays.distances.write(band, 0..count, &stored).context(cannot)?;
             let stored = S::widened(&stored);
-            overflows |= distances.iter().zip(&*stored).any(|(distance, stored)| {
+            finished.overflows |= distances.iter().zip(&*stored).any(|(distance, stored)| {
                 distance.is_finite() && !stored.is_finite()
             });
+            let lasts = indices.iter().skip(count - 1).step_by(count);
+            finished.short_rows += lasts.filter(|index| **index == NO_INDEX).count() as u64;
+            finished.bytes += (indices.len() * self.kind.entry_bytes::<T>(&self.grid)) as u64;
             checksum.add(&indices, stored.iter().map(|distance| distance.to_f64()));
         }
-        Ok((checksum.of_row(tile_row), overflows))
+        Ok(checksum.of_row(tile_row))
     }
 
     /// Indices and distances of the neighbours of some rows.
     fn sorted(&self, rows: Range<usize>) -> (Vec<i64>, Vec<T>) {
         let Nearest { count, include_self } = self.kind.nearest;
-        let (mut indices, mut distances) = (Vec::new(), Vec::new());
+        let len = rows.len() * count;
+        let (mut indices, mut distances) = (Vec::with_capacity(len), Vec::with_capacity(len));
         let first = rows.start;
         let selves = self.found.selves.as_ref().map(|selves| selves.lock().expect("no thread is left"));
         self.found.own.look(rows, |candidates| {
@@ -459,16 +462,16 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
             return Ok(Finished::default());
         }
         let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
-        let write = |tile_row| with_store!(self.kind.store::<T>(), S => self.write::<S>(arrays, tile_row));
-        let written = tiles.clone().map(write).collect::<Result<Vec<_>>>()?;
-        let (checksums, overflows): (Vec<u64>, Vec<bool>) = written.into_iter().unzip();
+        let mut finished = Finished::default();
+        let write = |tile_row| {
+            with_store!(self.kind.store::<T>(), S => self.write::<S>(arrays, tile_row, &mut finished))
+        };
+        let checksums = tiles.clone().map(write).collect::<Result<Vec<_>>>()?;
         arrays.checksums.write(tiles, 0..1, &checksums).context(|| {
             format!("the checksums of the neighbours cannot be written to {}", arrays.shown)
         })?;
-        let checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
-        let row_bytes = self.kind.nearest.count * self.kind.entry_bytes::<T>(&self.grid);
-        let bytes = (rows.len() * row_bytes) as u64;
-        Ok(Finished { checksums, bytes, overflows: overflows.contains(&true) })
+        finished.checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
+        Ok(finished)
     }
 }
 

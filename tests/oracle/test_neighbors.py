@@ -298,3 +298,25 @@ def test_lists_that_do_not_fit_are_told_with_what_they_take(work, ranks):
     assert re.search(r"are free; .*; lists of neighbours take \d\d\.\d\d GB of it, fewer with a smaller K", refused), refused
     assert sorted(path.name for path in work.folder.iterdir()) == ["x.h5"]
     assert re.search(r"^  lists +\d\d\.\d\d GB$", work.pairdist("plan", "x.h5", "--neighbors", 39000, status=(0, 1)).stdout, re.MULTILINE)
+
+
+def test_options_of_other_results_are_refused(work):
+    x = work.write("x", RNG.normal(size=(30, 4)))
+    nearest, matrix = work.compute(x, None, "--neighbors", 3, out="n.h5"), work.compute(x, None, out="m.h5")
+    for ranks in (0, 3):
+        done = work.pairdist("verify", nearest, "--pairs", 10, ranks=ranks, status=(2,))
+        assert "--pairs: " in done.stderr and "holds no matrix" in done.stderr
+        done = work.pairdist("verify", matrix, "--rows", 10, ranks=ranks, status=(2,))
+        assert "--rows: " in done.stderr and "holds no neighbours" in done.stderr
+
+
+def test_rows_without_enough_neighbours_are_told(work):
+    samples = RNG.normal(size=(30, 4))
+    samples[7] = np.nan
+    x = work.write("x", samples)
+    for ranks in (0, 3):
+        options = ("-o", work / "r.h5", "--force", "--allow-nonfinite")
+        done = work.pairdist("compute", x, *options, "--neighbors", 29, ranks=ranks)
+        assert "30 samples had fewer than 29 distances that are numbers" in done.stderr
+        done = work.pairdist("compute", x, *options, "--neighbors", 5, ranks=ranks)
+        assert "1 sample had fewer than 5 distances that are numbers" in done.stderr

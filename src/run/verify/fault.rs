@@ -13,7 +13,7 @@ pub(super) enum Fault {
     Distance,
     /// An index that no sample has, that comes twice, or that of the sample itself.
     Superfluous,
-    /// A neighbour comes before one that is nearer.
+    /// A neighbour comes before one that is nearer, or as near with a lower index.
     Order,
     /// A sample is nearer than the last neighbour, and not among them.
     Missing,
@@ -56,7 +56,9 @@ impl Wrong {
             Fault::Superfluous => format!(
                 "index {value} at place {col} of the neighbours of sample {row}: it is no other sample, or comes twice"
             ),
-            Fault::Order => format!("neighbour {col} of sample {row}: it comes before one that is nearer"),
+            Fault::Order => format!(
+                "neighbour {col} of sample {row}: it comes before one that is nearer, or as near with a lower index"
+            ),
         }
     }
 }

@@ -37,6 +37,10 @@ use neighbors::NeighborsCheck;
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
 const SAMPLES_BYTES: usize = 64 << 20;
 
+/// Random pairs of a matrix, and random samples whose neighbours are looked at, unless the command line says otherwise.
+const PAIRS: usize = 1000;
+const ROWS: usize = 100;
+
 /// The result to check, and the samples it was computed from.
 struct Case {
     file: ResultReader,
@@ -67,6 +71,18 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         case.check_samples::<T>(comm, &workers)?;
     }
     let asked = case.file.asked();
+    let options = [
+        (args.pairs, asked.matrix, "--pairs", "matrix"),
+        (args.rows, asked.neighbors.is_some(), "--rows", "neighbours"),
+    ];
+    for (given, is_there, option, what) in options {
+        if given.is_some() && !is_there {
+            return Err(Error::Usage(format!(
+                "{option}: {} holds no {what}; leave the option out",
+                case.file.shown()
+            )));
+        }
+    }
     let mut lines = Vec::new();
     let mut judge = |checked: Result<Worst>, what: &str, how: String| -> Result<()> {
         let worst = comm.agree(checked)?.of_all(comm, case.grid);
@@ -83,13 +99,13 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         if args.all {
             judge(check.all::<T>(comm, &workers), "distances", "every pair and checksum".into())?;
         } else {
-            let checked = check.pairs::<T>(comm, &workers, args.pairs, args.seed);
+            let checked = check.pairs::<T>(comm, &workers, args.pairs.unwrap_or(PAIRS), args.seed);
             judge(checked, "distances", format!("random pairs, seed {}", args.seed))?;
         }
     }
     if asked.neighbors.is_some() {
         let check = comm.agree(NeighborsCheck::of(case))?;
-        let rows = if args.all { case.grid.n } else { args.rows.min(case.grid.n) };
+        let rows = if args.all { case.grid.n } else { args.rows.unwrap_or(ROWS).min(case.grid.n) };
         let how = if args.all {
             "of every sample, against all others, and every checksum".into()
         } else {
