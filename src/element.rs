@@ -85,10 +85,12 @@ impl StoreType {
         }
     }
 
-    /// Bound on |stored − distance| of a distance up to `largest`: half a unit in its last place, u times the distance or η/2.
+    /// Bound on |stored − distance| of a distance up to `largest` that is stored as a number: half a unit in its last place, which is u
+    /// times the power of two at or below it, or η/2.
     pub fn rounding(self, largest: f64) -> f64 {
         let (u, smallest) = self.roundoff();
-        (u * largest).max(smallest / 2.0)
+        let power = f64::from_bits(largest.min(self.overflow()).to_bits() & f64::INFINITY.to_bits());
+        (u * power).max(smallest / 2.0)
     }
 
     /// The smallest distance that is stored as an infinity: half way from the largest number to the power of two above it.

@@ -1,7 +1,7 @@
 //! Named steps at which a test can make a rank panic, fail, die or become slow.
 //!
-//! `PAIRDIST_FAIL_AT=STEP:RANK:COUNT:ACTION` does ACTION (`panic`, `error` or `kill`) when RANK reaches STEP for the
-//! COUNT-th time, from 1; with `slow`, that time and all later ones take 0.2 s longer. Only builds with the feature `failpoints` look at it; in all others these functions do nothing.
+//! `PAIRDIST_FAIL_AT=STEP:RANK:COUNT:ACTION` does ACTION (`panic`, `error`, `kill` or `slow`) when RANK reaches STEP for the
+//! COUNT-th time, from 1. `slow` makes that time and all later ones take 0.2 s longer. Only builds with the feature `failpoints` look at it; in all others these functions do nothing.
 
 #[cfg(feature = "failpoints")]
 mod armed {

@@ -15,6 +15,9 @@ use nix::unistd::Pid;
 /// Samples of 2 GB.
 const LONG: &str = "generate x.h5 --samples 5000000 --features 100 --dtype f32 --distribution normal";
 
+/// Samples of 160 MB: ten writes.
+const TEN_WRITES: &str = "generate x.h5 --samples 400000 --features 100 --dtype f32";
+
 /// Samples of 32 MB.
 const MEDIUM: &str = "generate x.h5 --samples 4000 --features 1000";
 
@@ -172,7 +175,7 @@ int flock(int file, int operation) { return 0; }
 fn a_run_whose_folder_another_node_took_over_publishes_nothing() {
     let work = Work::new();
     preloaded(&work, LOCKS_OF_A_NODE);
-    let mut job = work.program(ALONE).env(SLOWLY.0, SLOWLY.1).through(PRELOAD).start(LONG);
+    let mut job = work.program(ALONE).env(SLOWLY.0, SLOWLY.1).through(PRELOAD).start(TEN_WRITES);
     // MPI may crash where a folder vanishes while it opens a file there
     while job.ranks().into_iter().all(|rank| written(rank) < 16_000_000) {
         assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());

@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use crate::comm::Tag;
 use crate::partition::{Tile, from_word};
 use crate::schedule::Schedule;
+use crate::sink::FOREIGN_LISTS;
 
 /// The mail of a round.
 #[derive(Debug)]
@@ -85,12 +86,13 @@ impl Mail {
         self.streams.iter_mut().find(|stream| stream.to == rank)
     }
 
-    /// Keeps bounds until the lists of their rows are made. Those of a round that is over are of no use.
+    /// Keeps bounds until the lists of their rows are made. Those of a round that is over are of no use, and where many come early, those
+    /// that memory is not planned for are dropped: bounds only spare work.
     pub(super) fn keep(&mut self, owner: usize, round: usize, bounds: Vec<u64>) {
-        let has_begun = round < self.begun;
+        let is_dropped = round < self.begun || self.early.len() == FOREIGN_LISTS;
         match self.to(owner) {
             Some(stream) => stream.bounds = bounds,
-            None if has_begun => {}
+            None if is_dropped => {}
             None => self.early.push((owner, bounds)),
         }
     }

@@ -32,14 +32,16 @@ struct PageCache {
 }
 
 impl PageCache {
-    fn new(tile_bytes: usize) -> Self {
-        Self { bytes: vec![0; tile_bytes.max(PAGE_CACHE_BYTES)], end: 0 }
+    fn new(bytes: usize) -> Self {
+        Self { bytes: vec![0; bytes], end: 0 }
     }
 
-    fn write(&mut self, image: &[u8]) {
-        let start = if self.end + image.len() > self.bytes.len() { 0 } else { self.end };
-        self.end = start + image.len();
-        self.bytes[start..self.end].copy_from_slice(image);
+    fn write(&mut self, images: &[u8]) {
+        for part in images.chunks(self.bytes.len()) {
+            let start = if self.end + part.len() > self.bytes.len() { 0 } else { self.end };
+            self.end = start + part.len();
+            self.bytes[start..self.end].copy_from_slice(part);
+        }
     }
 }
 
@@ -80,7 +82,7 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
     };
     // a main thread with a core of its own writes meanwhile: workers share caches and memory with it
     let writes = results.writes::<T>(&grid) > 0 && host::usable_cores() > workers.count();
-    let mut file = writes.then(|| PageCache::new(height * width * size_of::<f64>()));
+    let mut file = writes.then(|| PageCache::new(PAGE_CACHE_BYTES));
     let ready = parcels(workers.count());
     workers.serve(
         ready,
@@ -110,4 +112,18 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
             per_worker * (height * width * features) as f64 / start.elapsed().as_secs_f64()
         },
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn images_that_are_larger_than_the_page_cache_are_written_in_parts() {
+        let mut file = PageCache::new(10);
+        for len in [0, 7, 10, 25, 4] {
+            file.write(&vec![1; len]);
+        }
+        assert!(file.bytes.iter().all(|byte| *byte == 1));
+    }
 }

@@ -13,7 +13,7 @@ use crate::failpoint;
 use crate::kernel::{Checksum, Kernel, Scratch, Summary};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
-use crate::sink::{Parcel, Place};
+use crate::sink::{Parcel, Place, Rounded};
 use crate::store::journal::Done;
 
 use std::time::Duration;
@@ -82,8 +82,9 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             summary.add(&part, 1);
             parcel.collect(first, height, &place);
         }
-        let stored = parcel.checksum().unwrap_or(checksum);
-        Computed { done: Done { tile, checksum, stored, summary, recomputed }, parcel }
+        let Rounded { checksum: stored, overflows } =
+            parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
+        Computed { done: Done { tile, checksum, stored, overflows, summary, recomputed }, parcel }
     }
 }
 

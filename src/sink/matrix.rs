@@ -7,8 +7,8 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::storable::{Storable, read_widened, with_store};
-use super::{Finished, Kind, Part, Sink, Strip};
+use super::storable::{Storable, overflows, read_widened, with_store};
+use super::{Finished, Kind, Part, Rounded, Sink, Strip};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
@@ -76,6 +76,12 @@ fn arrays(file: &ResultReader) -> Result<(Array, Array)> {
     Ok((distances, checksums))
 }
 
+/// Elements that are held of a tile on its way, beside the distances as they are computed.
+fn held_len(grid: &Grid, is_rounded: bool) -> usize {
+    let (height, width) = grid.tile_shape();
+    (usize::from(is_rounded) + usize::from(grid.symmetric)) * height * width
+}
+
 /// Tiles that one tile stands for: itself, and its mirror image.
 fn images(grid: &Grid) -> usize {
     1 + usize::from(grid.symmetric)
@@ -86,10 +92,12 @@ impl<T: Number> Kind<T> for Matrix {
         self.store.is_none()
     }
 
-    fn part_len(&self, grid: &Grid) -> usize {
-        let (height, width) = grid.tile_shape();
-        let images = usize::from(self.store.is_some()) + usize::from(grid.symmetric);
-        (images * height * width * self.store::<T>().size()).div_ceil(size_of::<T>())
+    fn part_len(&self, grid: &Grid, strip_len: usize) -> usize {
+        let (is_rounded, (_, width)) = (self.store.is_some(), grid.tile_shape());
+        let held = held_len(grid, is_rounded) * self.store::<T>().size();
+        // a strip in the wide type, and weights of the checksum
+        let beside = if is_rounded { strip_len * size_of::<f32>() + width * size_of::<u64>() } else { 0 };
+        (held + beside).div_ceil(size_of::<T>())
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
@@ -112,30 +120,31 @@ impl<T: Number> Kind<T> for Matrix {
     }
 
     fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
-        let (grid, rounds) = (share.grid, self.store.is_some());
+        let (grid, is_rounded) = (share.grid, self.store.is_some());
         let computed = Vec::with_capacity(images(&grid) * share.tiles);
         with_store!(self.store::<T>(), S => {
-            Box::new(MatrixSink::<S> { open: None, grid, rounds, computed, largest: 0.0, of_store: PhantomData })
+            Box::new(MatrixSink::<S> { open: None, grid, is_rounded, computed, overflows: false, of_store: PhantomData })
         })
     }
 }
 
 /// A tile, and its mirror image after it, as they are stored; of the tile nothing where it is stored as it is computed.
-struct Images<S> {
+struct Images<S: Storable> {
     values: Pages<S>,
-    rounds: bool,
+    is_rounded: bool,
     /// Elements that are there, and those of the tile among them.
     len: usize,
     tile_len: usize,
     checksum: Checksum,
-    /// The checksum of the strips of the tile so far.
-    sum: u64,
+    wide: Vec<S::Wide>,
+    /// What is known of the strips of the tile so far.
+    found: Rounded,
 }
 
 impl<S: Storable> Images<S> {
-    fn new(len: usize, rounds: bool) -> Self {
-        let (values, checksum) = (Pages::zeroed(len), Checksum::default());
-        Self { values, rounds, len: 0, tile_len: 0, checksum, sum: 0 }
+    fn new(len: usize, is_rounded: bool) -> Self {
+        let (values, checksum, found) = (Pages::zeroed(len), Checksum::default(), Rounded::default());
+        Self { values, is_rounded, len: 0, tile_len: 0, checksum, wide: Vec::new(), found }
     }
 
     fn mirror(&self) -> &[S] {
@@ -148,16 +157,18 @@ impl<T: Number, S: Storable> Part<T> for Images<S> {
         let Strip { values, first, place } = *strip;
         let (height, width) = place.shape();
         if first == 0 {
-            self.tile_len = if self.rounds { height * width } else { 0 };
+            self.tile_len = if self.is_rounded { height * width } else { 0 };
             self.len = self.tile_len + if place.mirrored { height * width } else { 0 };
-            self.sum = 0;
+            self.found = Rounded::default();
         }
         let (tile, mirror) = self.values[..self.len].split_at_mut(self.tile_len);
-        let stored = if self.rounds {
+        let stored = if self.is_rounded {
             let stored = &mut tile[first * width..][..values.len()];
             S::round(values, stored);
-            let sum = self.checksum.of(place.level, &S::widened(stored), strip.rows(), place.cols.clone());
-            self.sum = self.sum.wrapping_add(sum);
+            let wide = S::widened(stored, &mut self.wide);
+            let sum = self.checksum.of(place.level, wide, strip.rows(), place.cols.clone());
+            self.found.checksum = self.found.checksum.wrapping_add(sum);
+            self.found.overflows = self.found.overflows || overflows(values, wide);
             stored
         } else {
             bytemuck::cast_slice(values)
@@ -171,8 +182,8 @@ impl<T: Number, S: Storable> Part<T> for Images<S> {
         bytemuck::cast_slice(&self.values[..self.len])
     }
 
-    fn checksum(&self) -> Option<u64> {
-        self.rounds.then_some(self.sum)
+    fn rounded(&self) -> Option<Rounded> {
+        self.is_rounded.then_some(self.found)
     }
 }
 
@@ -198,18 +209,18 @@ struct MatrixSink<S> {
     open: Option<Open>,
     grid: Grid,
     /// Whether distances are rounded to be stored.
-    rounds: bool,
+    is_rounded: bool,
     /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
     computed: Vec<(Tile, u64)>,
-    /// The largest distance of all these.
-    largest: f64,
+    /// Whether distances of any of these that are finite are stored as infinities.
+    overflows: bool,
     of_store: PhantomData<S>,
 }
 
 impl<S: Storable> MatrixSink<S> {
     /// Keeps the checksum of a tile, and that of its mirror image.
     fn keep(&mut self, done: &Done) {
-        self.largest = self.largest.max(done.summary.max);
+        self.overflows |= done.overflows;
         let mirror = self.grid.is_mirrored(done.tile).then(|| done.tile.transposed());
         let tiles = [Some(done.tile), mirror].into_iter().flatten();
         self.computed.extend(tiles.map(|tile| (tile, done.stored)));
@@ -218,9 +229,7 @@ impl<S: Storable> MatrixSink<S> {
 
 impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
     fn part(&self) -> Box<dyn Part<T>> {
-        let (height, width) = self.grid.tile_shape();
-        let images = usize::from(self.rounds) + usize::from(self.grid.symmetric);
-        Box::new(Images::<S>::new(images * height * width, self.rounds))
+        Box::new(Images::<S>::new(held_len(&self.grid, self.is_rounded), self.is_rounded))
     }
 
     fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
@@ -233,7 +242,7 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
         let Some(open) = &self.open else { return Ok(0) };
         let part: &dyn Any = part;
         let images: &Images<S> = part.downcast_ref().expect("the part that this kind has made");
-        let tile = if self.rounds { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
+        let tile = if self.is_rounded { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
         let mut written = open.write(&self.grid, done.tile, tile)?;
         if self.grid.is_mirrored(done.tile) {
             written += open.write(&self.grid, done.tile.transposed(), images.mirror())?;
@@ -258,8 +267,7 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
             })?;
         }
         let checksums = self.computed.iter().fold(0_u64, |sum, &(_, checksum)| sum.wrapping_add(checksum));
-        let overflows = self.rounds && self.largest.is_finite() && self.largest >= S::TYPE.overflow();
-        Ok(Finished { checksums, overflows, ..Finished::default() })
+        Ok(Finished { checksums, overflows: self.overflows, ..Finished::default() })
     }
 }
 
@@ -293,8 +301,9 @@ impl<'a> MatrixReader<'a> {
         let cannot = || format!("rows from {} of {} cannot be read", rows.start, self.file.shown());
         with_store!(self.store, S => {
             let stored = self.distances.read::<S>(rows.clone(), cols.clone()).context(cannot)?;
-            let wide = S::widened(&stored);
-            let sum = checksum.of(level, &wide, rows, cols);
+            let mut room = Vec::new();
+            let wide = S::widened(&stored, &mut room);
+            let sum = checksum.of(level, wide, rows, cols);
             Ok((wide.iter().map(|value| value.to_f64()).collect(), sum))
         })
     }

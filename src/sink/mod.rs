@@ -90,8 +90,8 @@ pub trait Kind<T: Number> {
         false
     }
 
-    /// Elements that it needs for each tile on its way beside them.
-    fn part_len(&self, _: &Grid) -> usize {
+    /// Elements that it needs for each tile on its way beside them, which comes in strips of so many elements.
+    fn part_len(&self, _: &Grid, _strip_len: usize) -> usize {
         0
     }
 
@@ -182,10 +182,19 @@ pub trait Part<T>: Any + Send {
         &[]
     }
 
-    /// Checksum of the distances of the tile as they are stored, if they are rounded for that.
-    fn checksum(&self) -> Option<u64> {
+    /// The distances of the tile as they are stored, if they are rounded for that.
+    fn rounded(&self) -> Option<Rounded> {
         None
     }
+}
+
+/// What is known of a tile whose distances were rounded to be stored.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rounded {
+    /// Checksum of what is stored.
+    pub checksum: u64,
+    /// Whether distances that are finite became infinities.
+    pub overflows: bool,
 }
 
 /// What a sink has stored at its end.
@@ -321,7 +330,7 @@ pub struct Parcel<T> {
 impl<T: Number> Parcel<T> {
     /// Elements of a parcel.
     pub fn len_for(results: &Results, grid: &Grid, strip_len: usize) -> usize {
-        let parts: usize = results.kinds::<T>().map(|kind| kind.part_len(grid)).sum();
+        let parts: usize = results.kinds::<T>().map(|kind| kind.part_len(grid, strip_len)).sum();
         Self::values_len(results, grid, strip_len) + parts
     }
 
@@ -352,13 +361,14 @@ impl<T: Number> Parcel<T> {
 
     /// All that it holds of a tile of so many distances and that is to be written.
     pub fn held(&self, len: usize) -> impl Iterator<Item = &[u8]> {
-        let values = &self.values[..len.min(self.values.len())];
+        // without a kind that keeps tiles, a strip
+        let values = self.values.get(..len).unwrap_or_default();
         std::iter::once(bytemuck::cast_slice(values)).chain(self.parts.iter().map(|part| part.held()))
     }
 
-    /// Checksum of the tile's distances as they are stored, if they are rounded for that.
-    pub fn checksum(&self) -> Option<u64> {
-        self.parts.iter().find_map(|part| part.checksum())
+    /// The distances of the tile as they are stored, if they are rounded for that.
+    pub fn rounded(&self) -> Option<Rounded> {
+        self.parts.iter().find_map(|part| part.rounded())
     }
 }
 

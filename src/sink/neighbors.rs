@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, RwLock};
 use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, GROUP, Lists, list_bytes};
-use super::storable::{Storable, read_widened, with_store};
+use super::storable::{Storable, overflows, read_widened, with_store};
 use super::{FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
@@ -91,9 +91,11 @@ impl Neighbors {
         let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
         let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
         let selves = if self.nearest.include_self { size_of::<T>() * rows.len() } else { 0 };
+        // bounds: as they are found, as words, and as they are sent; and of foreign rows those that have come, early or not
+        let bounds = (3 * rows.len() + 2 * FOREIGN_LISTS * *foreign_rows) * size_of::<C>();
         // rows that a snapshot writes together; after the last one, those that are written to the file, also as they are stored
         let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
-        own.checked_add(foreign)?.checked_add(selves as u64)?.checked_add(band.max(2 * BAND_BYTES as u64))
+        own.checked_add(foreign)?.checked_add((selves + bounds) as u64)?.checked_add(band.max(2 * BAND_BYTES as u64))
     }
 
     /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
@@ -122,11 +124,13 @@ fn are_narrow<T: Number>(m: usize) -> bool {
 }
 
 impl<T: Number> Kind<T> for Neighbors {
-    fn part_len(&self, grid: &Grid) -> usize {
+    fn part_len(&self, grid: &Grid, strip_len: usize) -> usize {
         let (height, width) = grid.tile_shape();
         // limits of rows and columns, and what a limit is found from; candidates that wait, of the rows of a strip and of each group of columns
         let waiting = (width / GROUP + 3) * MOST_WAITING * size_of::<(usize, u128)>();
-        3 * width.max(height) + waiting / size_of::<T>()
+        // any place of a strip may be within its limit
+        let places = strip_len * size_of::<u32>();
+        3 * width.max(height) + (waiting + places).div_ceil(size_of::<T>())
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
@@ -225,6 +229,8 @@ impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
             *is_stale = false;
         }
         let of_cols = place.mirrored.then_some(&of_cols[..]);
+        places.clear();
+        places.reserve_exact(strip.values.len());
         within(place.level, strip.values, place.cols.len(), (of_rows, of_cols), places);
         let groups = if place.mirrored { mirror.groups_of(&place.cols) } else { 0..0 };
         mirrored.resize_with(mirrored.len().max(groups.len()), Vec::new);
@@ -348,10 +354,9 @@ impl<T: Number, C: Candidate> NeighborsSink<T, C> {
             let mut stored = vec![S::zeroed(); distances.len()];
             S::round(&distances, &mut stored);
             arrays.distances.write(band, 0..count, &stored).context(cannot)?;
-            let stored = S::widened(&stored);
-            finished.overflows |= distances.iter().zip(&*stored).any(|(distance, stored)| {
-                distance.is_finite() && !stored.is_finite()
-            });
+            let mut room = Vec::new();
+            let stored = S::widened(&stored, &mut room);
+            finished.overflows |= overflows(&distances, stored);
             let lasts = indices.iter().skip(count - 1).step_by(count);
             finished.short_rows += lasts.filter(|index| **index == NO_INDEX).count() as u64;
             finished.bytes += (indices.len() * self.kind.entry_bytes::<T>(&self.grid)) as u64;

@@ -1,6 +1,5 @@
 //! Types that distances are stored in. Each distance is rounded once, to nearest, ties to even.
 
-use std::borrow::Cow;
 use std::ops::Range;
 
 use half::f16;
@@ -34,25 +33,22 @@ pub(super) use with_store;
 
 /// A type that distances are stored in.
 pub trait Storable: FileType + bytemuck::Pod + Send + Sync {
-    /// Its name.
-    const TYPE: StoreType;
     /// A type that has all its values, of which their checksum is.
     type Wide: SimdElement;
 
     /// Rounds values of another type.
     fn round<T: Element>(values: &[T], out: &mut [Self]);
 
-    /// The same values in the wide type.
-    fn widened(values: &[Self]) -> Cow<'_, [Self::Wide]>;
+    /// The same values in the wide type; `room` is for those that are not.
+    fn widened<'a>(values: &'a [Self], room: &'a mut Vec<Self::Wide>) -> &'a [Self::Wide];
 
     /// Transposes the m × n matrix `from` to rows that are `ld` elements apart in `to`.
     fn transpose(level: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize);
 }
 
 macro_rules! storable {
-    ($type:ident, $store:ident) => {
+    ($type:ident) => {
         impl Storable for $type {
-            const TYPE: StoreType = StoreType::$store;
             type Wide = $type;
 
             fn round<T: Element>(values: &[T], out: &mut [Self]) {
@@ -61,8 +57,8 @@ macro_rules! storable {
                 }
             }
 
-            fn widened(values: &[Self]) -> Cow<'_, [Self]> {
-                Cow::Borrowed(values)
+            fn widened<'a>(values: &'a [Self], _: &'a mut Vec<Self>) -> &'a [Self] {
+                values
             }
 
             fn transpose(level: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize) {
@@ -71,11 +67,10 @@ macro_rules! storable {
         }
     };
 }
-storable!(f32, F32);
-storable!(f64, F64);
+storable!(f32);
+storable!(f64);
 
 impl Storable for f16 {
-    const TYPE: StoreType = StoreType::F16;
     type Wide = f32;
 
     fn round<T: Element>(values: &[T], out: &mut [Self]) {
@@ -89,10 +84,10 @@ impl Storable for f16 {
         }
     }
 
-    fn widened(values: &[Self]) -> Cow<'_, [f32]> {
-        let mut wide = vec![0.0; values.len()];
-        values.convert_to_f32_slice(&mut wide);
-        Cow::Owned(wide)
+    fn widened<'a>(values: &'a [Self], room: &'a mut Vec<f32>) -> &'a [f32] {
+        room.resize(values.len(), 0.0);
+        values.convert_to_f32_slice(room);
+        room
     }
 
     fn transpose(_: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize) {
@@ -110,8 +105,15 @@ pub fn read_widened(
     // HDF5 1.10 converts some numbers of 16 bits wrongly
     with_store!(store, S => {
         let stored = array.read::<S>(rows, cols)?;
-        Ok(S::widened(&stored).iter().map(|value| value.to_f64()).collect())
+        Ok(S::widened(&stored, &mut Vec::new()).iter().map(|value| value.to_f64()).collect())
     })
+}
+
+/// Whether values that are finite became infinities when they were rounded.
+pub fn overflows<T: Element, W: Element>(values: &[T], stored: &[W]) -> bool {
+    // there are none as a rule, which is soon seen
+    let (_, _, are_finite) = W::extremes(stored);
+    !are_finite && values.iter().zip(stored).any(|(value, stored)| value.is_finite() && !stored.is_finite())
 }
 
 /// The value in f32 if that has it, else the neighbour with an odd last bit: to round it once more, to a type that has two bits less
@@ -169,7 +171,15 @@ mod tests {
     fn what_rounding_may_change_is_bounded() {
         for value in [0.0, 1e-9, 3e-8, 6e-5, 0.1, 1.000_488, 65_519.9] {
             let stored = f16::from_bits(rounded(value)).to_f64();
-            assert!((stored - value).abs() <= StoreType::F16.rounding(value), "{value:e}");
+            let bound = StoreType::F16.rounding(value);
+            assert!((stored - value).abs() <= bound, "{value:e}");
+            // the numbers beside it are farther away
+            let numbers = numbers();
+            let at =
+                numbers.iter().position(|number| number.to_bits() == stored.to_bits()).expect("a number");
+            for other in [at.checked_sub(1), Some(at + 1)].into_iter().flatten() {
+                assert!((numbers[other] - value).abs() > bound, "{value:e} to {:e}", numbers[other]);
+            }
         }
         for store in [StoreType::F16, StoreType::F32] {
             let overflow = store.overflow();
@@ -188,7 +198,10 @@ mod tests {
         f16::round(&values, &mut out);
         assert!(values.iter().zip(&out).all(|(value, out)| rounded(*value) == out.to_bits()));
         assert!(
-            f16::widened(&out).iter().zip(&out).all(|(wide, out)| wide.to_bits() == out.to_f32().to_bits())
+            f16::widened(&out, &mut Vec::new())
+                .iter()
+                .zip(&out)
+                .all(|(wide, out)| wide.to_bits() == out.to_f32().to_bits())
         );
     }
 }

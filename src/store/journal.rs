@@ -33,6 +33,8 @@ pub struct Done {
     pub checksum: u64,
     /// The same of its distances as they are stored, which is another if that rounds them.
     pub stored: u64,
+    /// Whether distances of it that are finite are stored as infinities.
+    pub overflows: bool,
     /// Sum and extremes of its distances.
     pub summary: Summary,
     /// Its distances that failed the Gram guard.
@@ -65,10 +67,11 @@ impl Entry {
     fn to_words(self, generation: usize) -> impl Iterator<Item = [u64; 7]> {
         let second = |tile: Tile| (generation as u64) << COLUMN_BITS | tile.j as u64;
         let (before, words) = match self {
-            Self::Forward(Done { tile, checksum, stored, summary, recomputed }) => {
+            Self::Forward(Done { tile, checksum, stored, overflows, summary, recomputed }) => {
                 let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
                 let (i, second) = (tile.i as u64, second(tile));
-                let before = (stored != checksum).then_some([i | STORED, second, stored, 0, 0, 0, 0]);
+                let before =
+                    (stored != checksum).then_some([i | STORED, second, stored, overflows.into(), 0, 0, 0]);
                 let i = if before.is_some() { i | HAS_STORED } else { i };
                 (before, [i, second, checksum, sum, min, max, recomputed])
             }
@@ -89,14 +92,14 @@ impl Entry {
         if i & MIRROR != 0 {
             return grid.is_mirrored(tile).then_some((generation, Self::Mirror(tile)));
         }
-        let stored = if i & HAS_STORED == 0 {
-            checksum
+        let (stored, overflows) = if i & HAS_STORED == 0 {
+            (checksum, false)
         } else {
-            let [of, place, stored, ..] = before?;
-            (of ^ STORED == i ^ HAS_STORED && place == second).then_some(stored)?
+            let [of, place, stored, overflows, ..] = before?;
+            (of ^ STORED == i ^ HAS_STORED && place == second).then_some((stored, overflows != 0))?
         };
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
-        let done = Done { tile, checksum, stored, summary: Summary { sum, min, max }, recomputed };
+        let done = Done { tile, checksum, stored, overflows, summary: Summary { sum, min, max }, recomputed };
         Some((generation, Self::Forward(done)))
     }
 }
@@ -332,7 +335,7 @@ mod tests {
         let tile = Tile { i: number / 10 % 10, j: number % 10 };
         let summary = Summary { sum: number as f64, min: 0.5, max: f64::INFINITY };
         let checksum = number as u64 * 77;
-        Entry::Forward(Done { tile, checksum, stored: checksum, summary, recomputed: 3 })
+        Entry::Forward(Done { tile, checksum, stored: checksum, overflows: false, summary, recomputed: 3 })
     }
 
     /// A journal of so many entries, in a folder that goes with it.
@@ -372,7 +375,8 @@ mod tests {
     fn a_tile_whose_mirror_image_is_mailed_is_done_with_both_entries() {
         let forward = |i, j| {
             let summary = Summary::default();
-            Entry::Forward(Done { tile: Tile { i, j }, checksum: 1, stored: 1, summary, recomputed: 0 })
+            let tile = Tile { i, j };
+            Entry::Forward(Done { tile, checksum: 1, stored: 1, overflows: false, summary, recomputed: 0 })
         };
         let mirror = |i, j| Entry::Mirror(Tile { i, j });
         let mut journalled = Journalled::nothing(&GRID);
@@ -401,7 +405,7 @@ mod tests {
     fn a_tile_that_is_stored_otherwise_is_done_with_both_of_its_checksums() {
         let (_folder, path) = journal(1);
         let rounded = |number: usize| match entry(number) {
-            Entry::Forward(done) => Entry::Forward(Done { stored: 5, ..done }),
+            Entry::Forward(done) => Entry::Forward(Done { stored: 5, overflows: number == 7, ..done }),
             Entry::Mirror(_) => unreachable!("it is none"),
         };
         let append = |entries: &[Entry]| {

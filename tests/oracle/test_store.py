@@ -15,7 +15,7 @@ def samples(dtype):
     x[20:40] *= 1e-4
     x[60:80] *= 3e4
     x[90] = x[91]
-    x[100] = np.nan
+    x[100], x[101, 3] = np.nan, np.inf
     return x
 
 
@@ -68,12 +68,15 @@ def test_the_digest_is_that_of_what_was_computed(work):
 
 @pytest.mark.parametrize("results", (("--matrix",), ("--neighbors", 3)))
 def test_what_is_too_large_is_told(work, results):
-    x = np.zeros((8, 2), "f4")
-    x[:, 0] = 10_000.0 * np.arange(8)
+    x = np.zeros((9, 2), "f4")
+    x[:8, 0] = 10_000.0 * np.arange(8)
+    # infinite distances are none that were rounded to be so
+    x[8] = np.inf
     path = work.write("x", x)
+    options = ("-o", work / "r.h5", "--force", "--allow-nonfinite", "--store", "f16")
     for ranks in (0, 3):
         # the farthest pair is at 70,000; of the three nearest none is beyond 30,000
-        done = work.pairdist("compute", path, "-o", work / "r.h5", "--force", "--store", "f16", *results, ranks=ranks)
+        done = work.pairdist("compute", path, *options, *results, ranks=ranks)
         told = "some distances are stored as infinities: from 6.552e4 on they are too large for --store f16" in done.stderr
         assert told == (results[0] == "--matrix")
         work.pairdist("verify", work / "r.h5", "--all")

@@ -18,6 +18,7 @@ use super::placement;
 use super::setup::with_dtype;
 use crate::cli::VerifyArgs;
 use crate::comm::Comm;
+use crate::element::StoreType;
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::result::{Header, ResultReader};
@@ -65,11 +66,6 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 }
 
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
-    let nodes = placement::nodes(comm);
-    let workers = comm.agree(placement::threads(None, &nodes).and_then(Workers::start))?;
-    if args.all || case.have_moved() {
-        case.check_samples::<T>(comm, &workers)?;
-    }
     let asked = case.file.asked();
     let options = [
         (args.pairs, asked.matrix, "--pairs", "matrix"),
@@ -82,6 +78,11 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
                 case.file.shown()
             )));
         }
+    }
+    let nodes = placement::nodes(comm);
+    let workers = comm.agree(placement::threads(None, &nodes).and_then(Workers::start))?;
+    if args.all || case.have_moved() {
+        case.check_samples::<T>(comm, &workers)?;
     }
     let mut lines = Vec::new();
     let mut judge = |checked: Result<Worst>, what: &str, how: String| -> Result<()> {
@@ -302,13 +303,26 @@ impl Case {
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
         let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
         let error = metric.error::<T>(d, tau, T::from_f64(value), definition);
-        let Some(store) = self.file.asked().store.filter(|store| store.size() < dtype.size()) else {
-            return (error, tolerance);
-        };
-        let largest = definition + tolerance;
-        if value == f64::INFINITY && largest >= store.overflow() {
-            return (0.0, tolerance);
+        match self.file.asked().store.filter(|store| store.size() < dtype.size()) {
+            Some(store) => with_rounding((error, tolerance), value, definition, store),
+            None => (error, tolerance),
         }
+    }
+}
+
+/// Error and tolerance of a distance that was rounded to be stored. A definition that is not finite allows no error.
+fn with_rounding(
+    (error, tolerance): (f64, f64),
+    value: f64,
+    definition: f64,
+    store: StoreType,
+) -> (f64, f64) {
+    let largest = definition + tolerance;
+    if !definition.is_finite() {
+        (error, tolerance)
+    } else if value == f64::INFINITY && largest >= store.overflow() {
+        (0.0, tolerance)
+    } else {
         (error, tolerance + store.rounding(largest))
     }
 }
@@ -316,6 +330,29 @@ impl Case {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rounding_to_store_allows_half_a_unit_and_no_more() {
+        let allowed = |value: f64, definition: f64| {
+            let error =
+                if value.to_bits() == definition.to_bits() { 0.0 } else { (value - definition).abs() };
+            let (error, tolerance) = with_rounding((error, 0.0), value, definition, StoreType::F16);
+            error <= tolerance
+        };
+        let right =
+            [(1.0, 1.000_4), (1999.0, 1999.4), (65_504.0, 65_519.0), (f64::INFINITY, 65_520.0), (0.0, 2e-8)];
+        assert!(right.iter().all(|&(value, definition)| allowed(value, definition)));
+        let infinity = f64::INFINITY;
+        let wrong = [
+            (1.0, 1.000_6),
+            (1999.0, 1999.6),
+            (65_504.0, 65_521.0),
+            (infinity, 65_519.0),
+            (1.0, infinity),
+            (0.0, 4e-8),
+        ];
+        assert!(!wrong.iter().any(|&(value, definition)| allowed(value, definition)));
+    }
 
     #[test]
     fn parts_cover_a_range_once() {
