@@ -92,10 +92,11 @@ impl Neighbors {
         let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
         let selves = if self.nearest.include_self { size_of::<T>() * rows.len() } else { 0 };
         // bounds: as they are found, as words, and as they are sent; and of foreign rows those that have come, early or not
-        let bounds = (3 * rows.len() + 2 * FOREIGN_LISTS * *foreign_rows) * size_of::<C>();
-        // rows that a snapshot writes together; after the last one, those that are written to the file, also as they are stored
+        let own_bounds = if *foreign_rows > 0 { 3 * rows.len() } else { 0 };
+        let bounds = (own_bounds + 2 * FOREIGN_LISTS * *foreign_rows) * size_of::<C>();
+        // rows that a snapshot writes together; after the last one those that are written to the file, when no parcels are left
         let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
-        own.checked_add(foreign)?.checked_add((selves + bounds) as u64)?.checked_add(band.max(2 * BAND_BYTES as u64))
+        own.checked_add(foreign)?.checked_add((selves + bounds) as u64)?.checked_add(band.max(BAND_BYTES as u64))
     }
 
     /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
