@@ -372,3 +372,21 @@ fn the_commands_of_the_documents_work() {
         }
     }
 }
+
+#[test]
+fn the_rate_of_neighbours_is_measured_for_problems_of_any_shape() {
+    for_all(&[(1_000_000, 10), (3_000_000, 1), (100, 100_000), (1, 3), (40, 2)], |&(samples, features)| {
+        let work = Work::new();
+        for (results, least) in
+            [("--neighbors 15", 16), ("--neighbors 1 --include-self --matrix", 1), ("--store f64", 1)]
+        {
+            let metric = if features == 10 { "cityblock" } else { "euclidean" };
+            let options = format!(
+                "--samples {samples} --features {features} --dtype f32 --metric {metric} --threads 1"
+            );
+            if samples >= least {
+                work.run(ALONE, &format!("plan {options} {results}"), 0);
+            }
+        }
+    });
+}

@@ -17,7 +17,7 @@ mod survey;
 mod worker;
 
 pub(crate) use load::{Target, load, reading_bytes, survey_of};
-pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate};
+pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};

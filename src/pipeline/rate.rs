@@ -13,7 +13,7 @@ use crate::host;
 use crate::kernel::Kernel;
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
-use crate::schedule::Schedule;
+use crate::schedule::{Schedule, Share};
 use crate::sink::{Results, Sinks};
 
 /// How long tiles are computed.
@@ -64,6 +64,12 @@ fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block<T>, Block
     (rows, cols)
 }
 
+/// What a rank has that computes the tiles of such a grid. Where there are more columns than rows, mirror images belong to rows beyond.
+pub fn share_of(grid: Grid) -> Share {
+    let rows = 0..if grid.symmetric { grid.n.max(grid.m) } else { grid.n };
+    Share { rows, ..Schedule { grid, ranks: 1 }.share(0) }
+}
+
 /// Pair-features that a worker computes per second while all of them do, on whole tiles of such a grid, of which `results` are made.
 /// Counted are the features of the tile alone, with one input as if every tile had a mirror image.
 pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid, results: &Results) -> f64 {
@@ -71,8 +77,7 @@ pub fn kernel_rate<T: Number>(workers: &Workers, kernel: &Kernel<T>, grid: Grid,
     let (height, width) = grid.tile_shape();
     let (rows, cols) = random_blocks(kernel, &grid);
     let cols = Arc::new(cols);
-    let share = Schedule { grid, ranks: 1 }.share(0);
-    let sinks = Sinks::<T>::new(results.clone(), &share, kernel.strip_len(width));
+    let sinks = Sinks::<T>::new(results.clone(), &share_of(grid), kernel.strip_len(width));
     // as in a run, tiles of a row are ordered one after the other, and a parcel is ordered again when its tile is done
     let tiles = (0..grid.tile_rows()).flat_map(|i| (0..grid.tile_cols()).map(move |j| Tile { i, j }));
     let mut tiles = tiles.cycle();

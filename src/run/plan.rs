@@ -19,7 +19,7 @@ use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels};
+use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels, share_of};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::{Asked, Nearest, Problem};
 use crate::report::file;
@@ -36,8 +36,9 @@ const MEASURED_LEAST: usize = 1 << 20;
 const MEASURED_TILE: usize = 50_000_000;
 const MEASURED_VALUES: usize = 8 << 20;
 
-/// Neighbours of each sample in tiles that are measured.
+/// Neighbours of each sample in tiles that are measured, and samples that have any at most, or a tile of them.
 const MEASURED_NEIGHBORS: usize = 16;
+const MEASURED_ROWS: usize = 1 << 16;
 
 /// What `plan --json` writes.
 #[derive(Serialize)]
@@ -235,7 +236,9 @@ fn measured_rate<T: Number>(
 ) -> Result<f64> {
     let threads = layout.threads.saturating_mul(layout.ranks_per_node).min(host::usable_cores());
     let (grid, features) = measured_grid(problem);
-    let grid = Grid { symmetric, ..grid };
+    // lists of more rows would take much more memory than their samples
+    let most = if results.are_mailed() { MEASURED_ROWS.next_multiple_of(grid.edge) } else { usize::MAX };
+    let grid = Grid { m: grid.m.min(most), symmetric, ..grid };
     let (height, width) = grid.tile_shape();
     let kernel =
         Kernel::<T>::new(problem.metric, problem.method, features, kernel.level()).for_tiles(height, width);
@@ -247,8 +250,9 @@ fn measured_rate<T: Number>(
     let results = &Results::of(Asked { neighbors: nearest, ..results.asked });
     let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
     let values = (grid.n + grid.m) * features + parcels(threads) * parcel;
-    let planned = PAGE_CACHE_BYTES + values * size_of::<T>();
-    limits::check_limit(planned as u64, threads, "raise the limit")?;
+    let planned = (PAGE_CACHE_BYTES + values * size_of::<T>()) as u64;
+    let kept = results.kept_bytes::<T>(&share_of(grid)).unwrap_or(u64::MAX);
+    limits::check_limit(planned.saturating_add(kept), threads, "raise the limit")?;
     let workers = Workers::start(threads)?;
     Ok(kernel_rate(&workers, &kernel, grid, results))
 }
