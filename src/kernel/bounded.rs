@@ -11,8 +11,8 @@ const TOGETHER: usize = 4;
 /// Groups for each of the smallest values that are asked for: about a fifth more than so many values are within the limit then.
 const GROUPS: usize = 4;
 
-/// A limit that at least `count` of the values are within, and not many more: of groups of them, the smallest values are looked at. +∞ if
-/// fewer are numbers, or smaller than that. `smallest` is room.
+/// A limit that at least `count` of the values are within, and not many more: the `count`-th smallest of the smallest values of groups. +∞ if
+/// there is none. `smallest` is room.
 pub fn limit_of<T: SimdElement>(level: Level, values: &[T], count: usize, smallest: &mut Vec<T>) -> T {
     let infinity = T::from_f64(f64::INFINITY);
     smallest.clear();

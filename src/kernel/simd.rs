@@ -62,8 +62,6 @@ pub trait SimdElement: Element {
     fn and<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
     /// Either mask.
     fn or<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
-    /// Whether the mask holds in any lane.
-    fn any<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
     /// Whether the mask holds in every lane.
     fn all<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
     /// Transposes a square of one 256-bit vector's length between rows `from_ld` and `to_ld` elements apart.
@@ -153,10 +151,6 @@ macro_rules! simd_element {
                 simd.$or(a, b)
             }
             // pulp 0.22 counts lanes of AVX-512 from the other end
-            #[inline(always)]
-            fn any<S: Simd>(simd: S, mask: S::$mask) -> bool {
-                simd.$first_true(mask) != S::$lanes
-            }
             #[inline(always)]
             fn all<S: Simd>(simd: S, mask: S::$mask) -> bool {
                 simd.$first_true(simd.$not(mask)) == S::$lanes
