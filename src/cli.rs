@@ -13,7 +13,7 @@ use crate::metric::Metric;
 use crate::source::{Axes, View};
 use crate::store::workdir::Existing;
 
-/// The full matrix of distances between the rows of large sample matrices.
+/// Distances between all rows of large sample matrices: the matrix, or the nearest neighbours of every sample.
 ///
 /// Samples come from HDF5, work is shared by MPI ranks and threads, and the result is written in parallel into one HDF5
 /// file. Every subcommand runs under mpirun or srun, and without (as one rank).

@@ -3,6 +3,8 @@
 //! All calls are made by the main thread (`MPI_THREAD_FUNNELED`). What fails on one rank before the
 //! rounds is agreed on by all ([`Comm::agree`]); what fails later ends the job ([`Comm::abort`]), as does any panic.
 
+use std::time::Duration;
+
 use mpi::Threading;
 use mpi::collective::SystemOperation;
 use mpi::environment::Universe;
@@ -77,6 +79,15 @@ pub struct Nodes {
     pub is_first: bool,
 }
 
+/// Time in which a launcher passes on what was said last: MPICH's may end first.
+const LAST_WORDS: Duration = Duration::from_millis(100);
+
+/// Ends the job on all ranks.
+fn abort(world: &SimpleCommunicator) -> ! {
+    std::thread::sleep(LAST_WORDS);
+    world.abort(ABORTED)
+}
+
 /// All ranks of the job. MPI ends when this is dropped, so it must outlive every open file.
 pub struct Comm {
     world: SimpleCommunicator,
@@ -99,7 +110,7 @@ impl Comm {
         let comm = Self { world: universe.world(), _universe: universe };
         // a panic on one rank would leave the others waiting
         let who = format!("rank {} on {}: ", comm.rank(), host::name());
-        end_on_panic(who, || SimpleCommunicator::world().abort(ABORTED));
+        end_on_panic(who, || abort(&SimpleCommunicator::world()));
         Ok(comm)
     }
 
@@ -214,7 +225,7 @@ impl Comm {
 
     /// Ends the job on all ranks at once, with exit code 1.
     pub fn abort(&self) -> ! {
-        self.world.abort(ABORTED)
+        abort(&self.world)
     }
 
     /// What a rank has got inside the rounds, where the others do not wait for its verdict: an error is told, and ends the job.

@@ -12,7 +12,7 @@ pub enum Error {
     Usage(String),
     /// The work could not be done.
     Failed(String),
-    /// The work was stopped on purpose, and can be taken up again.
+    /// The work was stopped on purpose, and can be resumed.
     Stopped(String),
 }
 

@@ -1,4 +1,4 @@
-//! Stopping early, on purpose: a signal, or the end of the time at hand.
+//! Stopping early, on purpose: a signal, or the end of the time that there is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,4 +1,4 @@
-//! A rank that fails, panics or dies: the whole job ends, nothing gets the result's name, and the next run takes up the work.
+//! A rank that fails, panics or dies: the whole job ends, nothing gets the result's name, and the next run resumes the work.
 //!
 //! `scripts/test-faults` runs more of the same: every failure at every place, and a hundred kills.
 

@@ -22,6 +22,11 @@ impl Array {
         self.dataset.shape()
     }
 
+    /// Whether its values are of this type.
+    pub fn holds<T: H5Type>(&self) -> bool {
+        self.dataset.dtype().is_ok_and(|dtype| dtype.is::<T>())
+    }
+
     /// Writes a block, row-major.
     ///
     /// # Panics

@@ -28,7 +28,7 @@ impl Labels {
     /// If there is no such dataset in this very file, or it does not hold a text or a number for each sample.
     pub fn open(path: &Path, name: &str, samples: usize) -> Result<Self> {
         let (file, shown) = (open(path)?, path.display());
-        let dataset = own_dataset(&file, name.trim_matches('/'))
+        let dataset = own_dataset(&file, name)
             .context(|| format!("the labels \"{name}\" of {shown} cannot be read"))?;
         let shape = dataset.shape();
         if shape != [samples] {

@@ -114,18 +114,30 @@ fn go_to_folder_of(path: &Path) -> Result<Visit> {
 /// Opens a dataset that is stored in this very file: HDF5 would follow a link to any other, and wait for ever if that is a FIFO.
 fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
     let none = || hdf5::Error::from(format!("it has no dataset \"{name}\" of its own"));
-    let check = |group: &Group, name: &str| {
+    let check = |group: &Group, part: &str| {
         let links = group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
-        let is_own = links.iter().any(|(link, info)| link == name && info.link_type == LinkType::Hard);
-        if is_own { Ok(()) } else { Err(none()) }
+        match links.iter().find(|(link, _)| link == part).map(|(_, info)| info.link_type) {
+            Some(LinkType::Hard) => Ok(()),
+            Some(_) => Err(hdf5::Error::from(format!("\"{part}\" is a link; name what it leads to"))),
+            None => Err(none()),
+        }
     };
-    let (groups, last) = name.rsplit_once('/').map_or((None, name), |(groups, last)| (Some(groups), last));
+    let parts: Vec<&str> = name.split('/').filter(|part| !part.is_empty()).collect();
+    let (last, groups) = parts.split_last().ok_or_else(none)?;
     let mut group = file.group("/")?;
-    for name in groups.into_iter().flat_map(|groups| groups.split('/')) {
-        check(&group, name)?;
-        group = group.group(name).map_err(|_| none())?;
+    for part in groups {
+        check(&group, part)?;
+        group = group.group(part).map_err(|_| none())?;
     }
     check(&group, last)?;
+    if let Ok(inner) = group.group(last) {
+        let members = inner.member_names()?;
+        // as AnnData and pandas write labels of which there are few
+        let is_categorical =
+            ["categories", "codes"].iter().all(|part| members.iter().any(|name| name == part));
+        let hint = if is_categorical { format!("; its numbers are \"{name}/codes\"") } else { String::new() };
+        return Err(format!("\"{name}\" is a group, not a dataset{hint}").into());
+    }
     let dataset = group.dataset(last).map_err(|_| none())?;
     if dataset.layout() == Layout::Virtual {
         return Err(format!("\"{name}\" is virtual, a view of other files").into());

@@ -294,8 +294,8 @@ impl ResultReader {
         if !(1..=FORMAT_VERSION).contains(&version) {
             fail!("{shown} has format version {version}; this program reads versions up to {FORMAT_VERSION}");
         }
-        let broken = |error: hdf5::Error| damaged(&shown, &error);
-        let complete = file.attr("complete").and_then(|a| a.read_scalar::<u8>()).map_err(broken)? == 1;
+        let complete = file.attr("complete").and_then(|complete| complete.read_scalar::<u8>());
+        let complete = complete.map_err(|error| damaged(&shown, &unread(&file, "complete", &error)))? == 1;
         let header = read_header(&file, version).map_err(|text| damaged(&shown, &text))?;
         Ok(Self { file, shown, header, complete })
     }
@@ -323,8 +323,16 @@ fn damaged(shown: &str, why: &impl Display) -> Error {
     Error::Failed(format!("{shown} is damaged: {why}"))
 }
 
+/// Why an attribute cannot be read.
+fn unread(file: &File, name: &str, error: &hdf5::Error) -> String {
+    match file.attr_names() {
+        Ok(names) if !names.iter().any(|other| other == name) => format!("it has no attribute \"{name}\""),
+        _ => format!("attribute \"{name}\": {error}"),
+    }
+}
+
 fn read_header(file: &File, version: u32) -> std::result::Result<Header, String> {
-    let missing = |name: &str, error: hdf5::Error| format!("attribute \"{name}\": {error}");
+    let missing = |name: &str, error: hdf5::Error| unread(file, name, &error);
     let text = |name: &str| -> std::result::Result<String, String> {
         let read = file.attr(name).and_then(|attribute| attribute.read_scalar::<VarLenUnicode>());
         read.map(|text| text.to_string()).map_err(|error| missing(name, error))
@@ -437,12 +445,11 @@ fn read_results(
         match name {
             MATRIX => results.matrix = true,
             NEIGHBORS => {
-                let attribute = |name: &str| file.attr(name);
-                let count = attribute("neighbors").and_then(|count| count.read_scalar::<u64>());
-                let include_self = attribute("include_self").and_then(|value| value.read_scalar::<u8>());
-                let (count, include_self) =
-                    count.and_then(|count| Ok((count, include_self?))).map_err(|error| error.to_string())?;
+                let count = file.attr(NEIGHBORS).and_then(|count| count.read_scalar::<u64>());
+                let count = count.map_err(|error| unread(file, NEIGHBORS, &error))?;
                 let count = usize::try_from(count).map_err(|error| error.to_string())?;
+                let include_self = file.attr("include_self").and_then(|value| value.read_scalar::<u8>());
+                let include_self = include_self.map_err(|error| unread(file, "include_self", &error))?;
                 results.neighbors = Some(Nearest { count, include_self: include_self == 1 });
             }
             _ => return Err(format!("result \"{name}\" is unknown")),

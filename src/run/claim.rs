@@ -23,7 +23,7 @@ use crate::store::workdir::Workdir;
 /// A working folder that no other run has.
 pub(super) struct Claim {
     workdir: Workdir,
-    /// The run that it is taken up from.
+    /// The run that it resumes.
     unfinished: Option<Run>,
     /// The result in it, open on all ranks.
     file: Option<ResultWriter>,
@@ -131,7 +131,7 @@ impl Claim {
         comm.agree(checkpoints)
     }
 
-    /// Makes the result, or makes sure that it is the one of the run that is taken up. Returns the run's number. Collective.
+    /// Makes the result, or makes sure that it is the one of the run that it resumes. Returns the run's number. Collective.
     fn make_or_check<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, findings: &Findings) -> Result<u64> {
         let (identity, provenance) = (job.identity(findings.ids.clone()), job.provenance(comm.size()));
         let Self { workdir, unfinished, .. } = self;

@@ -38,7 +38,7 @@ pub(super) struct Job<'a> {
 }
 
 impl<'a> Job<'a> {
-    /// Opens the inputs, and chooses what the command line leaves open; of a run that is taken up, the tiles are those that it had.
+    /// Opens the inputs, and chooses what the command line leaves open; of a resumed run, the tiles are those that it had.
     /// Collective.
     pub(super) fn settle(comm: &Comm, args: &'a ComputeArgs, found: &Earlier) -> Result<Self> {
         let inputs = Inputs::agreed(comm, args)?;

@@ -31,7 +31,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         rows.checked_mul(columns).is_some_and(|values| values.checked_mul(size).is_some())
     };
     if !is_countable(n, m) {
-        fail!("a matrix of {n} x {m} distances has more bytes than 64 bits can count; use fewer samples");
+        fail!("{n} x {m} distances have more bytes than 64 bits can count; use fewer samples");
     }
     if !is_countable(n.max(m), d) {
         fail!(

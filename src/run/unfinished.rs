@@ -52,7 +52,7 @@ impl Run {
         }
     }
 
-    /// Looks for a run that is to be taken up. Locks its folder on rank 0.
+    /// Looks for a run to resume. Locks its folder on rank 0.
     pub(super) fn find(comm: &Comm, workdir: &mut Workdir) -> Result<Earlier> {
         let (mut text, mut is_published) = (Vec::new(), 0_u64);
         comm.on_root(|| {

@@ -13,9 +13,9 @@ use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
+use crate::io::Attempt;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::io::Attempt;
 use crate::kernel::{Checksum, Level};
 use crate::number::Number;
 use crate::pages::Pages;
@@ -68,10 +68,24 @@ fn arrays(file: &ResultReader) -> Result<(Array, Array)> {
     let grid = file.header.identity.grid();
     let tiles = [grid.tile_rows(), grid.tile_cols()];
     if distances.shape() != [grid.n, grid.m] {
-        fail!("{} is damaged: its distances are {:?}, its samples {} x {}", file.shown(), distances.shape(), grid.n, grid.m);
+        fail!(
+            "{} is damaged: its distances are {:?}, its samples {} x {}",
+            file.shown(),
+            distances.shape(),
+            grid.n,
+            grid.m
+        );
     }
     if checksums.shape() != tiles {
         fail!("{} is damaged: its checksums are {:?}, its tiles {tiles:?}", file.shown(), checksums.shape());
+    }
+    let store = file.asked().stored_as(file.header.identity.problem.dtype);
+    if !with_store!(store, S => distances.holds::<S>()) || !checksums.holds::<u64>() {
+        fail!(
+            "{} is damaged: its distances are not {}, or its checksums not u64",
+            file.shown(),
+            store.name()
+        );
     }
     Ok((distances, checksums))
 }
@@ -242,7 +256,8 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
         let Some(open) = &self.open else { return Ok(0) };
         let part: &dyn Any = part;
         let images: &Images<S> = part.downcast_ref().expect("the part that this kind has made");
-        let tile = if self.is_rounded { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
+        let tile =
+            if self.is_rounded { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
         let mut written = open.write(&self.grid, done.tile, tile)?;
         if self.grid.is_mirrored(done.tile) {
             written += open.write(&self.grid, done.tile.transposed(), images.mirror())?;
@@ -325,7 +340,12 @@ fn sum_of(checksums: &Array, file: &ResultReader) -> Result<u64> {
     Ok(sum)
 }
 
-fn stored(checksums: &Array, rows: Range<usize>, cols: Range<usize>, file: &ResultReader) -> Result<Vec<u64>> {
+fn stored(
+    checksums: &Array,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    file: &ResultReader,
+) -> Result<Vec<u64>> {
     let read = checksums.read::<u64>(rows, cols);
     read.context(|| format!("the checksums of {} cannot be read", file.shown()))
 }

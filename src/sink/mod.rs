@@ -5,7 +5,7 @@
 //! collected travels to the main thread in a [`Parcel`], where a [`Sink`] of each kind stores it. A sink knows files and rows, not
 //! ranks.
 //!
-//! A kind is one file, and one line of the table below.
+//! A kind is one file, and one line of the table below. (The macro does not declare the files itself: `rustfmt` would not find them.)
 
 use std::any::Any;
 use std::ops::Range;
@@ -25,12 +25,12 @@ use crate::store::journal::{Done, Entry};
 use crate::store::snapshot::State;
 
 mod lists;
+pub(crate) mod matrix;
+pub(crate) mod neighbors;
 mod storable;
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident, $text:literal;)*) => {
-        $(pub(crate) mod $module;)*
-
         /// A result that a run makes.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Wanted { $(#[doc = $text] $kind($module::$kind),)* }

@@ -16,9 +16,9 @@ use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
+use crate::io::Attempt;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::io::Attempt;
 use crate::kernel::{limit_of, within};
 use crate::number::Number;
 use crate::partition::{Grid, Tile, from_word};
@@ -73,7 +73,10 @@ impl Neighbors {
         let entry_bytes = index_bytes(problem.m) + dtype.size();
         let size = bytes((problem.n as u64).saturating_mul((count * entry_bytes) as u64));
         let first = if include_self { ", itself first" } else { "" };
-        vec![("neighbors", format!("{count} of each of {} samples{first}, {}, {size}", problem.n, dtype.name()))]
+        vec![(
+            "neighbors",
+            format!("{count} of each of {} samples{first}, {}, {size}", problem.n, dtype.name()),
+        )]
     }
 
     /// Candidates that a row keeps: as many as neighbours, as a sample may have no distance to itself; there may be fewer other samples.
@@ -89,14 +92,17 @@ impl Neighbors {
     fn bytes_of<T: Number, C: Candidate>(self, share: &Share) -> Option<u64> {
         let Share { grid, rows, foreign_rows, .. } = share;
         let own = list_bytes::<C>(rows.len(), self.kept(grid))?;
-        let foreign = list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
+        let foreign =
+            list_bytes::<C>(*foreign_rows, self.foreign(share))?.checked_mul(FOREIGN_LISTS as u64)?;
         let selves = if self.nearest.include_self { size_of::<T>() * rows.len() } else { 0 };
         // bounds: as they are found, as words, and as they are sent; and of foreign rows those that have come, early or not
         let own_bounds = if *foreign_rows > 0 { 3 * rows.len() } else { 0 };
         let bounds = (own_bounds + 2 * FOREIGN_LISTS * *foreign_rows) * size_of::<C>();
         // rows that a snapshot writes together; after the last one those that are written to the file, when no parcels are left
         let band = u64::try_from(self.row_bytes::<C>(grid).checked_mul(rows.len().min(BAND))?).ok()?;
-        own.checked_add(foreign)?.checked_add((selves + bounds) as u64)?.checked_add(band.max(BAND_BYTES as u64))
+        own.checked_add(foreign)?
+            .checked_add((selves + bounds) as u64)?
+            .checked_add(band.max(BAND_BYTES as u64))
     }
 
     /// Bytes of a row in a snapshot: a place for the sample itself, if it counts, and one for each candidate that is kept.
@@ -148,7 +154,8 @@ impl<T: Number> Kind<T> for Neighbors {
     }
 
     fn folder_bytes(&self, grid: &Grid) -> Option<u64> {
-        let row = if are_narrow::<T>(grid.m) { self.row_bytes::<u64>(grid) } else { self.row_bytes::<u128>(grid) };
+        let row =
+            if are_narrow::<T>(grid.m) { self.row_bytes::<u64>(grid) } else { self.row_bytes::<u128>(grid) };
         // a snapshot, and the next one while it is written
         u64::try_from(row.checked_mul(grid.n)?.checked_mul(2)?).ok()
     }
@@ -469,13 +476,12 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
         }
         let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
         let mut finished = Finished::default();
-        let write = |tile_row| {
-            with_store!(self.kind.store::<T>(), S => self.write::<S>(arrays, tile_row, &mut finished))
-        };
+        let write = |tile_row| with_store!(self.kind.store::<T>(), S => self.write::<S>(arrays, tile_row, &mut finished));
         let checksums = tiles.clone().map(write).collect::<Result<Vec<_>>>()?;
-        arrays.checksums.write(tiles, 0..1, &checksums).context(|| {
-            format!("the checksums of the neighbours cannot be written to {}", arrays.shown)
-        })?;
+        arrays
+            .checksums
+            .write(tiles, 0..1, &checksums)
+            .context(|| format!("the checksums of the neighbours cannot be written to {}", arrays.shown))?;
         finished.checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
         Ok(finished)
     }
@@ -493,7 +499,9 @@ fn to_words<C: Candidate>(candidates: &[C], out: &mut Vec<u64>) {
 }
 
 fn from_words<C: Candidate>(of: &[u64]) -> Vec<C> {
-    of.chunks_exact(words::<C>()).map(|candidate| bytemuck::pod_read_unaligned(bytemuck::cast_slice(candidate))).collect()
+    of.chunks_exact(words::<C>())
+        .map(|candidate| bytemuck::pod_read_unaligned(bytemuck::cast_slice(candidate)))
+        .collect()
 }
 
 impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
@@ -503,7 +511,11 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
     }
 
     fn leave(&mut self, rows: &Range<usize>) {
-        self.found.foreign.write().expect("a thread that panics ends the run").retain(|lists| lists.rows != *rows);
+        self.found
+            .foreign
+            .write()
+            .expect("a thread that panics ends the run")
+            .retain(|lists| lists.rows != *rows);
     }
 
     fn bounds(&self) -> Vec<u64> {
@@ -520,7 +532,9 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
 
     /// Each row, how many candidates it has, and these.
     fn take(&mut self, rows: &Range<usize>, group: usize, out: &mut Vec<u64>) -> bool {
-        let Some(lists) = self.found.of(rows).filter(|lists| group < lists.group_count()) else { return false };
+        let Some(lists) = self.found.of(rows).filter(|lists| group < lists.group_count()) else {
+            return false;
+        };
         lists.take(group, |row, candidates| {
             out.extend([row as u64, candidates.len() as u64]);
             to_words(candidates, out);
@@ -626,8 +640,21 @@ impl<'a> NeighborsReader<'a> {
         let shape = [grid.n, nearest.count];
         for (array, shape) in [(&indices, shape), (&distances, shape), (&checksums, [grid.tile_rows(), 1])] {
             if array.shape() != shape {
-                fail!("{} is damaged: its neighbours are {:?} and not {shape:?}", file.shown(), array.shape());
+                fail!(
+                    "{} is damaged: its neighbours are {:?} and not {shape:?}",
+                    file.shown(),
+                    array.shape()
+                );
             }
+        }
+        let store = file.asked().stored_as(file.header.identity.problem.dtype);
+        let are_indices = if index_bytes(grid.m) == size_of::<i32>() {
+            indices.holds::<i32>()
+        } else {
+            indices.holds::<i64>()
+        };
+        if !are_indices || !with_store!(store, S => distances.holds::<S>()) || !checksums.holds::<u64>() {
+            fail!("{} is damaged: its neighbours are of other types than its attributes say", file.shown());
         }
         Ok(Self { file, nearest, grid, indices, distances, checksums })
     }
@@ -679,6 +706,9 @@ impl<'a> NeighborsReader<'a> {
     }
 
     fn stored_sum(&self) -> Result<u64> {
-        Ok(self.checksums(0..self.grid.tile_rows())?.iter().fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
+        Ok(self
+            .checksums(0..self.grid.tile_rows())?
+            .iter()
+            .fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
     }
 }

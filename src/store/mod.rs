@@ -1,7 +1,7 @@
 //! The folder of an unfinished run, and what is in it.
 //!
 //! - `workdir` — claiming the folder, and the rename that publishes its result
-//! - `runplan` — what a run that is taken up again must agree with
+//! - `runplan` — what a resumed run must agree with
 //! - `journal` — what is done
 //! - `snapshot` — what was gathered and not written yet
 //! - `checkpoint` — brings what was written to the disk, and into the journal

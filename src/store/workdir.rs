@@ -238,7 +238,7 @@ impl Workdir {
         Ok(())
     }
 
-    /// Whether a run may be taken up here.
+    /// Whether a run may be resumed here.
     pub fn may_resume(&self) -> bool {
         self.existing == Existing::Resume
     }

@@ -109,6 +109,33 @@ def test_a_changed_attribute_is_found(work):
             assert "copy.h5 is damaged: " in told or name == "format_version", f"{name}: {told}"
 
 
+def test_what_is_missing_or_of_another_type_is_found(work):
+    """As a program leaves it that copies a result, and drops or converts a part of it."""
+    options = ("--matrix", "--neighbors", 3)
+    out = work.compute(np.random.default_rng(18).normal(size=(30, 4)), None, *options)
+
+    def told(change):
+        copy = shutil.copy(out, work / "copy.h5")
+        with h5py.File(copy, "r+") as file:
+            change(file)
+        one, other = (work.pairdist(command, copy, status=(1,)).stderr for command in ("verify", "info"))
+        assert one == other and one.startswith(f"pairdist: {copy} is damaged: ")
+        return one
+
+    def converted(name, dtype):
+        def change(file):
+            values = file.pop(name)[()]
+            file[name] = values.astype(dtype)
+        return change
+
+    for name in ("metric", "tile", "input", "complete", "dtype", "results"):
+        assert f'it has no attribute "{name}"' in told(lambda file: file.attrs.__delitem__(name))
+    assert "its distances are not f64" in told(converted("distances", "f4"))
+    assert "its distances are not f64" in told(converted("distances", "i8"))
+    for name, dtype in (("indices", "i8"), ("distances", "f4"), ("checksums", "i8")):
+        assert "its neighbours are of other types" in told(converted(f"neighbors/{name}", dtype))
+
+
 # attributes of a result, and what the program says where they cannot all be true
 CONTRADICTIONS = {
     "symmetric": ({"symmetric": np.uint8(0)}, 'attribute "symmetric" is 0, and it has 1 input'),

@@ -254,7 +254,7 @@ def test_labels_are_copied_as_they_are(work, name, ranks):
         with h5py.File(work / path, "w") as file:
             file["samples"] = RNG.normal(size=(30, 3))
             file["obs/_index"] = file["obs/obs"] = LABELS[name]
-    options = ("--ids", "obs/_index", "--against-ids", "/obs/obs")
+    options = ("--ids", "obs/_index", "--against-ids", "/obs//obs")
     out = work.compute(work / "x.h5", work / "y.h5", *options, "--neighbors", 4, ranks=ranks)
     with h5py.File(work / "x.h5") as source, h5py.File(out) as result:
         for copied in ("ids", "against_ids"):
@@ -272,16 +272,18 @@ def test_labels_that_are_none_are_refused(work, ranks):
         file["samples"] = RNG.normal(size=(30, 3))
         file["short"], file["square"], file["complex"] = np.arange(29), np.ones((30, 1), int), np.ones(30, complex)
         file.create_group("group")
+        file["kind/categories"], file["kind/codes"] = [b"one", b"two"], np.arange(30) % 2
         file["link"] = h5py.SoftLink("/short")
         file["far"] = h5py.ExternalLink("y.h5", "/ids")
     cases = {
         "short": "have shape [29]; there must be one for each of 30 samples",
         "square": "have shape [30, 1]",
         "complex": "neither text",
-        "link": 'it has no dataset "link" of its own',
-        "far": 'it has no dataset "far" of its own',
+        "link": '"link" is a link; name what it leads to',
+        "far": '"far" is a link; name what it leads to',
         "none": 'it has no dataset "none" of its own',
-        "group": 'it has no dataset "group" of its own',
+        "group": '"group" is a group, not a dataset',
+        "kind": '"kind" is a group, not a dataset; its numbers are "kind/codes"',
         "short/none": 'it has no dataset "short/none" of its own',
     }
     for name, words in cases.items():
