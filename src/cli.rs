@@ -13,7 +13,7 @@ use crate::metric::Metric;
 use crate::source::{Axes, View};
 use crate::store::workdir::Existing;
 
-/// Distances between all rows of large sample matrices: the matrix, or the nearest neighbours of every sample.
+/// Distances between all rows of large sample matrices: the matrix, half of it, the nearest neighbours of every sample, or all within a radius.
 ///
 /// Samples come from HDF5, work is shared by MPI ranks and threads, and the result is written in parallel into one HDF5
 /// file. Every subcommand runs under mpirun or srun, and without (as one rank).
@@ -101,11 +101,17 @@ pub struct ProblemArgs {
     /// Write the matrix [default: unless another result is asked for]
     #[arg(long)]
     pub matrix: bool,
+    /// Write the upper triangle of the matrix, row by row, as SciPy's pdist gives it: half the bytes; of one input
+    #[arg(long)]
+    pub condensed: bool,
     /// Of every sample, write the K nearest, nearest first, with their distances; with one input, others than itself
     #[arg(long, value_name = "K", value_parser = positive())]
     pub neighbors: Option<usize>,
-    /// Have every sample come first among its own neighbours
-    #[arg(long, requires = "neighbors")]
+    /// Of every sample, write all at distance R or less as a sparse matrix; with one input, others than itself
+    #[arg(long, value_name = "R", value_parser = radius, allow_negative_numbers = true)]
+    pub radius: Option<f64>,
+    /// Have every sample come first among its own neighbours, and within its own radius
+    #[arg(long)]
     pub include_self: bool,
     /// Type that distances are stored in, each rounded once [default: the type computed in]
     #[arg(long, value_name = "TYPE")]
@@ -155,7 +161,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub force: bool,
     /// Compute everything and write nothing
-    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "neighbors", "store", "ids", "against_ids"])]
+    #[arg(long, conflicts_with_all = ["output", "force", "matrix", "condensed", "neighbors", "radius", "store", "ids", "against_ids"])]
     pub no_output: bool,
     /// Seconds between checkpoints: what a killed run loses at most, and the tiles in hand
     #[arg(long, value_name = "SECONDS", default_value = "30", value_parser = seconds)]
@@ -271,7 +277,7 @@ pub struct PlanArgs {
     #[arg(long, value_name = "FILE")]
     pub machine: Option<PathBuf>,
     /// Of a run that writes nothing
-    #[arg(long, conflicts_with_all = ["matrix", "neighbors", "store"])]
+    #[arg(long, conflicts_with_all = ["matrix", "condensed", "neighbors", "radius", "store"])]
     pub no_output: bool,
     /// Write the plan to this file
     #[arg(long, value_name = "FILE")]
@@ -359,6 +365,11 @@ impl ComputeArgs {
             _ => Existing::Refuse,
         }
     }
+}
+
+fn radius(text: &str) -> Result<f64, String> {
+    let radius = text.parse().ok().filter(|radius: &f64| *radius >= 0.0);
+    radius.ok_or_else(|| "it must be a number, 0 or more, or inf for all that are numbers".into())
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -194,8 +194,17 @@ impl Comm {
             }
             Err(error) => self.agree::<()>(Err(error)).expect_err("this rank has an error"),
         };
+        self.end(&error)
+    }
+
+    /// What all ranks have agreed on, after which there is no way back: an error is told by rank 0, and ends the job.
+    pub fn or_end<R>(&self, agreed: Result<R>) -> R {
+        agreed.unwrap_or_else(|error| self.end(&error))
+    }
+
+    fn end(&self, error: &Error) -> ! {
         if self.is_root() {
-            tell(&error);
+            tell(error);
             self.abort();
         }
         // until rank 0 has spoken

@@ -58,27 +58,95 @@ pub struct Nearest {
     pub include_self: bool,
 }
 
+/// A distance that others are compared with: a number, 0 or more, or infinity. JSON has no infinity, so there it is a text.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Radius(f64);
+
+/// It is no NaN.
+impl Eq for Radius {}
+
+impl Radius {
+    /// Of this length, if it is one.
+    pub fn new(radius: f64) -> Option<Self> {
+        // no −0
+        (radius >= 0.0).then_some(Self(radius + 0.0))
+    }
+
+    /// Its length.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+}
+
+impl Display for Radius {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // digits that tell it from all others, as a power of ten where there would be many
+        if self.0 == 0.0 || (1e-4..1e15).contains(&self.0) || self.0.is_infinite() {
+            write!(f, "{}", self.0)
+        } else {
+            write!(f, "{:e}", self.0)
+        }
+    }
+}
+
+impl From<Radius> for String {
+    fn from(radius: Radius) -> Self {
+        radius.to_string()
+    }
+}
+
+impl TryFrom<String> for Radius {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let radius = text.parse().ok().and_then(Self::new);
+        radius.ok_or_else(|| format!("\"{text}\" is no radius"))
+    }
+}
+
+/// All samples within a radius of every sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Within {
+    /// The largest distance, in the type that is computed in.
+    pub radius: Radius,
+    /// Whether each sample is among its own.
+    pub include_self: bool,
+}
+
 /// The results that are made of the distances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Asked {
     /// The n × m matrix.
     pub matrix: bool,
+    /// Its upper triangle, row by row.
+    #[serde(default)]
+    pub condensed: bool,
     /// The nearest neighbours of every sample.
     pub neighbors: Option<Nearest>,
+    /// All samples within a radius of every sample.
+    #[serde(default)]
+    pub within: Option<Within>,
     /// Type that distances are stored in; nothing where it is the type that was computed in.
     pub store: Option<StoreType>,
 }
 
 impl Asked {
     /// Nothing but the digest.
-    pub const NOTHING: Self = Self { matrix: false, neighbors: None, store: None };
+    pub const NOTHING: Self =
+        Self { matrix: false, condensed: false, neighbors: None, within: None, store: None };
 
     /// The matrix, as it is computed.
     pub const MATRIX: Self = Self { matrix: true, ..Self::NOTHING };
 
     /// Their names.
     pub fn names(&self) -> Vec<&'static str> {
-        let names = [(self.matrix, MATRIX), (self.neighbors.is_some(), NEIGHBORS)];
+        let names = [
+            (self.matrix, MATRIX),
+            (self.condensed, CONDENSED),
+            (self.neighbors.is_some(), NEIGHBORS),
+            (self.within.is_some(), RADIUS),
+        ];
         names.into_iter().filter(|(is_asked, _)| *is_asked).map(|(_, name)| name).collect()
     }
 
@@ -90,8 +158,12 @@ impl Asked {
 
 /// Name of the matrix where results are listed.
 pub const MATRIX: &str = "matrix";
+/// Name of its upper triangle.
+pub const CONDENSED: &str = "condensed";
 /// Name of the neighbours.
 pub const NEIGHBORS: &str = "neighbors";
+/// Name of the samples within a radius.
+pub const RADIUS: &str = "radius";
 
 impl Default for Asked {
     /// What plans ask for that do not say it.
@@ -175,8 +247,14 @@ impl Identity {
         let (a, b) = (&self.problem, &now.problem);
         let results = |identity: &Self| identity.results.names().join(" and ");
         let count = |identity: &Self| identity.results.neighbors.map_or(0, |nearest| nearest.count);
-        let with_self =
-            |identity: &Self| identity.results.neighbors.is_some_and(|nearest| nearest.include_self);
+        let radius = |identity: &Self| {
+            identity.results.within.map_or("none".into(), |within| within.radius.to_string())
+        };
+        let with_self = |identity: &Self| {
+            let Asked { neighbors, within, .. } = identity.results;
+            neighbors.is_some_and(|nearest| nearest.include_self)
+                || within.is_some_and(|within| within.include_self)
+        };
         let label = |identity: &Self, of: usize| identity.labels[of].clone().unwrap_or_else(|| "none".into());
         let store = |identity: &Self| identity.results.stored_as(identity.problem.dtype).name();
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
@@ -204,6 +282,7 @@ impl Identity {
             differ("tile", &a.tile, &b.tile),
             differ("what is made of the distances", &results(self), &results(now)),
             differ("--neighbors", &count(self), &count(now)),
+            differ("--radius", &radius(self), &radius(now)),
             differ("--include-self", &with_self(self), &with_self(now)),
             differ("--store", &store(self), &store(now)),
             differ("--ids", &label(self, 0), &label(now, 0)),
@@ -237,12 +316,18 @@ impl Identity {
                 x.shape.0, x.shape.1, y.shape.0, y.shape.1
             ));
         }
+        if self.results.condensed && !self.symmetric {
+            return Some("it has the upper triangle of a matrix that is not symmetric".into());
+        }
         if let Some(nearest) = self.results.neighbors {
             let has_others_only = self.symmetric && !nearest.include_self;
             let most = m.saturating_sub(usize::from(has_others_only));
             if !(1..=most).contains(&nearest.count) || nearest.include_self && !self.symmetric {
                 return Some(format!("it has {} neighbours of each of {n} samples among {m}", nearest.count));
             }
+        }
+        if self.results.within.is_some_and(|within| within.include_self) && !self.symmetric {
+            return Some("it has samples of X among themselves, and two inputs".into());
         }
         if method == Method::Gemm && !metric.has_gram() {
             return Some(format!("{metric} has no kernel \"gemm\""));

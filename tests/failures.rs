@@ -35,18 +35,23 @@ struct Failure {
 }
 
 /// The steps of a run in their order, the time at which to fail there, and whether rank 0 alone takes them.
-const STEPS: [(&str, u32, bool); 14] = [
+const STEPS: [(&str, u32, bool); 19] = [
     ("read", 1, false),
     ("create", 1, true),
     ("plan", 1, true),
     ("open", 1, false),
     ("compute", 4, false),
     ("write", 5, false),
+    ("spool", 5, false),
     ("sync", 3, false),
     ("snapshot", 3, false),
     ("journal", 3, false),
     ("journalled", 3, false),
     ("checksums", 1, false),
+    ("last", 1, true),
+    ("extend", 1, true),
+    ("extended", 1, false),
+    ("entries", 1, false),
     ("complete", 1, false),
     ("close", 1, false),
     ("rename", 1, true),
@@ -66,10 +71,14 @@ fn at_places(
     places.map(|(rank, ranks)| Failure { step, action, rank, ranks, results }).collect()
 }
 
-/// The steps of a run with these results: the matrix alone needs no snapshots.
+/// The steps of a run with these results: only neighbours need snapshots, and only a radius has a spool and arrays that are made last.
 fn steps(results: &str) -> impl Iterator<Item = (&'static str, u32, bool)> {
-    let has_snapshots = results.contains("neighbors");
-    STEPS.into_iter().filter(move |(step, ..)| has_snapshots || *step != "snapshot")
+    let (has_snapshots, has_spool) = (results.contains("neighbors"), results.contains("radius"));
+    STEPS.into_iter().filter(move |(step, ..)| match *step {
+        "snapshot" => has_snapshots,
+        "spool" | "last" | "extend" | "extended" | "entries" => has_spool,
+        _ => true,
+    })
 }
 
 /// Kills at every step and place; errors and panics too, if `PAIRDIST_FAULTS` is set, else at one place of each step, in turn.
@@ -136,7 +145,8 @@ fn a_run_that_failed_at_any_step_is_taken_up_with_other_ranks_and_gives_the_same
         assert_eq!(work.list(), ["out.h5", "run.json", "x.h5"]);
         assert!(bits(&work) == expected(failure.results), "other bytes");
         // what was done before is not done again
-        let is_late = ["checksums", "complete", "close", "rename"].contains(&failure.step);
+        let late = ["checksums", "last", "extend", "extended", "entries", "complete", "close", "rename"];
+        let is_late = late.contains(&failure.step);
         let resumed = work.record()["resumed_pairs"].as_u64().expect("a number");
         let is_early = ["read", "create", "plan", "open"].contains(&failure.step);
         assert!(!is_late || resumed == 10_000, "{resumed} pairs resumed");

@@ -493,30 +493,32 @@ fn halves_of_a_tile_from_before_and_after_a_resume_do_not_make_it_complete() {
     assert!(bits(&work) == uninterrupted(60, results), "other bytes");
 }
 
-/// What is done to a run.
+/// What is done to a file of a run.
 #[cfg(feature = "failpoints")]
-type Harm = (&'static str, fn(&Work));
+type Harm = (&'static str, fn(&mut Vec<u8>));
 
 #[cfg(feature = "failpoints")]
 #[test]
-fn lists_that_are_damaged_or_gone_are_not_believed() {
+fn lists_and_pieces_that_are_damaged_or_gone_are_not_believed() {
     let cases: [Harm; 4] = [
-        ("a flipped bit", |work| edit(work, "lists.0.1", |bytes| bytes[200] ^= 1)),
-        ("a torn end", |work| edit(work, "lists.0.1", |bytes| bytes.truncate(bytes.len() - 9))),
-        ("a torn header", |work| edit(work, "lists.0.0", |bytes| bytes.truncate(20))),
-        ("no file", |work| fs::remove_file(work.path("out.h5.partial/lists.0.1")).expect("lists")),
+        ("a flipped bit", |bytes| bytes[200] ^= 1),
+        ("a torn end", |bytes| bytes.truncate(bytes.len() - 9)),
+        ("a torn header", |bytes| bytes.truncate(20)),
+        ("nothing in it", Vec::clear),
     ];
-    for_all(&cases, |(name, damage)| {
-        let run = format!("{SHORT} --neighbors 4");
-        let work = journalled(2, " --neighbors 4");
-        damage(&work);
+    let kinds = [("lists.0.1", " --neighbors 4"), ("spool.0.1", " --radius 0.6")];
+    let cases: Vec<_> = cases.into_iter().flat_map(|harm| kinds.map(|kind| (harm, kind))).collect();
+    for_all(&cases, |&((name, damage), (file, results))| {
+        let run = format!("{SHORT}{results}");
+        let work = journalled(2, results);
+        edit(&work, file, damage);
         for ranks in [ALONE, 3] {
             let done = work.run(ranks, &format!("{run} --resume"), 1);
             let told = done.stderr.lines().filter(|line| line.contains("start over with --force")).count();
             assert_eq!(told, 1, "{name}: {done}");
         }
         work.run(2, &format!("{run} --force"), 0);
-        assert!(bits(&work) == uninterrupted(60, " --neighbors 4"), "{name}: other bytes");
+        assert!(bits(&work) == uninterrupted(60, results), "{name}: other bytes");
         assert_eq!(work.list(), ["out.h5", "x.h5"]);
     });
 }

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fmt::Display;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use hdf5::file::LibraryVersion;
@@ -17,7 +18,7 @@ use hdf5::{File, H5Type};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
-use super::array::Array;
+use super::array::{Array, Line};
 use super::labels::Labels;
 use super::{
     Attempt, MAX_WRITE_BYTES, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset,
@@ -30,8 +31,8 @@ use crate::kernel::Method;
 use crate::metric::Metric;
 use crate::partition::Grid;
 use crate::problem::{
-    Asked, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Problem, Provenance,
-    first_arithmetic, unknown,
+    Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Problem,
+    Provenance, RADIUS, Radius, Within, first_arithmetic, unknown,
 };
 
 /// The attribute that tells whether others have changed.
@@ -106,6 +107,23 @@ impl NewFile {
         };
         builder.alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never).create(name).map(drop)
     }
+
+    /// Makes a group that says what it holds, and of which shape, as `AnnData` does.
+    pub fn group(&self, name: &str, encoding: [&str; 2], shape: (usize, usize)) -> Attempt<()> {
+        let group = self.file.create_group(name)?;
+        for (name, value) in ["encoding-type", "encoding-version"].into_iter().zip(encoding) {
+            let text: VarLenUnicode = value.parse().map_err(|error| format!("{name}: {error}"))?;
+            group.new_attr::<VarLenUnicode>().create(name)?.write_scalar(&text)?;
+        }
+        let shape = [shape.0, shape.1].map(|len| i64::try_from(len).expect("a length is below 2^63"));
+        group.new_attr::<i64>().shape(shape.len()).create("shape")?.write(&shape)
+    }
+
+    /// Makes a contiguous array of one dimension, likewise.
+    pub fn line<T: H5Type>(&self, name: &str, len: usize) -> Attempt<()> {
+        let builder = self.file.new_dataset::<T>().shape(len);
+        builder.alloc_time(Some(AllocTime::Early)).fill_time(FillTime::Never).create(name).map(drop)
+    }
 }
 
 /// Creates the file with attributes, `complete = 0`, and what `make` makes in it, and closes it.
@@ -135,6 +153,7 @@ enum Value {
     Signed(i32),
     Version(u32),
     Number(u64),
+    Real(f64),
     Text(String),
 }
 
@@ -181,6 +200,10 @@ impl Header {
             attributes.insert("neighbors", Value::Number(count as u64));
             attributes.insert("include_self", Value::Byte(include_self.into()));
         }
+        if let Some(Within { radius, include_self }) = results.within {
+            attributes.insert("radius", Value::Real(radius.get()));
+            attributes.insert("include_self", Value::Byte(include_self.into()));
+        }
         attributes
     }
 
@@ -198,6 +221,7 @@ fn write_attributes(file: &File, header: &Header) -> hdf5::Result<()> {
         Value::Signed(value) => scalar(file, name, &value),
         Value::Version(value) => scalar(file, name, &value),
         Value::Number(value) => scalar(file, name, &value),
+        Value::Real(value) => scalar(file, name, &value),
         Value::Text(text) => {
             let text: VarLenUnicode = text.parse().map_err(|error| format!("{name}: {error}"))?;
             scalar(file, name, &text)
@@ -227,6 +251,11 @@ impl OpenFile<'_> {
         Ok(Array::of(self.file.dataset(name)?))
     }
 
+    /// Likewise, one that is written past HDF5.
+    pub fn line(&self, name: &str) -> Attempt<Line> {
+        Ok(Line::of(&self.file.dataset(name)?, self.path))
+    }
+
     /// The file's name, for messages.
     pub fn shown(&self) -> String {
         self.path.display().to_string()
@@ -244,6 +273,11 @@ impl ResultWriter {
         Ok((Self { file, path: path.to_owned() }, found))
     }
 
+    /// Its arrays, to be found.
+    pub fn arrays(&self) -> OpenFile<'_> {
+        OpenFile { file: &self.file, path: &self.path }
+    }
+
     /// Forces the data to the disk. Collective.
     pub fn sync(&self) -> Result<()> {
         self.file.flush().context(|| format!("{} cannot be forced to the disk", self.path.display()))
@@ -255,11 +289,63 @@ impl ResultWriter {
         complete.context(|| format!("{} cannot be declared complete", self.path.display()))
     }
 
+    /// Closes the file, whose arrays must be closed, has one rank do something before it makes more arrays there, and opens it again.
+    /// Collective.
+    pub fn extend(
+        self,
+        comm: &Comm,
+        before: impl FnOnce(&Path) -> Result<()>,
+        make: impl FnOnce(&NewFile) -> Attempt<()>,
+    ) -> Result<Self> {
+        let Self { file, path } = self;
+        comm.agree(close_on_all_ranks(file, &path))?;
+        comm.on_root(|| {
+            before(&path)?;
+            let extend = || {
+                let file = File::with_options()
+                    .with_fapl(|plist| {
+                        plist.libver_bounds(LibraryVersion::V110, LibraryVersion::V110).file_locking(false)
+                    })
+                    .open_rw(&path)?;
+                let file = NewFile { file };
+                make(&file)?;
+                file.file.flush()?;
+                file.file.close()
+            };
+            extend().context(|| format!("{} cannot be given its last arrays", path.display()))
+        })?;
+        Self::open(&path, comm, |_| Ok(())).map(|(file, ())| file)
+    }
+
     /// Closes the file, whose arrays must be closed: HDF5 keeps it open as long as any of them is. Collective, as is dropping it: a
     /// rank that fails while others write must end the job first.
     pub fn close(self) -> Result<()> {
         close_on_all_ranks(self.file, &self.path)
     }
+}
+
+/// Where the values of these arrays lie in a file, as far as they lie together.
+///
+/// # Errors
+/// If it cannot be opened, or one of them is not there.
+pub fn places(path: &Path, names: &[&str]) -> Result<Vec<Range<u64>>> {
+    let file = open(path)?;
+    let place = |name: &&str| -> Attempt<Option<Range<u64>>> {
+        let dataset = own_dataset(&file, name)?;
+        let (start, len) = match dataset.num_chunks().filter(|_| dataset.chunk().is_some()) {
+            None => (dataset.offset(), dataset.storage_size()),
+            Some(0) => return Ok(None),
+            Some(chunks) => {
+                let [first, last] = [0, chunks - 1].map(|number| dataset.chunk_info(number));
+                let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
+                let lie_together = last.addr == first.addr + (chunks as u64 - 1) * first.size;
+                (lie_together.then_some(first.addr), chunks as u64 * first.size)
+            }
+        };
+        Ok(start.map(|start| start..start + len))
+    };
+    let found: Attempt<Vec<_>> = names.iter().map(place).collect();
+    Ok(found.context(|| format!("{} cannot be read", path.display()))?.into_iter().flatten().collect())
 }
 
 /// Whether an HDF5 file says that it is a result, whole or not.
@@ -441,16 +527,25 @@ fn read_results(
     dtype: Dtype,
 ) -> std::result::Result<Asked, String> {
     let mut results = Asked { store: (store != dtype.into()).then_some(store), ..Asked::NOTHING };
+    let include_self = || {
+        let include_self = file.attr("include_self").and_then(|value| value.read_scalar::<u8>());
+        include_self.map(|value| value == 1).map_err(|error| unread(file, "include_self", &error))
+    };
     for name in names.split(' ') {
         match name {
             MATRIX => results.matrix = true,
+            CONDENSED => results.condensed = true,
             NEIGHBORS => {
                 let count = file.attr(NEIGHBORS).and_then(|count| count.read_scalar::<u64>());
                 let count = count.map_err(|error| unread(file, NEIGHBORS, &error))?;
                 let count = usize::try_from(count).map_err(|error| error.to_string())?;
-                let include_self = file.attr("include_self").and_then(|value| value.read_scalar::<u8>());
-                let include_self = include_self.map_err(|error| unread(file, "include_self", &error))?;
-                results.neighbors = Some(Nearest { count, include_self: include_self == 1 });
+                results.neighbors = Some(Nearest { count, include_self: include_self()? });
+            }
+            RADIUS => {
+                let radius = file.attr(RADIUS).and_then(|radius| radius.read_scalar::<f64>());
+                let radius = radius.map_err(|error| unread(file, RADIUS, &error))?;
+                let radius = Radius::new(radius).ok_or_else(|| format!("{radius} is no radius"))?;
+                results.within = Some(Within { radius, include_self: include_self()? });
             }
             _ => return Err(format!("result \"{name}\" is unknown")),
         }

@@ -189,7 +189,7 @@ impl<'a, T: Number> MainThread<'a, T> {
             self.ahead.clear();
         }
         while let Some(next) = self.ahead.front_mut() {
-            if self.free.is_empty() {
+            if self.free.is_empty() || self.sinks.are_full() {
                 return;
             }
             let Some(&tile) = next.tiles.peek() else {
@@ -321,7 +321,7 @@ impl<'a, T: Number> MainThread<'a, T> {
         }
         while let Some((_, words)) = comm.receive(Tag::Letter) {
             let (is_last, tiles, found) = mail::opened(&words);
-            self.sinks.deliver(found);
+            self.sinks.deliver(found)?;
             tiles.into_iter().try_for_each(|tile| self.sinks.has_mirror(tile))?;
             if is_last {
                 mail.has_come(Tag::Letter);
@@ -333,7 +333,7 @@ impl<'a, T: Number> MainThread<'a, T> {
     /// Sends what is found: all, where the tiles of a round are all stored; what there is, if it is time.
     fn post(&mut self) {
         let Some(mail) = &mut self.mail else { return };
-        let is_time = mail.is_time();
+        let is_time = mail.is_time() || self.sinks.are_full();
         let is_due = |stream: &&Stream| is_over(stream, &self.ahead) || is_time && !stream.stored.is_empty();
         let due: Vec<usize> = mail.streams.iter().filter(is_due).map(|stream| stream.to).collect();
         for to in due {

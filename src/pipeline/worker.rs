@@ -84,7 +84,8 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         }
         let Rounded { checksum: stored, overflows } =
             parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
-        Computed { done: Done { tile, checksum, stored, overflows, summary, recomputed }, parcel }
+        let upper = parcel.upper();
+        Computed { done: Done { tile, checksum, stored, upper, overflows, summary, recomputed }, parcel }
     }
 }
 

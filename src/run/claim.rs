@@ -1,9 +1,11 @@
 //! The place of a result: its working folder, held by this run from before the samples are read until the result has its name.
 
+use std::path::Path;
+
 use super::blocks::Findings;
 use super::job::Job;
 use super::limits;
-use super::unfinished::{Earlier, Restored, Run, read_journals, read_snapshots};
+use super::unfinished::{Earlier, Restored, Run, read_journals, read_snapshots, read_spools};
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -13,11 +15,13 @@ use crate::io::result::{self, Header, ResultReader, ResultWriter};
 use crate::number::Number;
 use crate::partition::TileSet;
 use crate::problem::LABELS;
-use crate::sink::{self, Finished, Sinks};
+use crate::sink::{self, Finished, Sinks, Tail};
 use crate::store::Checkpoints;
 use crate::store::journal::{Journal, Journalled};
 use crate::store::runplan::RunPlan;
-use crate::store::snapshot::{SnapshotId, Snapshots, State};
+use crate::store::snapshot::{SnapshotId, Snapshots};
+use crate::store::spool::Spool;
+use crate::store::undo;
 use crate::store::workdir::Workdir;
 
 /// A working folder that no other run has.
@@ -25,6 +29,8 @@ pub(super) struct Claim {
     workdir: Workdir,
     /// The run that it resumes.
     unfinished: Option<Run>,
+    /// The number of the run, from its beginning.
+    number: u64,
     /// The result in it, open on all ranks.
     file: Option<ResultWriter>,
 }
@@ -47,7 +53,7 @@ impl Claim {
             limits::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
             workdir.claim()
         })?;
-        let mut claim = Self { workdir, unfinished, file: None };
+        let mut claim = Self { workdir, unfinished, number: 0, file: None };
         claim.workdir.check_shared(comm).inspect_err(|_| claim.give_up(comm))?;
         Ok(claim)
     }
@@ -67,6 +73,7 @@ impl Claim {
         findings: &Findings,
     ) -> Result<(Sinks<T>, Restored)> {
         let number = self.make_or_check::<T>(comm, job, findings)?;
+        self.number = number;
         let grid = job.schedule.grid;
         let mut journalled = Journalled::nothing(&grid);
         if self.unfinished.is_some() {
@@ -79,7 +86,7 @@ impl Claim {
             let mut sinks = job.sinks::<T>(comm);
             sinks.open(file).map(|()| sinks)
         })?;
-        let kept = self.keep(comm, job, number, (sinks.state(), &done));
+        let kept = self.keep(comm, job, number, (&mut sinks, &done));
         // all ranks have read the journals and snapshots before any writes its own
         let checkpoints = match kept {
             Ok(checkpoints) => checkpoints,
@@ -102,21 +109,35 @@ impl Claim {
         Ok((sinks, restored))
     }
 
-    /// Takes in what the snapshots of an earlier run hold of tiles that are `done`, and opens this rank's journal and snapshots.
-    /// Collective.
-    fn keep(
+    /// Takes in what the snapshots and spools of an earlier run hold of tiles that are `done`, and opens those of this rank, and its
+    /// journal. Collective.
+    fn keep<T: Number>(
         &self,
         comm: &Comm,
         job: &Job<'_>,
         number: u64,
-        (state, done): (Option<Box<dyn State>>, &TileSet),
+        (sinks, done): (&mut Sinks<T>, &TileSet),
     ) -> Result<Checkpoints> {
         let (workdir, grid) = (&self.workdir, &job.schedule.grid);
         let (sync, interval) = (!job.args.no_sync, job.args.checkpoint_interval);
         let (mut older, mut generation) = (Vec::new(), 0);
+        let state = sinks.state();
+        if let Some(state) = &state {
+            (generation, older) = read_snapshots(comm, workdir, number, &**state, (done, grid))?;
+        }
+        let spool = match sinks.spooled() {
+            Some(spooled) => {
+                generation = read_spools(comm, workdir, number, spooled, done)?.max(generation);
+                let path = workdir.spool(SnapshotId { generation, rank: comm.rank() });
+                let spool = comm.agree(Spool::begin(&path, number, &spooled.rows(), sync))?;
+                let file = spool.file();
+                spooled.append_to(spool);
+                Some(file)
+            }
+            None => None,
+        };
         let snapshots = match state {
             Some(state) => {
-                (generation, older) = read_snapshots(comm, workdir, number, &*state, (done, grid))?;
                 let paths = workdir.snapshot(SnapshotId { generation, rank: comm.rank() });
                 let snapshots = Snapshots::new(paths, number, sync, state);
                 // before any older one is removed
@@ -126,8 +147,10 @@ impl Claim {
             None => None,
         };
         comm.on_root(|| workdir.remove_snapshots(&older))?;
-        let checkpoints = Journal::open(&workdir.journal(comm.rank()), number, generation, sync)
-            .and_then(|journal| Checkpoints::start(&workdir.matrix(), journal, snapshots, interval, sync));
+        let checkpoints =
+            Journal::open(&workdir.journal(comm.rank()), number, generation, sync).and_then(|journal| {
+                Checkpoints::start(&workdir.matrix(), journal, (snapshots, spool), interval, sync)
+            });
         comm.agree(checkpoints)
     }
 
@@ -139,6 +162,8 @@ impl Claim {
         comm.on_root(|| {
             if let Some(run) = unfinished {
                 run.check(&identity, workdir)?;
+                let [undo, _] = workdir.undo();
+                undo::restore(&workdir.matrix(), &undo, run.number)?;
                 return run.check_matrix(workdir);
             }
             let header = Header { identity, provenance, scaling_exponent: findings.scaling };
@@ -156,10 +181,56 @@ impl Claim {
         }
     }
 
+    /// Makes the arrays whose length is known only now, and stores what belongs there. Returns the file, open again. Collective.
+    fn store_last<T: Number>(
+        &self,
+        comm: &Comm,
+        job: &Job<'_>,
+        file: ResultWriter,
+        tail: Box<dyn Tail>,
+    ) -> (ResultWriter, Finished) {
+        let (workdir, grid, results) = (&self.workdir, &job.schedule.grid, &job.results);
+        let sync = !job.args.no_sync;
+        let mut lens = vec![0; comm.size()];
+        lens[comm.rank()] = tail.entries() as u64;
+        let lens = comm.all_reduce(&lens, Reduce::Sum);
+        let sum = |lens: &[u64]| usize::try_from(lens.iter().sum::<u64>()).expect("entries are counted");
+        let (first, all) = (sum(&lens[..comm.rank()]), sum(&lens));
+        let [entry, _] = results.bytes_of_entry::<T>(grid).unwrap_or_default();
+        comm.or_end(comm.on_root(|| {
+            failpoint::hit("last")?;
+            limits::check_room((all as u64).saturating_mul(entry as u64), workdir)
+        }));
+        let before = |path: &Path| {
+            let [undo, draft] = workdir.undo();
+            let places = result::places(path, &results.arrays::<T>())?;
+            undo::save(path, &places, [&undo, &draft], self.number, sync)?;
+            failpoint::hit("extend")
+        };
+        let file = file.extend(comm, before, |file| results.create_last::<T>(file, grid, all));
+        let file = comm.or_end(file);
+        comm.or_end(comm.on_root(|| workdir.reserve()));
+        let finished = failpoint::hit("extended").and_then(|()| tail.finish(&file.arrays(), first));
+        (file, comm.or_abort(finished))
+    }
+
     /// Declares the result complete and gives it its name. Returns what this rank has stored for it. Collective.
-    pub(super) fn publish<T: Number>(mut self, comm: &Comm, sinks: Sinks<T>, sync: bool) -> Result<Finished> {
-        let file = self.file.take().expect("a result that has begun is open");
-        let finished = comm.or_abort(complete(comm, &file, sinks, sync));
+    pub(super) fn publish<T: Number>(
+        mut self,
+        comm: &Comm,
+        job: &Job<'_>,
+        sinks: Sinks<T>,
+    ) -> Result<Finished> {
+        let sync = !job.args.no_sync;
+        let mut file = self.file.take().expect("a result that has begun is open");
+        let stored = failpoint::hit("checksums").and_then(|()| sinks.finish());
+        let (mut finished, tail) = comm.or_abort(stored);
+        if let Some(tail) = tail {
+            let last;
+            (file, last) = self.store_last::<T>(comm, job, file, tail);
+            finished.add(&last);
+        }
+        comm.or_abort(complete(comm, &file, sync));
         let stored = comm.all_reduce(&[finished.checksums], Reduce::Sum)[0];
         comm.or_abort(failpoint::hit("close"));
         comm.or_abort(file.close());
@@ -207,10 +278,8 @@ fn make<T: Number>(
     Ok(RunPlan::run(&text))
 }
 
-/// Stores what remains, forces all to the disk and declares the result complete.
-fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: bool) -> Result<Finished> {
-    failpoint::hit("checksums")?;
-    let finished = sinks.finish()?;
+/// Forces all to the disk and declares the result complete.
+fn complete(comm: &Comm, file: &ResultWriter, sync: bool) -> Result<()> {
     if sync {
         file.sync()?;
     }
@@ -221,7 +290,7 @@ fn complete<T: Number>(comm: &Comm, file: &ResultWriter, sinks: Sinks<T>, sync: 
     if sync {
         file.sync()?;
     }
-    Ok(finished)
+    Ok(())
 }
 
 /// Makes sure that what is published is what all ranks have written, as this rank sees it.

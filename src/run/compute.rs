@@ -101,7 +101,7 @@ fn run<T: Number>(
     }
     let mut finished = Finished::default();
     if let Some(claim) = claim {
-        finished = claim.publish(comm, sinks, !job.args.no_sync)?;
+        finished = claim.publish(comm, job, sinks)?;
         totals.bytes_written += finished.bytes;
         clock.lap(Phase::Sync);
     }

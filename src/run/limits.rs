@@ -73,6 +73,22 @@ pub(super) fn check_memory(
     Ok(())
 }
 
+/// Refuses to put together what does not fit its file system.
+pub(super) fn check_room(needed: u64, workdir: &Workdir) -> Result<()> {
+    let folder = workdir.parent();
+    if let Some(free) = host::free_space(folder)
+        && needed > free
+    {
+        fail!(
+            "what lies within the radius takes {} in the result, and {} has {} free; make room, and go on with --resume",
+            bytes(needed),
+            folder.display(),
+            bytes(free)
+        );
+    }
+    Ok(())
+}
+
 /// Refuses a result that does not fit its file system, or the limit of this process's files.
 pub(super) fn check_space(needed: u64, workdir: &Workdir) -> Result<()> {
     let folder = workdir.parent();

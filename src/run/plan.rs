@@ -46,6 +46,8 @@ struct Record {
     disk: Disk,
     problem: Problem,
     results: Asked,
+    /// What lies within a radius takes as much as there is of it.
+    radius: Vec<Hits>,
     symmetric: bool,
     nodes: usize,
     ranks: usize,
@@ -75,6 +77,36 @@ struct Disk {
     folder: PathBuf,
     /// If the system tells.
     free_bytes: Option<u64>,
+}
+
+/// What lies within a radius, if it is such a share of all pairs.
+#[derive(Serialize)]
+struct Hits {
+    share: f64,
+    /// Bytes in the result, and in the working folder until it is complete.
+    result_bytes: f64,
+    folder_bytes: f64,
+}
+
+/// Shares of all pairs that may lie within a radius.
+const SHARES: [f64; 4] = [0.001, 0.01, 0.1, 1.0];
+
+impl Hits {
+    fn of(pairs: u64, [result, folder]: [usize; 2]) -> Vec<Self> {
+        let of = |share: f64, bytes: usize| share * pairs as f64 * bytes as f64;
+        let hits = |share| Self { share, result_bytes: of(share, result), folder_bytes: of(share, folder) };
+        SHARES.map(hits).into()
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a number of bytes")]
+    fn line(&self) -> String {
+        format!(
+            "{} in the result if {} % of all pairs are within it, and {} beside it until the end",
+            bytes(self.result_bytes as u64),
+            100.0 * self.share,
+            bytes(self.folder_bytes as u64)
+        )
+    }
 }
 
 impl Disk {
@@ -208,6 +240,10 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
         disk: Disk::of(disk.unwrap_or(u64::MAX), args.input.as_deref()),
         problem,
         results: fit.results.asked,
+        radius: fit
+            .results
+            .bytes_of_entry::<T>(&schedule.grid)
+            .map_or(Vec::new(), |bytes| Hits::of(problem.pairs(), bytes)),
         symmetric,
         nodes,
         ranks,
@@ -295,6 +331,9 @@ fn size_lines(record: &Record) -> Vec<Line> {
     let Problem { n, m, d, metric, method, dtype, tile } = problem;
     // first, since a result that has no place is not worth planning
     line("disk", record.disk.line());
+    for (number, hits) in record.radius.iter().enumerate() {
+        line(if number == 0 { "radius" } else { "" }, hits.line());
+    }
     line("problem", format!("{n} x {m} distances, {}, {metric}, {dtype}, {method}", counted(*d, "feature")));
     if let Some(nearest) = record.results.neighbors {
         line("neighbors", format!("{} of every sample", nearest.count));
@@ -330,7 +369,7 @@ fn size_lines(record: &Record) -> Vec<Line> {
     line("  own rows", bytes(record.memory.rows));
     line("  moving", bytes(record.memory.cols));
     line("  tiles", bytes(record.memory.buffers));
-    if record.results.neighbors.is_some() {
+    if record.results.neighbors.is_some() || record.results.within.is_some() {
         line("  lists", bytes(record.memory.results));
     }
     line("  program", bytes(record.memory.base));

@@ -5,13 +5,13 @@ use std::time::Duration;
 use super::inputs::Shape;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Reduce};
-use crate::element::{Dtype, StoreType};
+use crate::element::{Dtype, Element, StoreType};
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::MAX_WRITE_BYTES;
 use crate::kernel::Level;
 use crate::partition::choose_edge;
-use crate::problem::{Asked, Nearest, Problem};
+use crate::problem::{Asked, Nearest, Problem, Radius, Within};
 use crate::schedule::Schedule;
 use crate::stop;
 use crate::text::counted;
@@ -55,12 +55,18 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
 /// The results that the command line asks for: the matrix unless it names others.
 pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> Result<Asked> {
     let neighbors = args.neighbors.map(|count| Nearest { count, include_self: args.include_self });
-    if let Some(Nearest { count, include_self }) = neighbors {
-        if include_self && !symmetric {
-            return Err(Error::Usage(
-                "--include-self: no sample of X is one of Y; leave the option out, or --against".into(),
-            ));
-        }
+    let include_self = args.include_self;
+    if include_self && !symmetric {
+        return Err(Error::Usage(
+            "--include-self: no sample of X is one of Y; leave the option out, or --against".into(),
+        ));
+    }
+    if include_self && neighbors.is_none() && args.radius.is_none() {
+        return Err(Error::Usage(
+            "--include-self: it goes with --neighbors or --radius; add one of them, or leave it out".into(),
+        ));
+    }
+    if let Some(Nearest { count, .. }) = neighbors {
         let others = problem.m - usize::from(symmetric && !include_self);
         if count > others {
             let among = if symmetric && include_self { "with itself has" } else { "has" };
@@ -72,8 +78,21 @@ pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> R
             return Err(Error::Usage(format!("--neighbors {count}: a sample {among} {others}; {way_out}")));
         }
     }
+    if args.condensed && !symmetric {
+        return Err(Error::Usage(
+            "--condensed: with two inputs the matrix has no upper triangle that stands for all of it; leave the option out, or --against".into(),
+        ));
+    }
     let store = args.store.map(StoreType::from).filter(|store| *store != problem.dtype.into());
-    Ok(Asked { matrix: args.matrix || neighbors.is_none(), neighbors, store })
+    let condensed = args.condensed;
+    let rounded = |radius| match problem.dtype {
+        Dtype::F32 => f32::from_f64(radius).to_f64(),
+        Dtype::F64 => radius,
+    };
+    let within = args.radius.and_then(|radius| Radius::new(rounded(radius)));
+    let within = within.map(|radius| Within { radius, include_self });
+    let matrix = args.matrix || neighbors.is_none() && within.is_none() && !condensed;
+    Ok(Asked { matrix, condensed, neighbors, within, store })
 }
 
 /// Who computes which tiles.

@@ -1,16 +1,17 @@
 //! Taking up a run that did not come to its end.
 
 use crate::comm::{Comm, Reduce};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::result::Header;
 use crate::partition::{Grid, TileSet, range_of};
 use crate::pipeline::Totals;
 use crate::problem::Identity;
-use crate::sink;
+use crate::sink::{self, Spooled};
 use crate::store::journal::{self, Done, Journalled};
 use crate::store::runplan::RunPlan;
 use crate::store::snapshot::{self, SnapshotId, State};
+use crate::store::spool;
 use crate::store::workdir::Workdir;
 
 /// What `--resume` has found.
@@ -230,18 +231,7 @@ pub(super) fn read_snapshots(
     state: &dyn State,
     (done, grid): (&TileSet, &Grid),
 ) -> Result<(usize, Vec<SnapshotId>)> {
-    let mut listed = Vec::new();
-    comm.on_root(|| {
-        let versions = workdir.snapshots()?;
-        let words = versions.iter().flat_map(|version| [version.generation as u64, version.rank as u64]);
-        listed = words.flat_map(u64::to_le_bytes).collect();
-        Ok(())
-    })?;
-    comm.broadcast(0, &mut listed);
-    let place = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).unwrap_or(usize::MAX);
-    let words: Vec<usize> = listed.as_chunks::<8>().0.iter().map(place).collect();
-    let versions: Vec<SnapshotId> =
-        words.chunks_exact(2).map(|pair| SnapshotId { generation: pair[0], rank: pair[1] }).collect();
+    let versions = listed(comm, || workdir.snapshots())?;
     let rows = state.rows();
     let mut is_there = vec![false; rows.len()];
     let read = versions.iter().try_for_each(|version| {
@@ -274,6 +264,52 @@ pub(super) fn read_snapshots(
     }
     state.retain(&|tile| done.contains(tile));
     Ok((versions.last().map_or(0, |last| last.generation + 1), versions))
+}
+
+/// Has each rank take in the pieces of its rows that earlier ranks have spooled, of tiles that are done. Returns the generation of the
+/// spools to come. Collective.
+///
+/// # Errors
+/// If a piece of a tile that is done is in none of them.
+pub(super) fn read_spools(
+    comm: &Comm,
+    workdir: &Workdir,
+    run: u64,
+    spooled: &mut dyn Spooled,
+    done: &TileSet,
+) -> Result<usize> {
+    let spools = listed(comm, || workdir.spools())?;
+    let rows = spooled.rows();
+    // in the order of generations
+    let read = spools.iter().try_for_each(|id| {
+        spooled.take_in(spool::scan(&workdir.spool(*id), run, &rows)?);
+        Ok(())
+    });
+    comm.agree(read)?;
+    comm.agree(if spooled.retain(&|tile| done.contains(tile)) {
+        Ok(())
+    } else {
+        let folder = workdir.folder().display();
+        Err(Error::Failed(format!(
+            "the pieces of the result in {folder} (spool.*) are damaged, or some of them are missing; start over with --force"
+        )))
+    })?;
+    Ok(spools.last().map_or(0, |last| last.generation + 1))
+}
+
+/// What rank 0 finds in the working folder, on all ranks. Collective.
+fn listed(comm: &Comm, find: impl FnOnce() -> Result<Vec<SnapshotId>>) -> Result<Vec<SnapshotId>> {
+    let mut listed = Vec::new();
+    comm.on_root(|| {
+        let ids = find()?;
+        let words = ids.iter().flat_map(|id| [id.generation as u64, id.rank as u64]);
+        listed = words.flat_map(u64::to_le_bytes).collect();
+        Ok(())
+    })?;
+    comm.broadcast(0, &mut listed);
+    let place = |bytes: &[u8; 8]| usize::try_from(u64::from_le_bytes(*bytes)).unwrap_or(usize::MAX);
+    let words: Vec<usize> = listed.as_chunks::<8>().0.iter().map(place).collect();
+    Ok(words.chunks_exact(2).map(|pair| SnapshotId { generation: pair[0], rank: pair[1] }).collect())
 }
 
 /// Makes the sets those of all ranks. Returns whether several ranks have one tile. Collective.

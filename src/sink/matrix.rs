@@ -7,8 +7,10 @@ use std::any::Any;
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::storable::{Storable, overflows, read_widened, with_store};
-use super::{Finished, Kind, Part, Rounded, Sink, Strip};
+use super::images::{Images, held_len};
+use super::storable::{Storable, read_widened, with_store};
+use super::sums::{TileSums, stored_sums, sum_of};
+use super::{Distances, End, Finished, Kind, Part, Rounded, Sink, Strip};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
@@ -18,7 +20,6 @@ use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::kernel::{Checksum, Level};
 use crate::number::Number;
-use crate::pages::Pages;
 use crate::partition::{Grid, Tile};
 use crate::problem::Asked;
 use crate::schedule::Share;
@@ -47,7 +48,7 @@ impl Matrix {
 
     pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
         let (_, checksums) = arrays(file)?;
-        sum_of(&checksums, file)
+        sum_of(&checksums, |_| 0, file)
     }
 
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
@@ -90,12 +91,6 @@ fn arrays(file: &ResultReader) -> Result<(Array, Array)> {
     Ok((distances, checksums))
 }
 
-/// Elements that are held of a tile on its way, beside the distances as they are computed.
-fn held_len(grid: &Grid, is_rounded: bool) -> usize {
-    let (height, width) = grid.tile_shape();
-    (usize::from(is_rounded) + usize::from(grid.symmetric)) * height * width
-}
-
 /// Tiles that one tile stands for: itself, and its mirror image.
 fn images(grid: &Grid) -> usize {
     1 + usize::from(grid.symmetric)
@@ -115,8 +110,7 @@ impl<T: Number> Kind<T> for Matrix {
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
-        let checksums = images(&share.grid).checked_mul(share.tiles)?.checked_mul(size_of::<(Tile, u64)>())?;
-        u64::try_from(checksums).ok()
+        TileSums::bytes(images(&share.grid).checked_mul(share.tiles)?)
     }
 
     fn writes(&self, grid: &Grid) -> usize {
@@ -133,71 +127,30 @@ impl<T: Number> Kind<T> for Matrix {
         file.array::<u64>(CHECKSUMS, (grid.tile_rows(), grid.tile_cols()), None)
     }
 
+    fn arrays(&self) -> &'static [&'static str] {
+        &[DISTANCES, CHECKSUMS]
+    }
+
     fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
         let (grid, is_rounded) = (share.grid, self.store.is_some());
-        let computed = Vec::with_capacity(images(&grid) * share.tiles);
+        let sums = TileSums::of(images(&grid) * share.tiles);
         with_store!(self.store::<T>(), S => {
-            Box::new(MatrixSink::<S> { open: None, grid, is_rounded, computed, overflows: false, of_store: PhantomData })
+            Box::new(MatrixSink::<S> { open: None, grid, is_rounded, sums, overflows: false, of_store: PhantomData })
         })
-    }
-}
-
-/// A tile, and its mirror image after it, as they are stored; of the tile nothing where it is stored as it is computed.
-struct Images<S: Storable> {
-    values: Pages<S>,
-    is_rounded: bool,
-    /// Elements that are there, and those of the tile among them.
-    len: usize,
-    tile_len: usize,
-    checksum: Checksum,
-    wide: Vec<S::Wide>,
-    /// What is known of the strips of the tile so far.
-    found: Rounded,
-}
-
-impl<S: Storable> Images<S> {
-    fn new(len: usize, is_rounded: bool) -> Self {
-        let (values, checksum, found) = (Pages::zeroed(len), Checksum::default(), Rounded::default());
-        Self { values, is_rounded, len: 0, tile_len: 0, checksum, wide: Vec::new(), found }
-    }
-
-    fn mirror(&self) -> &[S] {
-        &self.values[self.tile_len..self.len]
     }
 }
 
 impl<T: Number, S: Storable> Part<T> for Images<S> {
     fn collect(&mut self, strip: &Strip<'_, T>) {
-        let Strip { values, first, place } = *strip;
-        let (height, width) = place.shape();
-        if first == 0 {
-            self.tile_len = if self.is_rounded { height * width } else { 0 };
-            self.len = self.tile_len + if place.mirrored { height * width } else { 0 };
-            self.found = Rounded::default();
-        }
-        let (tile, mirror) = self.values[..self.len].split_at_mut(self.tile_len);
-        let stored = if self.is_rounded {
-            let stored = &mut tile[first * width..][..values.len()];
-            S::round(values, stored);
-            let wide = S::widened(stored, &mut self.wide);
-            let sum = self.checksum.of(place.level, wide, strip.rows(), place.cols.clone());
-            self.found.checksum = self.found.checksum.wrapping_add(sum);
-            self.found.overflows = self.found.overflows || overflows(values, wide);
-            stored
-        } else {
-            bytemuck::cast_slice(values)
-        };
-        if place.mirrored {
-            S::transpose(place.level, stored, values.len() / width, width, &mut mirror[first..], height);
-        }
+        Self::collect(self, strip);
     }
 
     fn held(&self) -> &[u8] {
-        bytemuck::cast_slice(&self.values[..self.len])
+        Self::held(self)
     }
 
     fn rounded(&self) -> Option<Rounded> {
-        self.is_rounded.then_some(self.found)
+        Self::rounded(self)
     }
 }
 
@@ -224,8 +177,8 @@ struct MatrixSink<S> {
     grid: Grid,
     /// Whether distances are rounded to be stored.
     is_rounded: bool,
-    /// Checksums of the tiles that this rank has stored, and of those that it has taken in.
-    computed: Vec<(Tile, u64)>,
+    /// Of the tiles that this rank has stored, and of those that it has taken in.
+    sums: TileSums,
     /// Whether distances of any of these that are finite are stored as infinities.
     overflows: bool,
     of_store: PhantomData<S>,
@@ -237,13 +190,13 @@ impl<S: Storable> MatrixSink<S> {
         self.overflows |= done.overflows;
         let mirror = self.grid.is_mirrored(done.tile).then(|| done.tile.transposed());
         let tiles = [Some(done.tile), mirror].into_iter().flatten();
-        self.computed.extend(tiles.map(|tile| (tile, done.stored)));
+        tiles.for_each(|tile| self.sums.keep(tile, done.stored));
     }
 }
 
 impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
     fn part(&self) -> Box<dyn Part<T>> {
-        Box::new(Images::<S>::new(held_len(&self.grid, self.is_rounded), self.is_rounded))
+        Box::new(Images::<S>::new(&self.grid, self.is_rounded, |place| place.mirrored))
     }
 
     fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
@@ -256,9 +209,7 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
         let Some(open) = &self.open else { return Ok(0) };
         let part: &dyn Any = part;
         let images: &Images<S> = part.downcast_ref().expect("the part that this kind has made");
-        let tile =
-            if self.is_rounded { &images.values[..images.tile_len] } else { bytemuck::cast_slice(values) };
-        let mut written = open.write(&self.grid, done.tile, tile)?;
+        let mut written = open.write(&self.grid, done.tile, images.tile(values))?;
         if self.grid.is_mirrored(done.tile) {
             written += open.write(&self.grid, done.tile.transposed(), images.mirror())?;
         }
@@ -270,27 +221,17 @@ impl<T: Number, S: Storable> Sink<T> for MatrixSink<S> {
         self.keep(done);
     }
 
-    fn finish(mut self: Box<Self>) -> Result<Finished> {
-        let Some(open) = self.open else { return Ok(Finished::default()) };
-        self.computed.sort_unstable_by_key(|&(tile, _)| tile);
-        for neighbours in self.computed.chunk_by(|(a, _), (b, _)| a.i == b.i && a.j + 1 == b.j) {
-            let values: Vec<u64> = neighbours.iter().map(|&(_, checksum)| checksum).collect();
-            let first = neighbours[0].0;
-            let cols = first.j..first.j + values.len();
-            open.checksums.write(first.i..first.i + 1, cols, &values).context(|| {
-                format!("the checksums of row {} of tiles cannot be written to {}", first.i, open.shown)
-            })?;
-        }
-        let checksums = self.computed.iter().fold(0_u64, |sum, &(_, checksum)| sum.wrapping_add(checksum));
-        Ok(Finished { checksums, overflows: self.overflows, ..Finished::default() })
+    fn finish(self: Box<Self>) -> Result<End> {
+        let Some(open) = &self.open else { return Ok(End::Done(Finished::default())) };
+        let checksums = self.sums.write(&open.checksums, &open.shown)?;
+        Ok(End::Done(Finished { checksums, overflows: self.overflows, ..Finished::default() }))
     }
 }
 
 /// The matrix of a result, open to read.
 pub struct MatrixReader<'a> {
     file: &'a ResultReader,
-    /// Its tiles.
-    pub grid: Grid,
+    grid: Grid,
     distances: Array,
     checksums: Array,
     store: StoreType,
@@ -303,15 +244,31 @@ impl<'a> MatrixReader<'a> {
         let store = file.asked().stored_as(file.header.identity.problem.dtype);
         Ok(Self { grid: file.header.identity.grid(), file, distances, checksums, store })
     }
+}
 
-    /// One distance.
-    pub fn entry(&self, row: usize, column: usize) -> Result<f64> {
+impl Distances for MatrixReader<'_> {
+    fn count(&self) -> usize {
+        self.grid.n * self.grid.m
+    }
+
+    fn pair(&self, place: usize) -> (usize, usize) {
+        (place / self.grid.m, place % self.grid.m)
+    }
+
+    fn tiles(&self, _: usize) -> Range<usize> {
+        0..self.grid.tile_cols()
+    }
+
+    fn columns(&self, _: usize, cols: Range<usize>) -> Range<usize> {
+        cols
+    }
+
+    fn entry(&self, row: usize, column: usize) -> Result<f64> {
         let values = read_widened(&self.distances, self.store, row..row + 1, column..column + 1);
         Ok(values.context(|| format!("entry ({row}, {column}) of {} cannot be read", self.file.shown()))?[0])
     }
 
-    /// The distances of a tile, row-major, and their checksum.
-    pub fn tile(&self, tile: Tile, level: Level, checksum: &mut Checksum) -> Result<(Vec<f64>, u64)> {
+    fn tile(&self, tile: Tile, level: Level, checksum: &mut Checksum) -> Result<(Vec<f64>, u64)> {
         let (rows, cols) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
         let cannot = || format!("rows from {} of {} cannot be read", rows.start, self.file.shown());
         with_store!(self.store, S => {
@@ -323,29 +280,7 @@ impl<'a> MatrixReader<'a> {
         })
     }
 
-    /// The stored checksum of a tile.
-    pub fn checksum(&self, tile: Tile) -> Result<u64> {
-        Ok(stored(&self.checksums, tile.i..tile.i + 1, tile.j..tile.j + 1, self.file)?[0])
+    fn checksum(&self, tile: Tile) -> Result<u64> {
+        Ok(stored_sums(&self.checksums, tile.i, tile.j..tile.j + 1, self.file)?[0])
     }
-}
-
-/// Wrapping sum of all checksums in an array, read row by row.
-fn sum_of(checksums: &Array, file: &ResultReader) -> Result<u64> {
-    let shape = checksums.shape();
-    let mut sum = 0_u64;
-    for row in 0..shape[0] {
-        let stored = stored(checksums, row..row + 1, 0..shape[1], file)?;
-        sum = stored.iter().fold(sum, |sum, checksum| sum.wrapping_add(*checksum));
-    }
-    Ok(sum)
-}
-
-fn stored(
-    checksums: &Array,
-    rows: Range<usize>,
-    cols: Range<usize>,
-    file: &ResultReader,
-) -> Result<Vec<u64>> {
-    let read = checksums.read::<u64>(rows, cols);
-    read.context(|| format!("the checksums of {} cannot be read", file.shown()))
 }

@@ -14,7 +14,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::io::Attempt;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::kernel::Level;
+use crate::kernel::{Checksum, Level};
 use crate::number::Number;
 use crate::pages::Pages;
 use crate::partition::{Grid, Tile, from_word};
@@ -23,11 +23,16 @@ use crate::schedule::Share;
 use crate::store::Checkpoints;
 use crate::store::journal::{Done, Entry};
 use crate::store::snapshot::State;
+use crate::store::spool::{Spool, Stored};
 
+pub(crate) mod condensed;
+mod images;
 mod lists;
 pub(crate) mod matrix;
 pub(crate) mod neighbors;
+pub(crate) mod radius;
 mod storable;
+mod sums;
 
 macro_rules! kinds {
     ($($module:ident::$kind:ident, $text:literal;)*) => {
@@ -80,7 +85,9 @@ macro_rules! kinds {
 
 kinds! {
     matrix::Matrix, "The n × m matrix.";
+    condensed::Condensed, "The upper triangle of the matrix.";
     neighbors::Neighbors, "The nearest neighbours of every sample.";
+    radius::Radius, "All samples within a radius of every sample.";
 }
 
 /// A result as it is asked for, of distances of type `T`. What a kind leaves out it has no need of.
@@ -100,7 +107,7 @@ pub trait Kind<T: Number> {
         Some(0)
     }
 
-    /// Times that it writes for a tile.
+    /// Times that it writes for a tile by way of HDF5.
     fn writes(&self, _: &Grid) -> usize {
         0
     }
@@ -113,6 +120,11 @@ pub trait Kind<T: Number> {
     /// Bytes that it takes in the working folder beside the file, likewise.
     fn folder_bytes(&self, _: &Grid) -> Option<u64> {
         Some(0)
+    }
+
+    /// Bytes of an entry in the file, and in the working folder until the end, if what it takes depends on how many there are.
+    fn bytes_of_entry(&self, _: &Grid) -> Option<[usize; 2]> {
+        None
     }
 
     /// Whether what belongs to the rows of a mirror image is mailed to the rank that has these rows: it has an entry in the journal of
@@ -128,6 +140,16 @@ pub trait Kind<T: Number> {
 
     /// Makes its arrays in a new file.
     fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()>;
+
+    /// The names of the arrays that it has made.
+    fn arrays(&self) -> &'static [&'static str] {
+        &[]
+    }
+
+    /// Makes the arrays whose length is known only at the end: that of so many entries.
+    fn create_last(&self, _: &NewFile, _: &Grid, _len: usize) -> Attempt<()> {
+        Ok(())
+    }
 
     /// What a rank with such a share gathers it in.
     fn sink(&self, _: &Share) -> Box<dyn Sink<T>>;
@@ -186,6 +208,11 @@ pub trait Part<T>: Any + Send {
     fn rounded(&self) -> Option<Rounded> {
         None
     }
+
+    /// The checksum of those above the diagonal, if the tile lies on it and they are stored alone.
+    fn upper(&self) -> Option<u64> {
+        None
+    }
 }
 
 /// What is known of a tile whose distances were rounded to be stored.
@@ -208,6 +235,51 @@ pub struct Finished {
     pub overflows: bool,
     /// Rows that have fewer neighbours than were asked for.
     pub short_rows: u64,
+    /// Entries of a sparse matrix.
+    pub entries: u64,
+}
+
+impl Finished {
+    /// Takes in what another sink has stored.
+    pub fn add(&mut self, other: &Self) {
+        self.checksums = self.checksums.wrapping_add(other.checksums);
+        self.bytes += other.bytes;
+        self.overflows |= other.overflows;
+        self.short_rows += other.short_rows;
+        self.entries += other.entries;
+    }
+}
+
+/// How a sink ends.
+pub enum End {
+    /// All is stored.
+    Done(Finished),
+    /// The rest is stored when its arrays are there.
+    Later(Box<dyn Tail>),
+}
+
+/// What a rank has to store in arrays that are made last.
+pub trait Tail {
+    /// Its entries.
+    fn entries(&self) -> usize;
+
+    /// Stores them, in a file that all ranks have open and that has the arrays now, after `first` entries of others.
+    fn finish(self: Box<Self>, file: &OpenFile<'_>, first: usize) -> Result<Finished>;
+}
+
+/// Pieces of a result in spools.
+pub trait Spooled {
+    /// Rows of the matrix that this rank owns.
+    fn rows(&self) -> Range<usize>;
+
+    /// Takes in pieces of a spool, those of its rows; they count instead of earlier ones.
+    fn take_in(&mut self, pieces: Vec<Stored>);
+
+    /// Leaves out those of tiles that are not done. False if one of a tile that is done is missing.
+    fn retain(&mut self, is_done: &dyn Fn(Tile) -> bool) -> bool;
+
+    /// From now on, pieces are appended there.
+    fn append_to(&mut self, spool: Spool);
 }
 
 /// What gathers and stores a result. On the main thread.
@@ -229,13 +301,18 @@ pub trait Sink<T> {
         None
     }
 
+    /// Its pieces, if it has any.
+    fn spooled(&mut self) -> Option<&mut dyn Spooled> {
+        None
+    }
+
     /// What it has gathered and not written yet, if it gathers anything.
     fn state(&self) -> Option<Box<dyn State>> {
         None
     }
 
     /// Writes what remains when all tiles are stored, and closes its arrays.
-    fn finish(self: Box<Self>) -> Result<Finished>;
+    fn finish(self: Box<Self>) -> Result<End>;
 }
 
 /// What a sink finds in mirror images for rows of other ranks. It goes there as words, which only sinks of this kind understand.
@@ -255,8 +332,37 @@ pub trait Mailed {
     /// Takes part `part` of what it has for these rows; false if there is no such part.
     fn take(&mut self, rows: &Range<usize>, part: usize, out: &mut Vec<u64>) -> bool;
 
+    /// Whether so much waits to be taken that no more tiles should be computed before.
+    fn is_full(&self) -> bool {
+        false
+    }
+
     /// Takes in what others have found for this rank's rows.
-    fn deliver(&mut self, mail: &[u64]);
+    fn deliver(&mut self, mail: &[u64]) -> Result<()>;
+}
+
+/// Distances of a result, open to read: all of the matrix, or those above its diagonal.
+pub trait Distances: Sync {
+    /// How many there are.
+    fn count(&self) -> usize;
+
+    /// Row and column of one of them, by its place row by row.
+    fn pair(&self, place: usize) -> (usize, usize);
+
+    /// The tiles of a row of tiles that there are.
+    fn tiles(&self, tile_row: usize) -> Range<usize>;
+
+    /// Those of some columns that there are of a row.
+    fn columns(&self, row: usize, cols: Range<usize>) -> Range<usize>;
+
+    /// One distance.
+    fn entry(&self, row: usize, column: usize) -> Result<f64>;
+
+    /// The distances of a tile, row-major, with zeros where there is none; and their checksum.
+    fn tile(&self, tile: Tile, level: Level, checksum: &mut Checksum) -> Result<(Vec<f64>, u64)>;
+
+    /// The stored checksum of a tile.
+    fn checksum(&self, tile: Tile) -> Result<u64>;
 }
 
 /// Rounds of which a rank has lists of foreign rows in memory at most: the current one, and the previous one until they are mailed.
@@ -314,6 +420,21 @@ impl Results {
         self.kinds::<T>().map(|kind| kind.writes(grid)).sum()
     }
 
+    /// The names of these arrays.
+    pub fn arrays<T: Number>(&self) -> Vec<&'static str> {
+        self.kinds::<T>().flat_map(Kind::arrays).copied().collect()
+    }
+
+    /// Makes the arrays whose length is known only at the end.
+    pub fn create_last<T: Number>(&self, file: &NewFile, grid: &Grid, len: usize) -> Attempt<()> {
+        self.kinds::<T>().try_for_each(|kind| kind.create_last(file, grid, len))
+    }
+
+    /// Bytes of an entry in the file, and in the working folder until the end, of a result that has as many entries as it finds.
+    pub fn bytes_of_entry<T: Number>(&self, grid: &Grid) -> Option<[usize; 2]> {
+        self.kinds::<T>().find_map(|kind| kind.bytes_of_entry(grid))
+    }
+
     /// Makes their arrays in a new file.
     pub fn create<T: Number>(&self, file: &NewFile, grid: &Grid) -> Attempt<()> {
         self.kinds::<T>().try_for_each(|kind| kind.create(file, grid))
@@ -369,6 +490,11 @@ impl<T: Number> Parcel<T> {
     /// The distances of the tile as they are stored, if they are rounded for that.
     pub fn rounded(&self) -> Option<Rounded> {
         self.parts.iter().find_map(|part| part.rounded())
+    }
+
+    /// The checksum of those above the diagonal, if they are stored alone; else 0.
+    pub fn upper(&self) -> u64 {
+        self.parts.iter().find_map(|part| part.upper()).unwrap_or(0)
     }
 }
 
@@ -499,11 +625,20 @@ impl<T: Number> Sinks<T> {
     }
 
     /// Takes in a letter.
-    pub fn deliver(&mut self, letter: &[u64]) {
-        let Some((kind, mail)) = letter.split_first() else { return };
-        if let Some((_, mailed)) = self.mailed().find(|(number, _)| *number as u64 == *kind) {
-            mailed.deliver(mail);
-        }
+    pub fn deliver(&mut self, letter: &[u64]) -> Result<()> {
+        let Some((kind, mail)) = letter.split_first() else { return Ok(()) };
+        let mailed = self.mailed().find(|(number, _)| *number as u64 == *kind);
+        mailed.map_or(Ok(()), |(_, mailed)| mailed.deliver(mail))
+    }
+
+    /// Whether so much waits to be mailed that no more tiles should be computed before.
+    pub fn are_full(&mut self) -> bool {
+        self.mailed().any(|(_, mailed)| mailed.is_full())
+    }
+
+    /// The pieces of a result, if one has any.
+    pub fn spooled(&mut self) -> Option<&mut dyn Spooled> {
+        self.all.iter_mut().find_map(|sink| sink.spooled())
     }
 
     /// What was gathered and not written yet, if anything is gathered.
@@ -532,16 +667,15 @@ impl<T: Number> Sinks<T> {
         self.checkpoints.take().map_or(Ok(()), Checkpoints::finish)
     }
 
-    /// Writes what remains when all tiles are stored, and closes all arrays.
-    pub fn finish(self) -> Result<Finished> {
-        self.all.into_iter().try_fold(Finished::default(), |all, sink| {
-            let Finished { checksums, bytes, overflows, short_rows } = sink.finish()?;
-            Ok(Finished {
-                checksums: all.checksums.wrapping_add(checksums),
-                bytes: all.bytes + bytes,
-                overflows: all.overflows || overflows,
-                short_rows: all.short_rows + short_rows,
-            })
-        })
+    /// Writes what remains when all tiles are stored, and closes all arrays. What is to be stored in arrays that are made last is left.
+    pub fn finish(self) -> Result<(Finished, Option<Box<dyn Tail>>)> {
+        let (mut finished, mut tail) = (Finished::default(), None);
+        for sink in self.all {
+            match sink.finish()? {
+                End::Done(done) => finished.add(&done),
+                End::Later(later) => tail = Some(later),
+            }
+        }
+        Ok((finished, tail))
     }
 }

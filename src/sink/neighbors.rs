@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, GROUP, Lists, list_bytes};
 use super::storable::{Storable, overflows, read_widened, with_store};
-use super::{FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
+use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
@@ -177,6 +177,10 @@ impl<T: Number> Kind<T> for Neighbors {
         }
         with_store!(self.store::<T>(), S => file.array::<S>(DISTANCES, shape, None))?;
         file.array::<u64>(CHECKSUMS, (grid.tile_rows(), 1), None)
+    }
+
+    fn arrays(&self) -> &'static [&'static str] {
+        &[INDICES, DISTANCES, CHECKSUMS]
     }
 
     fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
@@ -468,11 +472,11 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
         Some(Box::new(Saved { kind: self.kind, grid: self.grid, found: Arc::clone(&self.found) }))
     }
 
-    fn finish(self: Box<Self>) -> Result<Finished> {
-        let Some(arrays) = &self.arrays else { return Ok(Finished::default()) };
+    fn finish(self: Box<Self>) -> Result<End> {
+        let Some(arrays) = &self.arrays else { return Ok(End::Done(Finished::default())) };
         let rows = &self.found.own.rows;
         if rows.is_empty() {
-            return Ok(Finished::default());
+            return Ok(End::Done(Finished::default()));
         }
         let tiles = rows.start / self.grid.edge..(rows.end - 1) / self.grid.edge + 1;
         let mut finished = Finished::default();
@@ -483,7 +487,7 @@ impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
             .write(tiles, 0..1, &checksums)
             .context(|| format!("the checksums of the neighbours cannot be written to {}", arrays.shown))?;
         finished.checksums = checksums.iter().fold(0_u64, |sum, checksum| sum.wrapping_add(*checksum));
-        Ok(finished)
+        Ok(End::Done(finished))
     }
 }
 
@@ -542,13 +546,14 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
         true
     }
 
-    fn deliver(&mut self, mut mail: &[u64]) {
+    fn deliver(&mut self, mut mail: &[u64]) -> Result<()> {
         while let [row, count, rest @ ..] = mail {
             let (row, len) = (from_word(*row), from_word(*count) * words::<C>());
             let (candidates, rest) = rest.split_at(len);
             self.found.own.add(from_words::<C>(candidates).into_iter().map(|candidate| (row, candidate)));
             mail = rest;
         }
+        Ok(())
     }
 }
 

@@ -1,12 +1,13 @@
 //! Checkpoints: tiles that were written become tiles that are done, while the next ones are computed.
 //!
 //! A thread of its own takes batches of tiles whose distances have been written. For each it forces the file of the result to the disk,
-//! then writes a snapshot of what results have gathered, then appends the tiles to the rank's journal and forces that to the disk. In
+//! and the spool, then writes a snapshot of what results have gathered, then appends the tiles to the rank's journal and forces that to the disk. In
 //! this order, a journal never claims what a power cut could have lost. The thread calls neither MPI nor HDF5: it has the
 //! result open as a plain file.
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -33,14 +34,16 @@ impl Checkpoints {
     pub fn start(
         matrix: &Path,
         journal: Journal,
-        snapshots: Option<Snapshots>,
+        (snapshots, spool): (Option<Snapshots>, Option<Arc<File>>),
         interval: Duration,
         sync: bool,
     ) -> Result<Self> {
         let shown = matrix.display().to_string();
         let matrix = File::open(matrix).context(|| format!("{shown} cannot be opened"))?;
         let (batches, received) = channel();
-        let work = move || write_batches(&received, (&matrix, &shown), journal, snapshots.as_ref(), sync);
+        let work = move || {
+            write_batches(&received, (&matrix, &shown), journal, (snapshots.as_ref(), spool.as_deref()), sync)
+        };
         let thread = std::thread::Builder::new().name("checkpoints".into()).spawn(work);
         let thread = thread.context(|| {
             "the thread for checkpoints cannot be started; raise ulimit -u, or ulimit -v".into()
@@ -91,7 +94,7 @@ fn write_batches(
     batches: &Receiver<Vec<Entry>>,
     (matrix, shown): (&File, &str),
     mut journal: Journal,
-    snapshots: Option<&Snapshots>,
+    (snapshots, spool): (Option<&Snapshots>, Option<&File>),
     sync: bool,
 ) -> Result<()> {
     while let Ok(mut batch) = batches.recv() {
@@ -102,6 +105,11 @@ fn write_batches(
         failpoint::hit("sync")?;
         if sync {
             matrix.sync_data().context(|| format!("{shown} cannot be forced to the disk"))?;
+            if let Some(spool) = spool {
+                spool
+                    .sync_data()
+                    .context(|| format!("the spool beside {shown} cannot be forced to the disk"))?;
+            }
         }
         if let Some(snapshots) = snapshots {
             failpoint::hit("snapshot")?;

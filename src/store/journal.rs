@@ -33,6 +33,8 @@ pub struct Done {
     pub checksum: u64,
     /// The same of its distances as they are stored, which is another if that rounds them.
     pub stored: u64,
+    /// The same of those above the diagonal, if the tile lies on it and they are stored alone; else 0.
+    pub upper: u64,
     /// Whether distances of it that are finite are stored as infinities.
     pub overflows: bool,
     /// Sum and extremes of its distances.
@@ -67,11 +69,18 @@ impl Entry {
     fn to_words(self, generation: usize) -> impl Iterator<Item = [u64; 7]> {
         let second = |tile: Tile| (generation as u64) << COLUMN_BITS | tile.j as u64;
         let (before, words) = match self {
-            Self::Forward(Done { tile, checksum, stored, overflows, summary, recomputed }) => {
+            Self::Forward(Done { tile, checksum, stored, upper, overflows, summary, recomputed }) => {
                 let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
                 let (i, second) = (tile.i as u64, second(tile));
-                let before =
-                    (stored != checksum).then_some([i | STORED, second, stored, overflows.into(), 0, 0, 0]);
+                let before = (stored != checksum || upper != 0).then_some([
+                    i | STORED,
+                    second,
+                    stored,
+                    overflows.into(),
+                    upper,
+                    0,
+                    0,
+                ]);
                 let i = if before.is_some() { i | HAS_STORED } else { i };
                 (before, [i, second, checksum, sum, min, max, recomputed])
             }
@@ -92,14 +101,15 @@ impl Entry {
         if i & MIRROR != 0 {
             return grid.is_mirrored(tile).then_some((generation, Self::Mirror(tile)));
         }
-        let (stored, overflows) = if i & HAS_STORED == 0 {
-            (checksum, false)
+        let (stored, overflows, upper) = if i & HAS_STORED == 0 {
+            (checksum, false, 0)
         } else {
-            let [of, place, stored, overflows, ..] = before?;
-            (of ^ STORED == i ^ HAS_STORED && place == second).then_some((stored, overflows != 0))?
+            let [of, place, stored, overflows, upper, ..] = before?;
+            (of ^ STORED == i ^ HAS_STORED && place == second).then_some((stored, overflows != 0, upper))?
         };
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
-        let done = Done { tile, checksum, stored, overflows, summary: Summary { sum, min, max }, recomputed };
+        let summary = Summary { sum, min, max };
+        let done = Done { tile, checksum, stored, upper, overflows, summary, recomputed };
         Some((generation, Self::Forward(done)))
     }
 }
@@ -335,7 +345,15 @@ mod tests {
         let tile = Tile { i: number / 10 % 10, j: number % 10 };
         let summary = Summary { sum: number as f64, min: 0.5, max: f64::INFINITY };
         let checksum = number as u64 * 77;
-        Entry::Forward(Done { tile, checksum, stored: checksum, overflows: false, summary, recomputed: 3 })
+        Entry::Forward(Done {
+            tile,
+            checksum,
+            stored: checksum,
+            upper: 0,
+            overflows: false,
+            summary,
+            recomputed: 3,
+        })
     }
 
     /// A journal of so many entries, in a folder that goes with it.
@@ -376,7 +394,15 @@ mod tests {
         let forward = |i, j| {
             let summary = Summary::default();
             let tile = Tile { i, j };
-            Entry::Forward(Done { tile, checksum: 1, stored: 1, overflows: false, summary, recomputed: 0 })
+            Entry::Forward(Done {
+                tile,
+                checksum: 1,
+                stored: 1,
+                upper: 0,
+                overflows: false,
+                summary,
+                recomputed: 0,
+            })
         };
         let mirror = |i, j| Entry::Mirror(Tile { i, j });
         let mut journalled = Journalled::nothing(&GRID);

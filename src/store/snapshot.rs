@@ -34,7 +34,7 @@ pub trait State: Send {
     fn retain(&self, is_done: &dyn Fn(Tile) -> bool);
 }
 
-/// A snapshot's place among all.
+/// A snapshot's place among all, or a spool's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct SnapshotId {
     /// 0 in the first run, and one more each time the run is resumed.

@@ -32,6 +32,9 @@ const PLAN_DRAFT: &str = "plan.json.new";
 const JOURNAL: &str = "journal.";
 const LISTS: &str = "lists.";
 const LISTS_DRAFT: &str = "lists.new.";
+const SPOOL: &str = "spool.";
+const UNDO: &str = "undo";
+const UNDO_DRAFT: &str = "undo.new";
 const TOKEN: &str = "token";
 
 /// Longest name of a file on Linux, in bytes.
@@ -117,9 +120,26 @@ impl Workdir {
 
     /// Snapshots in the folder, in order.
     pub fn snapshots(&self) -> Result<Vec<SnapshotId>> {
-        let mut versions: Vec<SnapshotId> = self.names()?.iter().filter_map(|name| version(name)).collect();
+        let mut versions: Vec<_> = self.names()?.iter().filter_map(|name| version(name, LISTS)).collect();
         versions.sort_unstable();
         Ok(versions)
+    }
+
+    /// The spool of a rank.
+    pub fn spool(&self, SnapshotId { generation, rank }: SnapshotId) -> PathBuf {
+        self.folder.join(format!("{SPOOL}{generation}.{rank}"))
+    }
+
+    /// Spools in the folder, in order.
+    pub fn spools(&self) -> Result<Vec<SnapshotId>> {
+        let mut versions: Vec<_> = self.names()?.iter().filter_map(|name| version(name, SPOOL)).collect();
+        versions.sort_unstable();
+        Ok(versions)
+    }
+
+    /// What the matrix file is without its last arrays, and what that is until it is whole.
+    pub fn undo(&self) -> [PathBuf; 2] {
+        [UNDO, UNDO_DRAFT].map(|name| self.folder.join(name))
     }
 
     /// Removes snapshots that those of later generations stand for.
@@ -597,9 +617,9 @@ impl Workdir {
 
 /// Whether a file of the folder has been put there by this program, or by its MPI.
 fn is_ours(name: &OsStr) -> bool {
-    [MATRIX, SAMPLES, LOCK, PLAN, PLAN_DRAFT, TOKEN].iter().any(|ours| name == *ours)
+    [MATRIX, SAMPLES, LOCK, PLAN, PLAN_DRAFT, UNDO, UNDO_DRAFT, TOKEN].iter().any(|ours| name == *ours)
         || journal_rank(name).is_some()
-        || version(name).is_some()
+        || [LISTS, SPOOL].iter().any(|kind| version(name, kind).is_some())
         || number(name, LISTS_DRAFT).is_some()
         || [MATRIX, SAMPLES].iter().any(|file| is_lock_of_mpi(name, file))
 }
@@ -616,9 +636,9 @@ fn journal_rank(name: &OsStr) -> Option<usize> {
     number(name, JOURNAL)
 }
 
-/// What the name of a snapshot says.
-fn version(name: &OsStr) -> Option<SnapshotId> {
-    let (generation, rank) = name.to_str()?.strip_prefix(LISTS)?.split_once('.')?;
+/// What the name of a snapshot or a spool says.
+fn version(name: &OsStr, kind: &str) -> Option<SnapshotId> {
+    let (generation, rank) = name.to_str()?.strip_prefix(kind)?.split_once('.')?;
     Some(SnapshotId { generation: plain(generation)?, rank: plain(rank)? })
 }
 

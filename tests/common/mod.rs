@@ -63,7 +63,8 @@ impl Work {
 }
 
 /// What runs are asked for to make, in tests of what all results have in common.
-pub(crate) const RESULTS: [&str; 3] = ["", " --neighbors 4 --matrix", " --store f16"];
+pub(crate) const RESULTS: [&str; 3] =
+    ["", " --matrix --condensed --neighbors 4 --radius 0.6", " --condensed --store f16"];
 
 /// Each case with each of the [`RESULTS`].
 pub(crate) fn with_results<C: Copy>(cases: &[C]) -> Vec<(C, &'static str)> {

@@ -51,8 +51,16 @@ pub(crate) fn stored(path: impl AsRef<Path>) -> Vec<u64> {
         let read = file.dataset(name).and_then(|dataset| dataset.read_raw::<f64>());
         read.map_or(Vec::new(), |values| values.into_iter().map(f64::to_bits).collect())
     };
-    let stored: Vec<u64> =
-        ["distances", "neighbors/indices", "neighbors/distances"].into_iter().flat_map(numbers).collect();
+    let names = [
+        "distances",
+        "condensed",
+        "neighbors/indices",
+        "neighbors/distances",
+        "radius/indptr",
+        "radius/indices",
+        "radius/data",
+    ];
+    let stored: Vec<u64> = names.into_iter().flat_map(numbers).collect();
     assert!(!stored.is_empty(), "the result is empty");
     stored
 }

@@ -17,13 +17,24 @@ pub(super) enum Fault {
     Order,
     /// A sample is nearer than the last neighbour, and not among them.
     Missing,
+    /// A sample within the radius is missing.
+    LeftOut,
+    /// A sample beyond the radius is there.
+    Beyond,
     /// The distance of a neighbour is beyond its bound.
     NeighbourDistance,
 }
 
 impl Fault {
-    const ALL: [Self; 5] =
-        [Self::Distance, Self::Superfluous, Self::Order, Self::Missing, Self::NeighbourDistance];
+    const ALL: [Self; 7] = [
+        Self::Distance,
+        Self::Superfluous,
+        Self::Order,
+        Self::Missing,
+        Self::LeftOut,
+        Self::Beyond,
+        Self::NeighbourDistance,
+    ];
 }
 
 /// An entry with a fault.
@@ -52,6 +63,12 @@ impl Wrong {
             ),
             Fault::Missing => format!(
                 "neighbour {col} of sample {row}: it is at {definition:e} and is missing, while the last in the file is at {value:e}"
+            ),
+            Fault::LeftOut => format!(
+                "neighbour {col} of sample {row}: it is at {definition:e}, within the radius of {value:e}, and is missing"
+            ),
+            Fault::Beyond => format!(
+                "neighbour {col} of sample {row}: it is at {definition:e}, beyond the radius of {value:e}, and is there"
             ),
             Fault::Superfluous => format!(
                 "index {value} at place {col} of the neighbours of sample {row}: it is no other sample, or comes twice"
@@ -82,6 +99,24 @@ impl Worst {
     /// Of one entry that is wrong.
     pub(super) fn of(wrong: Wrong) -> Self {
         Self { wrong: 1, first: Some(wrong), ..Self::default() }
+    }
+
+    /// Of an entry with this error and tolerance.
+    pub(super) fn compared(
+        (error, tolerance): (f64, f64),
+        value: f64,
+        definition: f64,
+        wrong: impl FnOnce(f64) -> Wrong,
+    ) -> Self {
+        let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
+        let is_wrong = error.is_nan() || error > tolerance;
+        Self {
+            compared: 1,
+            relative: ratio(error, definition),
+            of_bound: ratio(error, tolerance),
+            wrong: u64::from(is_wrong),
+            first: is_wrong.then(|| wrong(value)),
+        }
     }
 
     pub(super) fn add(&mut self, other: &Self) {

@@ -1,12 +1,15 @@
 //! `verify`: a result against the definition of its metric, and against its checksums.
 //!
 //! - `matrix` — random pairs, or all
-//! - `neighbors` — whole rows
+//! - `rows` — whole rows
+//! - `neighbors`, `radius` — what is looked for in them
 //! - `fault` — what can be wrong, and the worst of what was seen
 
 mod fault;
 mod matrix;
 mod neighbors;
+mod radius;
+mod rows;
 
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
@@ -34,6 +37,7 @@ use crate::text::counted;
 use fault::{Worst, Wrong};
 use matrix::MatrixCheck;
 use neighbors::NeighborsCheck;
+use radius::RadiusCheck;
 
 /// Bytes of samples of an input that are read together; one sample (with `--all`, those of a tile) is read where it has more.
 const SAMPLES_BYTES: usize = 64 << 20;
@@ -68,8 +72,8 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
 fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
     let asked = case.file.asked();
     let options = [
-        (args.pairs, asked.matrix, "--pairs", "matrix"),
-        (args.rows, asked.neighbors.is_some(), "--rows", "neighbours"),
+        (args.pairs, asked.matrix || asked.condensed, "--pairs", "matrix"),
+        (args.rows, asked.neighbors.is_some() || asked.within.is_some(), "--rows", "neighbours"),
     ];
     for (given, is_there, option, what) in options {
         if given.is_some() && !is_there {
@@ -95,24 +99,32 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
         lines.push(worst.line(what, &how));
         Ok(())
     };
-    if asked.matrix {
-        let check = comm.agree(MatrixCheck::of(case))?;
+    let matrix = asked.matrix.then(|| (MatrixCheck::whole(case), "distances"));
+    let condensed = asked.condensed.then(|| (MatrixCheck::condensed(case), "condensed distances"));
+    for (check, what) in matrix.into_iter().chain(condensed) {
+        let check = comm.agree(check)?;
         if args.all {
-            judge(check.all::<T>(comm, &workers), "distances", "every pair and checksum".into())?;
+            judge(check.all::<T>(comm, &workers), what, "every pair and checksum".into())?;
         } else {
             let checked = check.pairs::<T>(comm, &workers, args.pairs.unwrap_or(PAIRS), args.seed);
-            judge(checked, "distances", format!("random pairs, seed {}", args.seed))?;
+            judge(checked, what, format!("random pairs, seed {}", args.seed))?;
         }
     }
+    let rows = if args.all { case.grid.n } else { args.rows.unwrap_or(ROWS).min(case.grid.n) };
+    let how = if args.all {
+        "of every sample, against all others, and every checksum".into()
+    } else {
+        format!("of {}, against all others, seed {}", counted(rows, "random sample"), args.seed)
+    };
+    let ranks = (comm, &workers);
     if asked.neighbors.is_some() {
         let check = comm.agree(NeighborsCheck::of(case))?;
-        let rows = if args.all { case.grid.n } else { args.rows.unwrap_or(ROWS).min(case.grid.n) };
-        let how = if args.all {
-            "of every sample, against all others, and every checksum".into()
-        } else {
-            format!("of {}, against all others, seed {}", counted(rows, "random sample"), args.seed)
-        };
-        judge(check.rows::<T>(comm, &workers, rows, args.seed), "neighbours", how)?;
+        judge(rows::check::<T, _>(&check, case, ranks, rows, args.seed), "neighbours", how.clone())?;
+    }
+    if asked.within.is_some() {
+        let check = comm.agree(RadiusCheck::of(case))?;
+        let checked = rows::check::<T, _>(&check, case, ranks, rows, args.seed);
+        judge(checked, "distances within the radius", how)?;
     }
     comm.on_root(|| print(&lines.concat()))
 }
@@ -284,28 +296,26 @@ impl Case {
 
     /// A stored distance against its definition; `wrong` says where it is, if it is beyond its bound.
     fn compare<T: Number>(&self, value: f64, definition: f64, wrong: impl FnOnce(f64) -> Wrong) -> Worst {
-        let (error, tolerance) = self.error::<T>(value, definition);
-        let ratio = |part: f64, whole: f64| if part == 0.0 { 0.0 } else { part / whole };
-        let is_wrong = error.is_nan() || error > tolerance;
-        Worst {
-            compared: 1,
-            relative: ratio(error, definition),
-            of_bound: ratio(error, tolerance),
-            wrong: u64::from(is_wrong),
-            first: is_wrong.then(|| wrong(value)),
-        }
+        Worst::compared(self.error::<T>(value, definition), value, definition, wrong)
     }
 
     /// What a stored distance differs by from its definition, and by how much it may: the bound of the metric, and half a unit in the last
     /// place where it was rounded to be stored.
     fn error<T: Number>(&self, value: f64, definition: f64) -> (f64, f64) {
+        let store = self.file.asked().stored_as(self.problem().dtype);
+        self.error_as::<T>(value, definition, store)
+    }
+
+    /// Likewise, of one that is stored in this type.
+    fn error_as<T: Number>(&self, value: f64, definition: f64, store: StoreType) -> (f64, f64) {
         let Problem { d, metric, method, dtype, .. } = *self.problem();
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
         let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
         let error = metric.error::<T>(d, tau, T::from_f64(value), definition);
-        match self.file.asked().store.filter(|store| store.size() < dtype.size()) {
-            Some(store) => with_rounding((error, tolerance), value, definition, store),
-            None => (error, tolerance),
+        if store.size() < dtype.size() {
+            with_rounding((error, tolerance), value, definition, store)
+        } else {
+            (error, tolerance)
         }
     }
 }
@@ -329,6 +339,8 @@ fn with_rounding(
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]
@@ -352,6 +364,31 @@ mod tests {
             (0.0, 4e-8),
         ];
         assert!(!wrong.iter().any(|&(value, definition)| allowed(value, definition)));
+    }
+
+    #[test]
+    fn random_places_differ_and_as_many_as_there_are_are_all_of_them() {
+        for places in [1, 15, 620] {
+            for count in [1, places / 2 + 1, places] {
+                for seed in [0, 1, u64::MAX] {
+                    let all: HashSet<_> =
+                        (0..count).map(|number| random_place(places, count, number, seed)).collect();
+                    assert!(all.len() == count && all.iter().all(|place| *place < places), "{all:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn random_places_lie_everywhere_in_a_matrix_too_large_for_any_disk() {
+        let places: Vec<_> = (0..1000).map(|number| random_place(1 << 60, 1000, number, 0)).collect();
+        for part in 0..10 {
+            let range = range_of(1 << 30, 10, part);
+            for place in [|place: &usize| place >> 30, |place: &usize| place % (1 << 30)] {
+                let within = places.iter().filter(|at| range.contains(&place(at))).count();
+                assert!((60..150).contains(&within), "{within} of 1000 in a tenth");
+            }
+        }
     }
 
     #[test]

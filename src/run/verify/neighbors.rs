@@ -1,14 +1,12 @@
-//! The neighbours of whole rows: against the distances to all samples by the definition of the metric, and against their checksums.
+//! The neighbours of whole rows.
 
 use std::ops::Range;
 
+use super::Case;
 use super::fault::{Fault, Worst, Wrong};
-use super::{Case, SAMPLES_BYTES, parts, random_place};
-use crate::comm::Comm;
+use super::rows::RowCheck;
 use crate::error::Result;
 use crate::number::Number;
-use crate::partition::range_of;
-use crate::pipeline::Workers;
 use crate::sink::neighbors::{NO_INDEX, NeighborsReader};
 
 /// The neighbours of a result that are checked.
@@ -18,7 +16,7 @@ pub(super) struct NeighborsCheck<'a> {
 }
 
 /// The neighbours of a sample in the file.
-struct Row {
+pub(super) struct Row {
     number: usize,
     indices: Vec<i64>,
     distances: Vec<f64>,
@@ -31,45 +29,17 @@ impl<'a> NeighborsCheck<'a> {
     pub(super) fn of(case: &'a Case) -> Result<Self> {
         Ok(Self { case, reader: NeighborsReader::of(&case.file)? })
     }
+}
 
-    /// This rank's share of `count` different random rows, or of all; the same rows for any number of ranks.
-    pub(super) fn rows<T: Number>(
-        &self,
-        comm: &Comm,
-        workers: &Workers,
-        count: usize,
-        seed: u64,
-    ) -> Result<Worst> {
-        let (grid, d) = (self.case.grid, self.case.problem().d);
-        let sample_bytes = d.saturating_mul(size_of::<T>());
-        let row_bytes = sample_bytes.saturating_add(self.reader.row_bytes());
-        let mut worst = Worst::default();
-        let mut checked = None;
-        for numbers in parts(range_of(count, comm.size(), comm.rank()), (SAMPLES_BYTES / row_bytes).max(1)) {
-            let numbers: Vec<usize> =
-                numbers.map(|number| random_place(grid.n, count, number, seed)).collect();
-            for tile_row in numbers.iter().map(|row| row / grid.edge) {
-                if checked < Some(tile_row) {
-                    self.reader.check_checksum(tile_row)?;
-                    checked = Some(tile_row);
-                }
-            }
-            let x = self.case.x.pick::<T>(numbers.iter().copied())?;
-            let rows = numbers.into_iter().map(|row| self.read(row)).collect::<Result<Vec<_>>>()?;
-            for row in &rows {
-                worst.add(&self.check_order(row));
-            }
-            let y = self.case.y();
-            // whole chunks, where they are compressed
-            let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(y.storage.band(1).unwrap_or(1)).max(1);
-            for samples in parts(0..grid.m, band) {
-                let values = y.read::<T>(samples.clone())?;
-                let of_row =
-                    |at: usize| self.compare(&rows[at], x.sample(rows[at].number), samples.clone(), &values);
-                workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));
-            }
-        }
-        Ok(worst)
+impl RowCheck for NeighborsCheck<'_> {
+    type Row = Row;
+
+    fn row_bytes(&self) -> usize {
+        self.reader.row_bytes()
+    }
+
+    fn check_checksum(&self, tile_row: usize) -> Result<()> {
+        self.reader.check_checksum(tile_row)
     }
 
     fn read(&self, row: usize) -> Result<Row> {
@@ -83,8 +53,7 @@ impl<'a> NeighborsCheck<'a> {
         Ok(Row { number: row, indices, distances, sorted })
     }
 
-    /// Finds what is wrong with a row in itself.
-    fn check_order(&self, row: &Row) -> Worst {
+    fn check_alone(&self, row: &Row) -> Worst {
         let (grid, nearest) = (self.case.grid, self.reader.nearest);
         let mut worst = Worst::default();
         let mut note = |col: usize, fault: Fault, value: f64| {
@@ -131,7 +100,6 @@ impl<'a> NeighborsCheck<'a> {
         worst
     }
 
-    /// Compares the neighbours among some samples with the definition, and looks for those that are missing.
     fn compare<T: Number>(&self, row: &Row, x: &[T], samples: Range<usize>, values: &[T]) -> Worst {
         let (grid, metric) = (self.case.grid, self.case.problem().metric);
         let mut worst = Worst::default();

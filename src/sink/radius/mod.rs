@@ -1,0 +1,373 @@
+//! All samples within a radius of every sample, as a sparse matrix in compressed rows: `/radius/indptr`, `/radius/indices` and `/radius/data`, as
+//! SciPy has them and `AnnData` stores them; with a checksum for each row of tiles in `/radius/checksums`.
+//!
+//! Each image of a tile gives a piece of the matrix. Those of rows that this rank owns wait in its spool, in the working folder; those of
+//! the mirror image, if another rank owns its rows, are mailed there. How many entries there are is known at the end. Then the arrays are
+//! made, and every rank puts the pieces of its rows together, in the order of tiles: no sort, and no more of them in memory than fit a
+//! buffer.
+//!
+//! - `hits` — what lies within the radius in a tile
+//! - `together` — puts the pieces of a rank's rows together
+//! - `checksum` — of what is stored
+//! - `reader` — what is read back
+
+mod checksum;
+mod hits;
+mod reader;
+mod together;
+
+use std::any::Any;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Range;
+
+use super::storable::Storable;
+use super::{End, Kind, Mailed, Part, Sink, Spooled};
+use crate::element::StoreType;
+use crate::error::Result;
+use crate::io::Attempt;
+use crate::io::result::{NewFile, OpenFile, ResultReader};
+use crate::number::Number;
+use crate::partition::{Grid, Tile};
+use crate::problem::{Asked, Within};
+use crate::schedule::Share;
+use crate::store::journal::Done;
+use crate::store::spool::{self, Label, Piece, Spool, Stored};
+use crate::text::bytes;
+use hits::Hits;
+
+pub use reader::{RadiusReader, Rows};
+
+/// The names of its arrays.
+const GROUP: &str = "radius";
+const INDPTR: &str = "radius/indptr";
+const INDICES: &str = "radius/indices";
+const DATA: &str = "radius/data";
+const CHECKSUMS: &str = "radius/checksums";
+
+/// How `AnnData` names what the group holds, and the version of that.
+const ENCODING: [&str; 2] = ["csr_matrix", "0.1.0"];
+
+/// Entries that are put together at once: they take 40 bytes each at most.
+const BATCH: usize = 1 << 19;
+
+/// Bytes of an entry then: as it is read, and as it is written.
+const BATCH_ENTRY: usize = 40;
+
+/// Bytes of pieces for other ranks that wait at most, beside those of one tile for each worker.
+const WAITING_BYTES: usize = 32 << 20;
+
+/// Bytes of a spool after which the disk is looked at again.
+const LOOK_BYTES: u64 = 256 << 20;
+
+/// All samples within a radius of every sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Radius {
+    within: Within,
+    /// Type that distances are stored in; nothing where it is the type that is computed in.
+    store: Option<StoreType>,
+}
+
+/// An expression with the type of the values: SciPy has no sparse matrices of 16 bits.
+macro_rules! with_values {
+    ($store:expr, $type:ident => $body:expr) => {
+        if $store == $crate::element::StoreType::F64 {
+            type $type = f64;
+            $body
+        } else {
+            type $type = f32;
+            $body
+        }
+    };
+}
+
+use with_values;
+
+impl Radius {
+    pub(in crate::sink) fn wanted(asked: Asked) -> Option<Self> {
+        asked.within.map(|within| Self { within, store: asked.store })
+    }
+
+    pub(in crate::sink) fn check(file: &ResultReader) -> Result<()> {
+        // they are made at the end
+        if file.complete { RadiusReader::of(file).map(drop) } else { Ok(()) }
+    }
+
+    pub(in crate::sink) fn stored_sum(file: &ResultReader) -> Result<u64> {
+        let reader = RadiusReader::of(file)?;
+        Ok(reader
+            .checksums(0..reader.grid.tile_rows())?
+            .iter()
+            .fold(0, |sum: u64, one| sum.wrapping_add(*one)))
+    }
+
+    pub(in crate::sink) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
+        let (problem, Some(Within { radius, include_self })) =
+            (file.header.identity.problem, file.asked().within)
+        else {
+            return Vec::new();
+        };
+        let with = if include_self { ", with itself" } else { "" };
+        let mut text = format!("all within {radius} of each of {} samples{with}", problem.n);
+        if let Ok(RadiusReader { len, store, grid, .. }) = RadiusReader::of(file) {
+            let percent = 100.0 * len as f64 / problem.pairs() as f64;
+            let size = bytes((len as u64).saturating_mul((index_bytes(&grid) + store.size()) as u64));
+            text = format!("{text}: {len}, {percent:.3} % of all, {}, {size}", store.name());
+        }
+        vec![("radius", text)]
+    }
+
+    /// Type of the values.
+    fn store<T: Number>(self) -> StoreType {
+        values_of(self.store.unwrap_or(T::DTYPE.into()))
+    }
+}
+
+/// Type of values where distances are stored so.
+fn values_of(store: StoreType) -> StoreType {
+    if store == StoreType::F64 { StoreType::F64 } else { StoreType::F32 }
+}
+
+/// Bytes of an index.
+fn index_bytes(grid: &Grid) -> usize {
+    if i32::try_from(grid.m).is_ok() { size_of::<i32>() } else { size_of::<i64>() }
+}
+
+/// Bytes of what a tile gives at most.
+fn piece_bytes(store: StoreType, rows: usize, len: usize) -> usize {
+    with_values!(store, S => Piece::<S>::bytes(rows, len))
+}
+
+impl<T: Number> Kind<T> for Radius {
+    fn part_len(&self, grid: &Grid, strip_len: usize) -> usize {
+        let ((height, width), store) = (grid.tile_shape(), self.store::<T>());
+        let images = 1 + usize::from(grid.symmetric);
+        // a radius may let every distance in
+        let pieces = images * piece_bytes(store, height.max(width), height * width);
+        let beside =
+            strip_len * (size_of::<u32>() + size_of::<T>() + store.size()) + width * size_of::<u32>();
+        height + (pieces + beside).div_ceil(size_of::<T>())
+    }
+
+    fn kept_bytes(&self, share: &Share) -> Option<u64> {
+        let Share { grid, rows, foreign_rows, .. } = share;
+        let tile_rows = rows.len().div_ceil(grid.edge);
+        let pieces = tile_rows.checked_mul(grid.tile_cols())?.checked_mul(2 * size_of::<(Tile, Stored)>())?;
+        // of a row of tiles: the numbers of entries in each row of each piece
+        let (height, width) = grid.tile_shape();
+        let numbers = grid.tile_cols().checked_mul(height.max(width))?.checked_mul(size_of::<[u32; 2]>())?;
+        let beside = if *foreign_rows > 0 { WAITING_BYTES } else { 0 };
+        let together = BATCH * BATCH_ENTRY;
+        u64::try_from(pieces.checked_add(numbers)?.checked_add(beside + together)?).ok()
+    }
+
+    fn file_bytes(&self, grid: &Grid) -> Option<u64> {
+        // without any entries
+        Some(size_of::<i64>() as u64 * (grid.n as u64 + 1))
+    }
+
+    fn bytes_of_entry(&self, grid: &Grid) -> Option<[usize; 2]> {
+        let value = self.store::<T>().size();
+        Some([index_bytes(grid) + value, size_of::<u32>() + value])
+    }
+
+    fn is_mailed(&self) -> bool {
+        true
+    }
+
+    fn create(&self, _: &NewFile, _: &Grid) -> Attempt<()> {
+        Ok(())
+    }
+
+    fn create_last(&self, file: &NewFile, grid: &Grid, len: usize) -> Attempt<()> {
+        file.group(GROUP, ENCODING, (grid.n, grid.m))?;
+        file.line::<i64>(INDPTR, grid.n + 1)?;
+        if index_bytes(grid) == size_of::<i32>() {
+            file.line::<i32>(INDICES, len)?;
+        } else {
+            file.line::<i64>(INDICES, len)?;
+        }
+        with_values!(self.store::<T>(), S => file.line::<S>(DATA, len))?;
+        file.array::<u64>(CHECKSUMS, (grid.tile_rows(), 1), None)
+    }
+
+    fn sink(&self, share: &Share) -> Box<dyn Sink<T>> {
+        with_values!(self.store::<T>(), S => Box::new(RadiusSink::<S>::new(*self, share)))
+    }
+}
+
+/// What a rank has of the samples within the radius.
+struct RadiusSink<S> {
+    kind: Radius,
+    grid: Grid,
+    /// Rows that this rank owns.
+    rows: Range<usize>,
+    /// Nothing where no file is written.
+    spool: Option<Spool>,
+    /// The pieces of its rows.
+    pieces: HashMap<Tile, Stored>,
+    /// Pieces for other ranks, as words, each with its first row.
+    waiting: VecDeque<(usize, Vec<u64>)>,
+    waiting_bytes: usize,
+    /// Bytes of the spool when the disk was looked at.
+    looked: u64,
+    is_told: bool,
+    values: std::marker::PhantomData<S>,
+}
+
+impl<S: Storable> RadiusSink<S> {
+    fn new(kind: Radius, share: &Share) -> Self {
+        let Share { grid, rows, .. } = share.clone();
+        let (pieces, waiting) = (HashMap::new(), VecDeque::new());
+        Self {
+            kind,
+            grid,
+            rows,
+            spool: None,
+            pieces,
+            waiting,
+            waiting_bytes: 0,
+            looked: 0,
+            is_told: false,
+            values: std::marker::PhantomData,
+        }
+    }
+
+    /// Enters a piece that was appended to the spool.
+    fn enter(&mut self, label: Label, start: u64) {
+        let spool = self.spool.as_ref().expect("it was appended there");
+        self.pieces.insert(label.tile, Stored::at(label, spool, start));
+    }
+
+    /// Warns, once, where the disk has less room than the pieces of this rank will take in the file.
+    fn look_at_disk(&mut self) {
+        let Some(spool) = &self.spool else { return };
+        if self.is_told || spool.bytes() < self.looked + LOOK_BYTES {
+            return;
+        }
+        self.looked = spool.bytes();
+        let needed = self.pieces.values().map(|piece| piece.label.len as u64).sum::<u64>()
+            * (index_bytes(&self.grid) + size_of::<S>()) as u64;
+        if let Some(free) = spool.free_space()
+            && free < needed
+        {
+            self.is_told = true;
+            log::warn!(
+                "what lies within the radius so far takes another {} when it is put together at the end, and {} are free in {}: make room before that, or the run stops there, to go on with --resume",
+                bytes(needed),
+                bytes(free),
+                spool.folder().display()
+            );
+        }
+    }
+}
+
+impl<T: Number, S: Storable> Sink<T> for RadiusSink<S> {
+    fn part(&self) -> Box<dyn Part<T>> {
+        Box::new(Hits::<T, S>::new(self.kind.within, &self.grid))
+    }
+
+    fn open(&mut self, _: &OpenFile<'_>) -> Attempt<()> {
+        Ok(())
+    }
+
+    fn store(&mut self, done: &Done, _: &[T], part: &dyn Part<T>) -> Result<u64> {
+        let Some(spool) = &mut self.spool else { return Ok(0) };
+        let part: &dyn Any = part;
+        let hits: &Hits<T, S> = part.downcast_ref().expect("the part that this kind has made");
+        let [label, mirror] = hits.labels.expect("all strips of the tile were collected");
+        let before = spool.bytes();
+        let start = spool.append(&hits.piece, &label)?;
+        self.enter(label, start);
+        if self.grid.is_mirrored(done.tile) {
+            let first = self.grid.cols(done.tile.j).start;
+            if self.rows.contains(&first) {
+                let spool = self.spool.as_mut().expect("it is there");
+                let start = spool.append(&hits.mirror, &mirror)?;
+                self.enter(mirror, start);
+            } else {
+                self.waiting_bytes += mirror.bytes();
+                self.waiting.push_back((first, hits.mirror.to_words(&mirror)));
+            }
+        }
+        self.look_at_disk();
+        Ok(self.spool.as_ref().map_or(0, |spool| spool.bytes() - before))
+    }
+
+    fn restore(&mut self, _: &Done) {}
+
+    fn mailed(&mut self) -> Option<&mut dyn Mailed> {
+        Some(self)
+    }
+
+    fn spooled(&mut self) -> Option<&mut dyn Spooled> {
+        Some(self)
+    }
+
+    fn finish(self: Box<Self>) -> Result<End> {
+        Ok(End::Later(self))
+    }
+}
+
+impl<S: Storable> Mailed for RadiusSink<S> {
+    fn enter(&mut self, _: Range<usize>) {}
+
+    fn leave(&mut self, _: &Range<usize>) {}
+
+    fn bounds(&self) -> Vec<u64> {
+        Vec::new()
+    }
+
+    fn tighten(&mut self, _: &Range<usize>, _: &[u64]) {}
+
+    /// The next piece.
+    fn take(&mut self, rows: &Range<usize>, _: usize, out: &mut Vec<u64>) -> bool {
+        let Some(at) = self.waiting.iter().position(|(row, _)| rows.contains(row)) else { return false };
+        let (_, words) = self.waiting.remove(at).expect("it was found");
+        self.waiting_bytes -= size_of_val(&words[..]);
+        out.extend_from_slice(&words);
+        true
+    }
+
+    fn is_full(&self) -> bool {
+        self.waiting_bytes >= WAITING_BYTES
+    }
+
+    fn deliver(&mut self, mut mail: &[u64]) -> Result<()> {
+        while !mail.is_empty() {
+            let (label, piece, others) = spool::first_of(mail);
+            let spool = self.spool.as_mut().expect("what is mailed is stored");
+            let start = spool.append_words(piece)?;
+            self.enter(label, start);
+            mail = others;
+        }
+        self.look_at_disk();
+        Ok(())
+    }
+}
+
+impl<S: Storable> Spooled for RadiusSink<S> {
+    fn rows(&self) -> Range<usize> {
+        self.rows.clone()
+    }
+
+    fn take_in(&mut self, pieces: Vec<Stored>) {
+        let edge = self.grid.edge;
+        let own = pieces.into_iter().filter(|piece| {
+            self.rows.contains(&(piece.label.tile.i * edge)) && piece.label.value_bytes == size_of::<S>()
+        });
+        self.pieces.extend(own.map(|piece| (piece.label.tile, piece)));
+    }
+
+    fn retain(&mut self, is_done: &dyn Fn(Tile) -> bool) -> bool {
+        self.pieces.retain(|tile, _| is_done(*tile));
+        let mut tile_rows = self.rows.clone().step_by(self.grid.edge).map(|row| row / self.grid.edge);
+        tile_rows.all(|i| {
+            let mut tiles = (0..self.grid.tile_cols()).map(|j| Tile { i, j });
+            tiles.all(|tile| !is_done(tile) || self.pieces.contains_key(&tile))
+        })
+    }
+
+    fn append_to(&mut self, spool: Spool) {
+        self.spool = Some(spool);
+    }
+}
