@@ -59,3 +59,19 @@ if [ $code != 0 ]; then
     mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --resume
 fi
 "$pairdist" verify out.h5 --all
+
+# what lies within a radius: 27 MB in pieces, and as much again when they are put together
+rm -f out.h5 stranger
+for step in "24m spool" "44m result"; do
+    read -r size what <<<"$step"
+    mount -o remount,size="$size" "$folder"
+    code=0
+    mpirun -n 2 "$pairdist" compute x.h5 -o out.h5 --tile 100 --radius inf --resume --checkpoint-interval 0 2>"$log" || code=$?
+    [ $code = 1 ] || fail "a radius whose $what does not fit ended with code $code: $(cat "$log")"
+    grep -q 'make room.*--resume' "$log" || fail "no way on from a full disk: $(cat "$log")"
+    [ ! -e out.h5 ] || fail "a result whose $what does not fit"
+done
+mount -o remount,size=80m "$folder"
+mpirun -n 3 "$pairdist" compute x.h5 -o out.h5 --tile 100 --radius inf --resume --json run.json
+grep -q '"resumed_pairs": 2250000' run.json || fail "tiles were computed again, though their pieces were there"
+"$pairdist" verify out.h5 --all

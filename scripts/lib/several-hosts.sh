@@ -82,7 +82,7 @@ make_hosts 4
 mkdir /mnt/work
 cd /mnt/work
 "$pairdist" generate x.h5 --samples 2000 --features 50 2>/dev/null
-options=(--tile 8 --threads 1 --checkpoint-interval 0.05 --neighbors 9 --matrix)
+options=(--tile 8 --threads 1 --checkpoint-interval 0.05 --neighbors 9 --matrix --condensed --radius 2.5)
 
 digest=
 for hosts in "1" "2 1" "3 2 4" "1 2 3 4"; do

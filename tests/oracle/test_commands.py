@@ -1,9 +1,12 @@
 """`generate`, `verify`, and the run record of `compute`."""
 
+import json
+import re
+
 import h5py
 import numpy as np
 import pytest
-from conftest import MARK, distances, launch, members
+from conftest import MARK, REPOSITORY, distances, launch, members
 from tolerance import UNIT_ROUNDOFF, gamma
 
 RECORD = """problem ranks nodes threads_per_rank hosts versions wall_s phases pairs pair_features_per_s recomputed_pairs
@@ -99,3 +102,21 @@ def test_a_run_over_its_time_is_killed_with_all_its_ranks(tmp_path):
         launch(["sh", "-c", f"trap '' TERM; echo ${MARK} >> {marks}; sleep 60"], ranks=2, timeout=2)
     mark, other = marks.read_text().split()
     assert mark == other and members(mark) == []
+
+
+def test_how_large_it_can_get_is_what_plan_says(work):
+    document = (REPOSITORY / "docs/PLANNING.md").read_text()
+    table = re.search(r"^## How large can it get\n.*?(^\|.*?)\n\n", document, re.MULTILINE | re.DOTALL)[1]
+    titles, _, *rows = ([cell.strip() for cell in line.strip("|").split("|")] for line in table.splitlines())
+    assert titles[1:5] == ["`--matrix`", "`--condensed`", "`--neighbors 15`", "`--radius R`, 0.1 % of all pairs"] and len(rows) == 3
+    (work / "machine.json").write_text('{"kernel_rate": 40}')
+    for samples, *disk, computing in rows:
+        for option, told in zip(("--matrix", "--condensed", "--neighbors=15", "--radius=1"), disk):
+            words = ("--samples", samples.replace(",", ""), "--features", 128, "--dtype", "f32", "--threads", 1)
+            work.pairdist("plan", *words, option, "--machine", "machine.json", "--json", "plan.json")
+            plan = json.loads((work / "plan.json").read_text())
+            share = next((share for share in plan["radius"] if share["share"] == 0.001), {"result_bytes": 0, "folder_bytes": 0})
+            needed = plan["disk"]["needed_bytes"] + share["result_bytes"] + share["folder_bytes"]
+            number, unit = told.split()
+            assert f"{needed / {'MB': 1e6, 'GB': 1e9, 'TB': 1e12}[unit]:.2f}" == number, (samples, option)
+        assert computing == f"{plan['problem']['n'] ** 2 / 2 * 128 / 40e9 / 3600:.3f} core-hours"

@@ -45,6 +45,24 @@ def test_the_neighbours_go_where_the_readme_says(tmp_path):
     assert 5 <= int(clusters) <= 20 and rest == "(400, 15) True\ndistances neighbors\n", printed
 
 
+def test_what_lies_within_a_radius_and_half_the_matrix_go_where_the_readme_says(tmp_path):
+    readme = (REPOSITORY / "README.md").read_text()
+    sections = [re.search(rf"^### {title}\n(.*?)^###", readme, re.MULTILINE | re.DOTALL)[1] for title in ("Within a radius", "Half the matrix")]
+    commands, programs = ([text for section in sections for text in re.findall(rf"^```{word}\n(.*?)^```", section, re.MULTILINE | re.DOTALL)] for word in ("bash", "python"))
+    (in_anndata,) = re.findall(r'`adata.obsp\["distances"\] = ([^`]*)`', sections[0])
+    (tmp_path / "pairdist").symlink_to(BINARY)
+    made = "export PATH=$PWD:$PATH\npairdist generate x.h5 --samples 400 --features 5 --distribution blobs\n"
+    done = launch(["bash", "-euc", made + "".join(commands)], cwd=tmp_path)
+    assert done.returncode == 0, done
+    assert "distances within the radius (of 100 random samples" in done.stdout and "condensed distances (random pairs" in done.stdout
+    told = f"import anndata\nsame = ({in_anndata} != graph).nnz\nprint(len(set(labels) - {{-1}}), count, len(set(groups)), graph.diagonal().sum(), same > 0)"
+    printed = launch([sys.executable, "-c", "\n".join([*programs, told])], cwd=tmp_path)
+    assert printed.returncode == 0, printed
+    clusters, count, groups, *rest = printed.stdout.split()
+    # the weights of the graph were replaced by ones
+    assert 5 <= int(clusters) <= 20 and int(count) >= int(clusters) and groups == "10" and rest == ["400.0", "True"], printed
+
+
 def test_what_mpirun_needs_where_there_is_no_ssh(tmp_path):
     if "Open MPI" not in subprocess.run([MPIRUN, "--version"], capture_output=True, text=True, check=True).stdout:
         pytest.skip("another MPI, which needs no ssh")
