@@ -170,3 +170,12 @@ def test_two_inputs_have_distances_to_each_other(tmp_path):
     with h5py.File(tmp_path / "x.h5") as x, h5py.File(tmp_path / "y.h5") as y, h5py.File(production / "result/distances.h5") as result:
         expected = np.abs(x["samples"][()][:, None] - y["samples"][()][None, :]).max(axis=2)
         assert np.array_equal(result["distances"], expected)
+
+
+def test_several_results_come_from_one_job(tmp_path):
+    run(BINARY, "generate", tmp_path / "x.h5", "--samples", 300, "--features", "5")
+    options = ["--input", tmp_path / "x.h5", "--neighbors", "5", "--radius", "0.5", "--also", "condensed include-self"]
+    production = local("production", tmp_path / "run", *options)
+    with h5py.File(production / "result/distances.h5") as result:
+        assert set(result) == {"condensed", "condensed_checksums", "neighbors", "radius"} and result.attrs["include_self"] == 1
+        assert result.attrs["radius"] == 0.5 and result["neighbors/indices"].shape == (300, 5)
