@@ -39,7 +39,7 @@ impl Dtype {
 }
 
 /// Type that distances are stored in, by the name it has on the command line and in reports.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StoreType {
     /// IEEE 754 binary16.

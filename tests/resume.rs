@@ -523,6 +523,70 @@ fn lists_and_pieces_that_are_damaged_or_gone_are_not_believed() {
     });
 }
 
+/// A run that was killed when the arrays of a radius were there, and nothing in them.
+#[cfg(feature = "failpoints")]
+fn killed_at_the_end() -> Work {
+    let work = work_with(60);
+    let point = work.program(2).env("PAIRDIST_FAIL_AT", "extended:0:1:kill");
+    let done = point.run(&format!("{SHORT} --matrix --radius 0.6"));
+    assert_ne!(done.code, 0, "{done}");
+    work
+}
+
+/// What is done to a run, and what it is told.
+#[cfg(feature = "failpoints")]
+type Broken = (&'static str, fn(&Work), &'static str);
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_matrix_that_changed_when_its_last_arrays_were_made_is_refused() {
+    let cases: [Broken; 5] = [
+        ("truncated", |work| edit(work, "matrix.h5", |bytes| bytes.truncate(30_000)), "not whole any more"),
+        ("another", |work| edit(work, "matrix.h5", |bytes| bytes.fill(7)), "is not the matrix of its plan"),
+        ("damaged", |work| edit(work, "undo", |bytes| bytes[100] ^= 1), "undo is damaged"),
+        ("torn", |work| edit(work, "undo", |bytes| bytes.truncate(90)), "undo is damaged"),
+        (
+            "none",
+            |work| fs::remove_file(work.path("out.h5.partial/undo")).expect("it is there"),
+            "(undo) is gone",
+        ),
+    ];
+    for_all(&cases, |&(name, change, words)| {
+        let work = killed_at_the_end();
+        change(&work);
+        for ranks in [ALONE, 3] {
+            let done = work.run(ranks, &format!("{SHORT} --matrix --radius 0.6 --resume"), 1);
+            assert!(done.stderr.contains(words) && done.stderr.contains("--force"), "{name}: {done}");
+        }
+    });
+    let work = killed_at_the_end();
+    work.run(3, &format!("{SHORT} --matrix --radius 0.6 --resume"), 0);
+    assert!(bits(&work) == uninterrupted(60, " --matrix --radius 0.6"), "other bytes");
+}
+
+#[cfg(feature = "failpoints")]
+#[test]
+fn a_run_that_puts_its_pieces_together_can_be_stopped() {
+    for_all(&[ALONE, 3], |&ranks| {
+        let work = work_with(60);
+        let run = format!("{SHORT} --radius 0.6");
+        let mut job = work.program(ranks).env("PAIRDIST_FAIL_AT", "entries:0:1:slow").start(&run);
+        while !work.path("out.h5.partial/undo").exists() {
+            assert!(job.is_running(), "it ended before it could be stopped: {}", job.wait());
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        for rank in job.ranks() {
+            kill(rank, Signal::SIGTERM).expect("a rank");
+        }
+        let done = job.wait();
+        assert_eq!(done.code, 75, "{done}");
+        assert!(done.stderr.contains("stopped by a signal, with 100.0 % done"), "{done}");
+        work.run(2, &format!("{run} --resume"), 0);
+        assert!(bits(&work) == uninterrupted(60, " --radius 0.6"), "other bytes");
+        assert_eq!(work.list(), ["out.h5", "x.h5"]);
+    });
+}
+
 #[cfg(feature = "failpoints")]
 #[test]
 fn a_tile_that_is_journalled_twice_counts_once() {

@@ -324,10 +324,10 @@ impl ResultWriter {
     }
 }
 
-/// Where the values of these arrays lie in a file, as far as they lie together.
+/// Where the values of these arrays lie in a file, and those of labels.
 ///
 /// # Errors
-/// If it cannot be opened, or one of them is not there.
+/// If it cannot be opened, or one of the arrays is not there, or does not lie in one piece.
 pub fn places(path: &Path, names: &[&str]) -> Result<Vec<Range<u64>>> {
     let file = open(path)?;
     let place = |name: &&str| -> Attempt<Option<Range<u64>>> {
@@ -338,13 +338,16 @@ pub fn places(path: &Path, names: &[&str]) -> Result<Vec<Range<u64>>> {
             Some(chunks) => {
                 let [first, last] = [0, chunks - 1].map(|number| dataset.chunk_info(number));
                 let (Some(first), Some(last)) = (first, last) else { return Ok(None) };
-                let lie_together = last.addr == first.addr + (chunks as u64 - 1) * first.size;
-                (lie_together.then_some(first.addr), chunks as u64 * first.size)
+                if last.addr != first.addr + (chunks as u64 - 1) * first.size {
+                    return Err(format!("{name} does not lie in one piece").into());
+                }
+                (Some(first.addr), chunks as u64 * first.size)
             }
         };
         Ok(start.map(|start| start..start + len))
     };
-    let found: Attempt<Vec<_>> = names.iter().map(place).collect();
+    let labels = LABELS.iter().filter(|name| file.link_exists(name));
+    let found: Attempt<Vec<_>> = names.iter().chain(labels).map(place).collect();
     Ok(found.context(|| format!("{} cannot be read", path.display()))?.into_iter().flatten().collect())
 }
 
@@ -389,6 +392,36 @@ impl ResultReader {
     /// The file's name, for messages.
     pub fn shown(&self) -> &str {
         &self.shown
+    }
+
+    /// Whether it has a group of that name.
+    pub fn has(&self, group: &str) -> bool {
+        self.file.link_exists(group)
+    }
+
+    /// Compares what a group says of itself with what [`NewFile::group`] has made it say.
+    ///
+    /// # Errors
+    /// If it says something else, or nothing.
+    pub fn check_group(&self, name: &str, encoding: [&str; 2], shape: (usize, usize)) -> Result<()> {
+        let broken = |text: String| damaged(&self.shown, &text);
+        let group = self.file.group(name).map_err(|error| broken(error.to_string()))?;
+        let text = |attribute: &str| {
+            group
+                .attr(attribute)
+                .and_then(|value| value.read_scalar::<VarLenUnicode>())
+                .map(|text| text.to_string())
+        };
+        for (attribute, expected) in ["encoding-type", "encoding-version"].into_iter().zip(encoding) {
+            if text(attribute).ok().as_deref() != Some(expected) {
+                return Err(broken(format!("attribute \"{attribute}\" of {name} is not {expected}")));
+            }
+        }
+        let found = group.attr("shape").and_then(|shape| shape.read_raw::<i64>()).unwrap_or_default();
+        if found.iter().map(|len| usize::try_from(*len).ok()).ne([Some(shape.0), Some(shape.1)]) {
+            return Err(broken(format!("attribute \"shape\" of {name} is not {} x {}", shape.0, shape.1)));
+        }
+        Ok(())
     }
 
     /// The results that are in it.
@@ -471,9 +504,8 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         return Err("attribute \"tile\" is 0".into());
     }
     let tile_bytes = edge.min(n).saturating_mul(edge.min(m)).saturating_mul(size_of::<f32>());
-    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(size_of::<f64>())).is_none()
-        || tile_bytes > MAX_WRITE_BYTES
-    {
+    let bytes = if results.matrix { size_of::<f64>() } else { 1 };
+    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(bytes)).is_none() || tile_bytes > MAX_WRITE_BYTES {
         return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
     }
     let metric = text("metric")?;

@@ -16,6 +16,7 @@ use crate::number::Number;
 use crate::partition::TileSet;
 use crate::problem::LABELS;
 use crate::sink::{self, Finished, Sinks, Tail};
+use crate::stop::Stop;
 use crate::store::Checkpoints;
 use crate::store::journal::{Journal, Journalled};
 use crate::store::runplan::RunPlan;
@@ -162,6 +163,8 @@ impl Claim {
         comm.on_root(|| {
             if let Some(run) = unfinished {
                 run.check(&identity, workdir)?;
+                // before anything is changed that such a rank may write
+                workdir.check_free()?;
                 let [undo, _] = workdir.undo();
                 undo::restore(&workdir.matrix(), &undo, run.number)?;
                 return run.check_matrix(workdir);
@@ -188,7 +191,8 @@ impl Claim {
         job: &Job<'_>,
         file: ResultWriter,
         tail: Box<dyn Tail>,
-    ) -> (ResultWriter, Finished) {
+        stop: &Stop,
+    ) -> (ResultWriter, Option<Finished>) {
         let (workdir, grid, results) = (&self.workdir, &job.schedule.grid, &job.results);
         let sync = !job.args.no_sync;
         let mut lens = vec![0; comm.size()];
@@ -196,7 +200,7 @@ impl Claim {
         let lens = comm.all_reduce(&lens, Reduce::Sum);
         let sum = |lens: &[u64]| usize::try_from(lens.iter().sum::<u64>()).expect("entries are counted");
         let (first, all) = (sum(&lens[..comm.rank()]), sum(&lens));
-        let [entry, _] = results.bytes_of_entry::<T>(grid).unwrap_or_default();
+        let entry = results.bytes_of_entry::<T>(grid).unwrap_or_default();
         comm.or_end(comm.on_root(|| {
             failpoint::hit("last")?;
             limits::check_room((all as u64).saturating_mul(entry as u64), workdir)
@@ -207,27 +211,38 @@ impl Claim {
             undo::save(path, &places, [&undo, &draft], self.number, sync)?;
             failpoint::hit("extend")
         };
+        let hint = |text| format!("{text}; then go on with --resume");
         let file = file.extend(comm, before, |file| results.create_last::<T>(file, grid, all));
-        let file = comm.or_end(file);
-        comm.or_end(comm.on_root(|| workdir.reserve()));
-        let finished = failpoint::hit("extended").and_then(|()| tail.finish(&file.arrays(), first));
+        let file = comm.or_end(file.map_err(|error| error.map(hint)));
+        comm.or_end(comm.on_root(|| workdir.reserve().map_err(|error| error.map(hint))));
+        let finished =
+            failpoint::hit("extended").and_then(|()| tail.finish(&file.arrays(), first, &|| stop.is_due()));
         (file, comm.or_abort(finished))
     }
 
-    /// Declares the result complete and gives it its name. Returns what this rank has stored for it. Collective.
+    /// Declares the result complete and gives it its name. Returns what this rank has stored for it, or nothing if it was time to stop
+    /// before all was stored. Collective.
     pub(super) fn publish<T: Number>(
         mut self,
         comm: &Comm,
         job: &Job<'_>,
-        sinks: Sinks<T>,
-    ) -> Result<Finished> {
+        (sinks, journal): (Sinks<T>, Option<Journal>),
+        stop: &Stop,
+    ) -> Result<Option<Finished>> {
+        // nobody takes the run over while its ranks write
+        let _held = journal;
         let sync = !job.args.no_sync;
         let mut file = self.file.take().expect("a result that has begun is open");
         let stored = failpoint::hit("checksums").and_then(|()| sinks.finish());
         let (mut finished, tail) = comm.or_abort(stored);
         if let Some(tail) = tail {
             let last;
-            (file, last) = self.store_last::<T>(comm, job, file, tail);
+            (file, last) = self.store_last::<T>(comm, job, file, tail, stop);
+            let is_stopped = comm.all_reduce(&[u64::from(last.is_none())], Reduce::Max)[0] == 1;
+            let Some(last) = last.filter(|_| !is_stopped) else {
+                comm.or_abort(file.close());
+                return Ok(None);
+            };
             finished.add(&last);
         }
         comm.or_abort(complete(comm, &file, sync));
@@ -247,7 +262,7 @@ impl Claim {
             check_stored(&workdir, stored)?;
             workdir.publish(replaces, sync)
         })?;
-        Ok(finished)
+        Ok(Some(finished))
     }
 }
 

@@ -86,7 +86,7 @@ fn run<T: Number>(
     let mut totals = comm.or_abort(computed);
     progress.finish();
     // before waiting for slower ranks: what is done is safe
-    comm.or_abort(sinks.settle());
+    let journal = comm.or_abort(sinks.settle());
     clock.lap(Phase::Sync);
     comm.barrier();
     clock.lap(Phase::Wait);
@@ -101,7 +101,10 @@ fn run<T: Number>(
     }
     let mut finished = Finished::default();
     if let Some(claim) = claim {
-        finished = claim.publish(comm, job, sinks)?;
+        match claim.publish(comm, job, (sinks, journal), stop)? {
+            Some(stored) => finished = stored,
+            None => return Err(stopped(comm, job, stop, pairs)),
+        }
         totals.bytes_written += finished.bytes;
         clock.lap(Phase::Sync);
     }

@@ -199,6 +199,7 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let age = latest.and_then(|time| time.elapsed().ok()).map(|age| Duration::from_secs(age.as_secs()));
     let age = age.map_or("unknown".into(), |age| humantime::format_duration(age).to_string());
     let mut out = String::new();
+    let results = identity.results.names().join(", ");
     let _ = writeln!(out, "folder       {}", workdir.folder().display());
     let _ = writeln!(out, "state        not finished: {percent:.1} % of the distances are there");
     let _ = writeln!(out, "journals     {}, the latest written {age} ago", journals.len());
@@ -206,6 +207,7 @@ fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
         out,
         "distances    {n} x {m}, {d} features, {metric}, {dtype}, {method}, tiles of {tile} x {tile}"
     );
+    let _ = writeln!(out, "results      {results}");
     for input in &identity.inputs {
         let view = shown_view(input);
         let _ = writeln!(out, "input        {}:{}{view}, digest {}", input.path, input.dataset, input.digest);

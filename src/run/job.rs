@@ -95,7 +95,13 @@ impl<'a> Job<'a> {
             let fitting = fit.way_out::<T>(layout, problem.tile, is_unfinished)?;
             Some(fitting.change_from(layout, comm.size() != layout.ranks()))
         };
-        comm.agree(limits::check_memory(&memory, threads, nodes, way_out))?;
+        comm.agree(limits::check_memory(
+            &memory,
+            threads,
+            nodes,
+            results.asked.neighbors.is_some(),
+            way_out,
+        ))?;
         Ok(memory)
     }
 

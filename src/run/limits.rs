@@ -39,12 +39,13 @@ pub(super) fn check_memory(
     memory: &Memory,
     threads: usize,
     nodes: &Nodes,
+    has_lists: bool,
     way_out: impl Fn(f64) -> Option<String>,
 ) -> Result<()> {
     // what no option changes is needed first
     check_limit(0, 1, "raise the limit")?;
     // what smaller tiles do not change
-    let are_lists = memory.results > memory.total() / 2;
+    let are_lists = has_lists && memory.results > memory.total() / 2;
     let of_lists = |ranks: usize| {
         let lists = bytes(memory.results.saturating_mul(ranks as u64));
         if are_lists {
@@ -76,6 +77,16 @@ pub(super) fn check_memory(
 /// Refuses to put together what does not fit its file system.
 pub(super) fn check_room(needed: u64, workdir: &Workdir) -> Result<()> {
     let folder = workdir.parent();
+    let len = std::fs::metadata(workdir.matrix()).map_or(0, |meta| meta.len());
+    if let Some(limit) = host::file_size_limit()
+        && len.saturating_add(needed) > limit
+    {
+        fail!(
+            "with what lies within the radius the result takes {} and a file of this process may have {} (ulimit -f); raise the limit, and go on with --resume",
+            bytes(len.saturating_add(needed)),
+            bytes(limit)
+        );
+    }
     if let Some(free) = host::free_space(folder)
         && needed > free
     {

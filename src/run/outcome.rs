@@ -3,7 +3,7 @@
 use super::blocks::Findings;
 use super::job::Job;
 use crate::comm::{Comm, Reduce};
-use crate::element::Dtype;
+use crate::element::{Dtype, StoreType};
 use crate::error::Result;
 use crate::host;
 use crate::kernel::ARITHMETIC;
@@ -118,7 +118,10 @@ fn versions(job: &Job<'_>, made: Provenance) -> Versions {
 
 /// Says so if the results lack something that was computed, or asked for.
 fn warn_of_results(asked: Asked, overflows: bool, short_rows: u64) {
-    if let Some(store) = asked.store.filter(|_| overflows) {
+    // what lies within a radius is never stored in 16 bits
+    let has_others = asked.matrix || asked.condensed || asked.neighbors.is_some();
+    let wide = asked.store.map(|store| if has_others { store } else { store.max(StoreType::F32) });
+    if let Some(store) = wide.filter(|_| overflows) {
         log::warn!(
             "some distances are stored as infinities: from {:e} on they are too large for --store {}; choose a wider type, or scale the samples",
             store.overflow(),

@@ -92,9 +92,13 @@ struct Hits {
 const SHARES: [f64; 4] = [0.001, 0.01, 0.1, 1.0];
 
 impl Hits {
-    fn of(pairs: u64, [result, folder]: [usize; 2]) -> Vec<Self> {
-        let of = |share: f64, bytes: usize| share * pairs as f64 * bytes as f64;
-        let hits = |share| Self { share, result_bytes: of(share, result), folder_bytes: of(share, folder) };
+    fn of<T: Number>(results: &Results, grid: &Grid) -> Vec<Self> {
+        let Some(entry) = results.bytes_of_entry::<T>(grid) else { return Vec::new() };
+        let all = grid.n as f64 * grid.m as f64 * entry as f64;
+        let hits = |share| {
+            let folder_bytes = results.spool_bytes::<T>(grid, share);
+            Self { share, result_bytes: share * all, folder_bytes }
+        };
         SHARES.map(hits).into()
     }
 
@@ -240,10 +244,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
         disk: Disk::of(disk.unwrap_or(u64::MAX), args.input.as_deref()),
         problem,
         results: fit.results.asked,
-        radius: fit
-            .results
-            .bytes_of_entry::<T>(&schedule.grid)
-            .map_or(Vec::new(), |bytes| Hits::of(problem.pairs(), bytes)),
+        radius: Hits::of::<T>(fit.results, &schedule.grid),
         symmetric,
         nodes,
         ranks,
@@ -330,7 +331,8 @@ fn size_lines(record: &Record) -> Vec<Line> {
     let Record { problem, balance, traffic, volume, machine, .. } = record;
     let Problem { n, m, d, metric, method, dtype, tile } = problem;
     // first, since a result that has no place is not worth planning
-    line("disk", record.disk.line());
+    let beside = if record.radius.is_empty() { "" } else { "; without what lies within the radius" };
+    line("disk", format!("{}{beside}", record.disk.line()));
     for (number, hits) in record.radius.iter().enumerate() {
         line(if number == 0 { "radius" } else { "" }, hits.line());
     }
@@ -364,13 +366,16 @@ fn size_lines(record: &Record) -> Vec<Line> {
     }
     line("read", bytes(traffic.bytes_read));
     line("exchanged", bytes(traffic.bytes_exchanged));
-    line("written", bytes(traffic.bytes_written));
+    let beside = if record.radius.is_empty() { "" } else { ", and what lies within the radius, twice" };
+    line("written", format!("{}{beside}", bytes(traffic.bytes_written)));
     line("memory", format!("{} per rank", bytes(record.memory_bytes)));
     line("  own rows", bytes(record.memory.rows));
     line("  moving", bytes(record.memory.cols));
     line("  tiles", bytes(record.memory.buffers));
-    if record.results.neighbors.is_some() || record.results.within.is_some() {
+    if record.results.neighbors.is_some() {
         line("  lists", bytes(record.memory.results));
+    } else if record.results.within.is_some() {
+        line("  pieces", bytes(record.memory.results));
     }
     line("  program", bytes(record.memory.base));
     let Memory { rows, cols, buffers, results, reading, .. } = record.memory;
@@ -389,7 +394,8 @@ fn time_lines(record: &Record) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line = |name: &'static str, value: String| lines.push((name, value));
     let Record { seconds, machine, .. } = record;
-    line("time", format!("{:.3} s, {:.4} node-hours", seconds.wall, record.node_hours));
+    let beside = if record.radius.is_empty() { "" } else { ", and writing what lies within the radius" };
+    line("time", format!("{:.3} s, {:.4} node-hours{beside}", seconds.wall, record.node_hours));
     let assumed = |rate| machine.assumption(rate);
     let disk =
         || format!("{} GB/s of the file system for all nodes{}", machine.disk_gb_s, assumed("disk_gb_s"));

@@ -27,13 +27,14 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         )));
     };
     let size = args.store.map_or(0, |store| StoreType::from(store).size()).max(dtype.size());
-    let is_countable = |rows: usize, columns: usize| {
+    let is_countable = |rows: usize, columns: usize, size: usize| {
         rows.checked_mul(columns).is_some_and(|values| values.checked_mul(size).is_some())
     };
-    if !is_countable(n, m) {
+    let has_matrix = args.matrix || args.neighbors.is_none() && args.radius.is_none() && !args.condensed;
+    if !is_countable(n, m, if has_matrix { size } else { 1 }) {
         fail!("{n} x {m} distances have more bytes than 64 bits can count; use fewer samples");
     }
-    if !is_countable(n.max(m), d) {
+    if !is_countable(n.max(m), d, size) {
         fail!(
             "{} samples of {d} features have more bytes than 64 bits can count; use fewer features or samples",
             n.max(m)
@@ -43,7 +44,9 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         Some(tile) => tile.min(n.max(m)),
         None => choose_edge(n, m, ranks, threads, dtype.size()),
     };
-    let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * size as u128;
+    // of what lies within a radius, columns too, and others are sent
+    let entry = if args.radius.is_some() { size + size_of::<u32>() } else { size };
+    let tile_bytes = tile.min(n) as u128 * tile.min(m) as u128 * entry as u128;
     if tile_bytes > MAX_WRITE_BYTES as u128 {
         return Err(Error::Usage(format!(
             "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_WRITE_BYTES}; choose a smaller one"

@@ -294,6 +294,11 @@ pub(super) fn read_spools(
             "the pieces of the result in {folder} (spool.*) are damaged, or some of them are missing; start over with --force"
         )))
     })?;
+    // of a run that filled the disk, pieces of tiles that are not done may be all there is
+    let used = spools.iter().map(|id| u64::from(spooled.uses(&workdir.spool(*id)))).collect::<Vec<_>>();
+    let used = comm.all_reduce(&used, Reduce::Or);
+    let unused: Vec<_> = spools.iter().zip(used).filter(|(_, used)| *used == 0).map(|(id, _)| *id).collect();
+    comm.on_root(|| workdir.remove_spools(&unused))?;
     Ok(spools.last().map_or(0, |last| last.generation + 1))
 }
 

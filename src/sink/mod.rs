@@ -21,7 +21,7 @@ use crate::partition::{Grid, Tile, from_word};
 use crate::problem::Asked;
 use crate::schedule::Share;
 use crate::store::Checkpoints;
-use crate::store::journal::{Done, Entry};
+use crate::store::journal::{Done, Entry, Journal};
 use crate::store::snapshot::State;
 use crate::store::spool::{Spool, Stored};
 
@@ -122,9 +122,14 @@ pub trait Kind<T: Number> {
         Some(0)
     }
 
-    /// Bytes of an entry in the file, and in the working folder until the end, if what it takes depends on how many there are.
-    fn bytes_of_entry(&self, _: &Grid) -> Option<[usize; 2]> {
+    /// Bytes of an entry in the file, if what it takes depends on how many there are.
+    fn bytes_of_entry(&self, _: &Grid) -> Option<usize> {
         None
+    }
+
+    /// Bytes that it takes in the working folder until the end, if such a share of all pairs are entries.
+    fn spool_bytes(&self, _: &Grid, _share: f64) -> f64 {
+        0.0
     }
 
     /// Whether what belongs to the rows of a mirror image is mailed to the rank that has these rows: it has an entry in the journal of
@@ -263,8 +268,14 @@ pub trait Tail {
     /// Its entries.
     fn entries(&self) -> usize;
 
-    /// Stores them, in a file that all ranks have open and that has the arrays now, after `first` entries of others.
-    fn finish(self: Box<Self>, file: &OpenFile<'_>, first: usize) -> Result<Finished>;
+    /// Stores them, in a file that all ranks have open and that has the arrays now, after `first` entries of others. Nothing, if it is time
+    /// to stop before all is stored.
+    fn finish(
+        self: Box<Self>,
+        file: &OpenFile<'_>,
+        first: usize,
+        is_due: &dyn Fn() -> bool,
+    ) -> Result<Option<Finished>>;
 }
 
 /// Pieces of a result in spools.
@@ -277,6 +288,9 @@ pub trait Spooled {
 
     /// Leaves out those of tiles that are not done. False if one of a tile that is done is missing.
     fn retain(&mut self, is_done: &dyn Fn(Tile) -> bool) -> bool;
+
+    /// Whether it has any pieces of this spool.
+    fn uses(&self, spool: &Path) -> bool;
 
     /// From now on, pieces are appended there.
     fn append_to(&mut self, spool: Spool);
@@ -365,6 +379,11 @@ pub trait Distances: Sync {
     fn checksum(&self, tile: Tile) -> Result<u64>;
 }
 
+/// Bytes of an index among so many samples.
+fn index_bytes(m: usize) -> usize {
+    if i32::try_from(m).is_ok() { size_of::<i32>() } else { size_of::<i64>() }
+}
+
 /// Rounds of which a rank has lists of foreign rows in memory at most: the current one, and the previous one until they are mailed.
 pub const FOREIGN_LISTS: usize = 2;
 
@@ -430,9 +449,14 @@ impl Results {
         self.kinds::<T>().try_for_each(|kind| kind.create_last(file, grid, len))
     }
 
-    /// Bytes of an entry in the file, and in the working folder until the end, of a result that has as many entries as it finds.
-    pub fn bytes_of_entry<T: Number>(&self, grid: &Grid) -> Option<[usize; 2]> {
+    /// Bytes of an entry in the file, of a result that has as many entries as it finds.
+    pub fn bytes_of_entry<T: Number>(&self, grid: &Grid) -> Option<usize> {
         self.kinds::<T>().find_map(|kind| kind.bytes_of_entry(grid))
+    }
+
+    /// Bytes in the working folder until the end, if such a share of all pairs are entries.
+    pub fn spool_bytes<T: Number>(&self, grid: &Grid, share: f64) -> f64 {
+        self.kinds::<T>().map(|kind| kind.spool_bytes(grid, share)).sum()
     }
 
     /// Makes their arrays in a new file.
@@ -662,9 +686,9 @@ impl<T: Number> Sinks<T> {
         self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::tick)
     }
 
-    /// Makes the last checkpoint.
-    pub fn settle(&mut self) -> Result<()> {
-        self.checkpoints.take().map_or(Ok(()), Checkpoints::finish)
+    /// Makes the last checkpoint. Returns the journal, if there is one: its lock tells that this rank is at work.
+    pub fn settle(&mut self) -> Result<Option<Journal>> {
+        self.checkpoints.take().map(Checkpoints::finish).transpose()
     }
 
     /// Writes what remains when all tiles are stored, and closes all arrays. What is to be stored in arrays that are made last is left.

@@ -11,7 +11,8 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, GROUP, Lists, list_bytes};
 use super::storable::{Storable, overflows, read_widened, with_store};
-use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip};
+use super::sums::sum_of;
+use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip, index_bytes};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
@@ -61,7 +62,7 @@ impl Neighbors {
     }
 
     pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
-        NeighborsReader::of(file)?.stored_sum()
+        sum_of(&NeighborsReader::of(file)?.checksums, |_| 0, file)
     }
 
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
@@ -118,11 +119,6 @@ impl Neighbors {
     fn entry_bytes<T: Number>(self, grid: &Grid) -> usize {
         index_bytes(grid.m) + self.store::<T>().size()
     }
-}
-
-/// Bytes of an index among so many samples.
-fn index_bytes(m: usize) -> usize {
-    if i32::try_from(m).is_ok() { size_of::<i32>() } else { size_of::<i64>() }
 }
 
 /// Whether a distance and an index fit one 64-bit number.
@@ -708,12 +704,5 @@ impl<'a> NeighborsReader<'a> {
     fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
         let read = self.checksums.read::<u64>(tile_rows, 0..1);
         read.context(|| format!("the checksums of the neighbours in {} cannot be read", self.file.shown()))
-    }
-
-    fn stored_sum(&self) -> Result<u64> {
-        Ok(self
-            .checksums(0..self.grid.tile_rows())?
-            .iter()
-            .fold(0, |sum, checksum| sum.wrapping_add(*checksum)))
     }
 }

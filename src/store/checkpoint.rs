@@ -25,7 +25,7 @@ pub struct Checkpoints {
     begun: Instant,
     batches: Sender<Vec<Entry>>,
     /// Nothing, once it was joined.
-    thread: Option<JoinHandle<Result<()>>>,
+    thread: Option<JoinHandle<Result<Journal>>>,
 }
 
 impl Checkpoints {
@@ -66,7 +66,7 @@ impl Checkpoints {
     /// If an earlier one could not be brought to the disk.
     pub fn tick(&mut self) -> Result<()> {
         if self.thread.as_ref().is_some_and(JoinHandle::is_finished) {
-            return self.join();
+            return self.join().map(drop);
         }
         if !self.batch.is_empty() && self.begun.elapsed() >= self.interval {
             // a thread that has gone tells its error the next time
@@ -75,8 +75,8 @@ impl Checkpoints {
         Ok(())
     }
 
-    /// Brings the last batch to the disk.
-    pub fn finish(mut self) -> Result<()> {
+    /// Brings the last batch to the disk. Returns the journal, which is locked as long as it is there.
+    pub fn finish(mut self) -> Result<Journal> {
         let _ = self.batches.send(std::mem::take(&mut self.batch));
         // without a sender, the thread ends with the last batch
         self.batches = channel().0;
@@ -84,9 +84,9 @@ impl Checkpoints {
     }
 
     /// Waits for the thread's end. It ends early only with an error.
-    fn join(&mut self) -> Result<()> {
-        let end = self.thread.take().map(JoinHandle::join);
-        end.unwrap_or(Ok(Ok(()))).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    fn join(&mut self) -> Result<Journal> {
+        let thread = self.thread.take().expect("an error of the thread ends the run");
+        thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
     }
 }
 
@@ -96,7 +96,7 @@ fn write_batches(
     mut journal: Journal,
     (snapshots, spool): (Option<&Snapshots>, Option<&File>),
     sync: bool,
-) -> Result<()> {
+) -> Result<Journal> {
     while let Ok(mut batch) = batches.recv() {
         if snapshots.is_some() {
             // one does for all that have come meanwhile
@@ -120,5 +120,5 @@ fn write_batches(
         journal.append(&batch, sync)?;
         failpoint::hit("journalled")?;
     }
-    Ok(())
+    Ok(journal)
 }

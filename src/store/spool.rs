@@ -5,11 +5,12 @@
 //! *generation*: nothing is appended to what a killed run has left. The journals say which tiles are done; of a piece that is there more
 //! than once, the last counts, as no tile that is done is computed again. `docs/FORMAT.md` has the layout.
 
+use std::collections::HashMap;
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use bytemuck::Pod;
@@ -71,6 +72,9 @@ impl Label {
         };
         (sealed == seal(&words[..7])).then_some(label)
     }
+
+    /// Bytes of what is known of a piece, in front of it.
+    pub const BYTES: usize = HEADER_BYTES;
 
     /// Bytes of rows, columns and values.
     fn parts(&self) -> [usize; 3] {
@@ -164,14 +168,19 @@ pub fn first_of(words: &[u64]) -> (Label, &[u64], &[u64]) {
 #[derive(Debug)]
 pub struct Spool {
     file: Arc<File>,
-    path: PathBuf,
+    path: Arc<Path>,
     len: u64,
 }
 
 impl Spool {
     /// Begins the spool of a run for these rows of the matrix. With `sync`, its name is forced to the disk.
     pub fn begin(path: &Path, run: u64, rows: &Range<usize>, sync: bool) -> Result<Self> {
-        let context = || format!("{} cannot be made; check free space and quota", path.display());
+        let context = || {
+            format!(
+                "{} cannot be made; make room, or raise the quota, and go on with --resume",
+                path.display()
+            )
+        };
         let begin = || -> std::io::Result<File> {
             let mut file =
                 OpenOptions::new().read(true).write(true).create(true).truncate(true).open(path)?;
@@ -182,7 +191,7 @@ impl Spool {
             Ok(file)
         };
         let file = Arc::new(begin().context(context)?);
-        Ok(Self { file, path: path.to_owned(), len: HEADER_BYTES as u64 })
+        Ok(Self { file, path: path.into(), len: HEADER_BYTES as u64 })
     }
 
     /// The file, to be synced, and to be read.
@@ -227,7 +236,7 @@ impl Spool {
             let written = self.file.write_all_at(part, self.len);
             written.context(|| {
                 format!(
-                    "{} cannot be written; make room, or raise the quota, and go on with --resume",
+                    "{} cannot be written; make room, or raise the quota or the limit of file sizes (ulimit -f), and go on with --resume",
                     self.path.display()
                 )
             })?;
@@ -250,16 +259,36 @@ fn header(run: u64, rows: &Range<usize>) -> [u64; HEADER] {
 pub struct Stored {
     /// What is known of it.
     pub label: Label,
-    /// The spool.
-    file: Arc<File>,
+    /// The spool, which may be one of very many: it is opened to be read.
+    spool: Arc<Path>,
     /// Where it begins there.
     start: u64,
 }
 
 impl Stored {
+    /// The spool that it is in.
+    pub fn spool(&self) -> &Path {
+        &self.spool
+    }
+
     /// A piece that was appended there.
     pub fn at(label: Label, spool: &Spool, start: u64) -> Self {
-        Self { label, file: spool.file(), start }
+        Self { label, spool: Arc::clone(&spool.path), start }
+    }
+}
+
+/// Spools that are open to be read.
+#[derive(Debug, Default)]
+pub struct Opened(HashMap<Arc<Path>, Arc<File>>);
+
+impl Opened {
+    fn file(&mut self, spool: &Arc<Path>) -> Result<Arc<File>> {
+        if let Some(file) = self.0.get(spool) {
+            return Ok(Arc::clone(file));
+        }
+        let file = Arc::new(File::open(spool).context(|| format!("{} cannot be opened", spool.display()))?);
+        self.0.insert(Arc::clone(spool), Arc::clone(&file));
+        Ok(file)
     }
 }
 
@@ -269,7 +298,8 @@ impl Stored {
 /// If it cannot be read, or is of another run.
 pub fn scan(path: &Path, run: u64, wanted: &Range<usize>) -> Result<Vec<Stored>> {
     let shown = path.display();
-    let file = Arc::new(File::open(path).context(|| format!("{shown} cannot be opened"))?);
+    let spool: Arc<Path> = path.into();
+    let file = File::open(path).context(|| format!("{shown} cannot be opened"))?;
     let len = file.metadata().context(|| format!("{shown} cannot be read"))?.len();
     let words = |start: u64| -> Option<[u64; HEADER]> {
         let mut words = [0; HEADER];
@@ -292,7 +322,7 @@ pub fn scan(path: &Path, run: u64, wanted: &Range<usize>) -> Result<Vec<Stored>>
         if end > len {
             break;
         }
-        pieces.push(Stored { label, file: Arc::clone(&file), start });
+        pieces.push(Stored { label, spool: Arc::clone(&spool), start });
         start = end;
     }
     Ok(pieces)
@@ -301,6 +331,9 @@ pub fn scan(path: &Path, run: u64, wanted: &Range<usize>) -> Result<Vec<Stored>>
 /// Reads a piece from its beginning to its end.
 pub struct Reader {
     stored: Stored,
+    file: Arc<File>,
+    /// Columns of the tile.
+    width: usize,
     /// Rows that have entries, and how many, of those that were not read yet.
     rows: std::vec::IntoIter<[u32; 2]>,
     /// Entries that were read.
@@ -309,11 +342,19 @@ pub struct Reader {
 }
 
 impl Reader {
-    /// Reads the numbers of its rows.
-    pub fn open(stored: Stored) -> Result<Self> {
-        let mut reader =
-            Self { stored, rows: Vec::new().into_iter(), read: 0, checks: [0; 3].map(|_| Xxh3::new()) };
+    /// Reads the numbers of its rows, of a tile of this shape.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is damaged.
+    pub fn open(stored: Stored, (height, width): (usize, usize), opened: &mut Opened) -> Result<Self> {
+        let file = opened.file(&stored.spool)?;
+        let checks = [0; 3].map(|_| Xxh3::new());
+        let mut reader = Self { stored, file, width, rows: Vec::new().into_iter(), read: 0, checks };
         let rows = reader.part::<[u32; 2]>(0, 0, reader.stored.label.rows)?;
+        let in_order = rows.is_sorted_by(|[row, _], [next, _]| row < next);
+        if !in_order || rows.last().is_some_and(|[row, _]| *row as usize >= height) {
+            return reader.damaged();
+        }
         reader.rows = rows.into_iter();
         Ok(reader)
     }
@@ -332,6 +373,9 @@ impl Reader {
         }
         let (cols, values) = (self.part(1, self.read, len)?, self.part(2, self.read, len)?);
         self.read += len;
+        if cols.iter().any(|col| *col as usize >= self.width) {
+            return self.damaged();
+        }
         Ok(Piece { rows, cols, values })
     }
 
@@ -340,11 +384,12 @@ impl Reader {
         if len == 0 {
             return Ok(values);
         }
-        let Stored { label, file, start } = &self.stored;
+        let Stored { label, start, .. } = &self.stored;
         let before: usize = label.parts()[..part].iter().sum();
         let at = start + (HEADER_BYTES + before + first * size_of::<V>()) as u64;
         let bytes = bytemuck::cast_slice_mut(&mut values);
-        file.read_exact_at(bytes, at)
+        self.file
+            .read_exact_at(bytes, at)
             .context(|| "a piece of the result in the working folder (spool.*) cannot be read".into())?;
         self.checks[part].update(bytes);
         Ok(values)
@@ -391,7 +436,7 @@ mod tests {
         assert_eq!(tiles, [(3, 1), (3, 2), (4, 0)]);
         assert!(found[0].label.overflows && !found[1].label.overflows);
         for stored in &found[..2] {
-            let mut reader = Reader::open(stored.clone()).unwrap();
+            let mut reader = Reader::open(stored.clone(), (6, 10), &mut Opened::default()).unwrap();
             assert_eq!(reader.rows(), piece().rows);
             let first = Piece { rows: vec![[0, 2]], cols: vec![1, 9], values: vec![0.5, 1.5] };
             assert_eq!(reader.take::<f32>(1).unwrap(), first);
@@ -413,7 +458,8 @@ mod tests {
             spool.file().read_exact_at(&mut byte, start + 64 + at).unwrap();
             spool.file().write_all_at(&[byte[0] ^ 16], start + 64 + at).unwrap();
             let read = || {
-                let mut reader = Reader::open(scan(&path, RUN, &(0..1))?.remove(0))?;
+                let mut reader =
+                    Reader::open(scan(&path, RUN, &(0..1))?.remove(0), (6, 10), &mut Opened::default())?;
                 reader.take::<f32>(2)?;
                 reader.check()
             };

@@ -4,17 +4,20 @@
 //! later, whatever it has left of the file, is resumed after they were put back. `docs/FORMAT.md` has the layout.
 
 use std::fs::{self, File};
-use std::io::{ErrorKind, Read, Write};
+use std::io::{BufWriter, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+use xxhash_rust::xxh3::Xxh3;
 
 use crate::error::{Context, Result};
 use crate::fail;
 
 const MAGIC: &[u8; 16] = b"pairdist undo   ";
+
+/// Bytes that are copied at once.
+const COPY_BYTES: usize = 1 << 20;
 
 /// Saves the bytes of `file` that are in none of the ranges `raw`, in a file of the name `saved` by way of `draft`. With `sync`, it is forced to
 /// the disk.
@@ -22,21 +25,28 @@ pub fn save(file: &Path, raw: &[Range<u64>], [saved, draft]: [&Path; 2], run: u6
     let write = || -> std::io::Result<()> {
         let source = File::open(file)?;
         let len = source.metadata()?.len();
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(len.to_le_bytes());
+        let mut check = Xxh3::with_seed(run);
+        let mut target = BufWriter::new(File::create(draft)?);
+        let mut put = |bytes: &[u8]| {
+            check.update(bytes);
+            target.write_all(bytes)
+        };
+        put(MAGIC)?;
+        put(&len.to_le_bytes())?;
+        let mut bytes = vec![0; COPY_BYTES];
         for part in between(raw, len) {
-            let first = bytes.len() + 16;
-            bytes.extend(part.start.to_le_bytes());
-            bytes.extend((part.end - part.start).to_le_bytes());
-            let part_len = usize::try_from(part.end - part.start).map_err(std::io::Error::other)?;
-            bytes.resize(first + part_len, 0);
-            source.read_exact_at(&mut bytes[first..], part.start)?;
+            put(&part.start.to_le_bytes())?;
+            put(&(part.end - part.start).to_le_bytes())?;
+            for (start, len) in steps(&part) {
+                source.read_exact_at(&mut bytes[..len], start)?;
+                put(&bytes[..len])?;
+            }
         }
-        bytes.extend(xxh3_64_with_seed(&bytes, run).to_le_bytes());
-        let mut draft_file = File::create(draft)?;
-        draft_file.write_all(&bytes)?;
+        let check = check.digest();
+        target.write_all(&check.to_le_bytes())?;
+        let target = target.into_inner().map_err(std::io::IntoInnerError::into_error)?;
         if sync {
-            draft_file.sync_all()?;
+            target.sync_all()?;
         }
         fs::rename(draft, saved)?;
         if sync && let Some(folder) = saved.parent() {
@@ -56,53 +66,88 @@ fn between(raw: &[Range<u64>], len: u64) -> Vec<Range<u64>> {
     starts.zip(ends).map(|(start, end)| start..end).filter(|part| !part.is_empty()).collect()
 }
 
-/// Puts back what was saved, if anything was. Returns whether there was.
-///
-/// # Errors
-/// If it cannot be read or written, or is damaged.
-pub fn restore(file: &Path, saved: &Path, run: u64) -> Result<bool> {
-    let mut bytes = Vec::new();
-    match File::open(saved) {
-        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
-        opened => {
-            let read = opened.and_then(|mut saved| saved.read_to_end(&mut bytes));
-            read.context(|| format!("{} cannot be read", saved.display()))?
-        }
-    };
-    let Some((len, parts)) = opened(&bytes, run) else {
-        fail!("{} is damaged; start over with --force", saved.display());
-    };
-    let write = || -> std::io::Result<()> {
-        let target = File::options().write(true).open(file)?;
-        for (start, part) in parts {
-            target.write_all_at(part, start)?;
-        }
-        target.set_len(len)?;
-        target.sync_all()
-    };
-    write().context(|| format!("{} cannot be written", file.display()))?;
-    Ok(true)
+/// A range in steps: where each begins, and its length.
+fn steps(part: &Range<u64>) -> impl Iterator<Item = (u64, usize)> + use<> {
+    let end = part.end;
+    let len = move |start: u64| usize::try_from(end - start).map_or(COPY_BYTES, |len| len.min(COPY_BYTES));
+    part.clone().step_by(COPY_BYTES).map(move |start| (start, len(start)))
 }
 
-/// Where a part begins, and its bytes.
-type Part<'a> = (u64, &'a [u8]);
+/// Puts back what was saved, if anything was.
+///
+/// # Errors
+/// If it cannot be read or written, or is damaged; or if the file is shorter than it was, or another.
+pub fn restore(file: &Path, saved: &Path, run: u64) -> Result<()> {
+    let shown = file.display();
+    let source = match File::open(saved) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        opened => opened.context(|| format!("{} cannot be opened", saved.display()))?,
+    };
+    let target = File::options().read(true).write(true).open(file);
+    let target = target.context(|| format!("{shown} cannot be opened"))?;
+    let (mut bytes, mut all, mut same) = (vec![0; COPY_BYTES], 0, 0);
+    let checked = walk(&source, run, |start, part| {
+        // what the file has no more is not the same
+        let there = target.read_exact_at(&mut bytes[..part.len()], start).is_ok();
+        all += part.len();
+        same += part.iter().zip(&bytes).filter(|(saved, found)| there && saved == found).count();
+        Ok(())
+    });
+    let Some(len) = checked.context(|| format!("{} cannot be read", saved.display()))? else {
+        fail!("{} is damaged; start over with --force", saved.display());
+    };
+    // HDF5 may have changed the superblock and the root group, and no more
+    if target.metadata().map_or(0, |meta| meta.len()) < len || 2 * same < all {
+        fail!("{shown} is not the matrix of its plan, or not whole any more; start over with --force");
+    }
+    let restored = walk(&source, run, |start, part| target.write_all_at(part, start));
+    let restored = restored.and_then(|_| target.set_len(len)).and_then(|()| target.sync_all());
+    restored.context(|| format!("{shown} cannot be written"))
+}
 
-/// The length of the file, and the parts that were saved.
-fn opened(bytes: &[u8], run: u64) -> Option<(u64, Vec<Part<'_>>)> {
-    let (checked, check) = bytes.split_last_chunk::<8>()?;
-    if xxh3_64_with_seed(checked, run).to_le_bytes() != *check {
-        return None;
+/// Reads what was saved, part by part. Returns the length of the file that it is of; nothing if it is damaged.
+fn walk(
+    saved: &File,
+    run: u64,
+    mut visit: impl FnMut(u64, &[u8]) -> std::io::Result<()>,
+) -> std::io::Result<Option<u64>> {
+    let end = saved.metadata()?.len();
+    let mut check = Xxh3::with_seed(run);
+    let (mut at, mut bytes) = (0, vec![0; COPY_BYTES]);
+    let word = |at: u64, check: &mut Xxh3| {
+        let mut word = [0; 8];
+        saved.read_exact_at(&mut word, at)?;
+        check.update(&word);
+        Ok::<_, std::io::Error>(u64::from_le_bytes(word))
+    };
+    // the magic and the length, and the check value
+    if end < 32 {
+        return Ok(None);
     }
-    let rest = checked.strip_prefix(MAGIC)?;
-    let (len, mut rest) = rest.split_first_chunk::<8>()?;
-    let mut parts = Vec::new();
-    while let Some((start, after)) = rest.split_first_chunk::<8>() {
-        let (part_len, after) = after.split_first_chunk::<8>()?;
-        let (part, after) = after.split_at_checked(usize::try_from(u64::from_le_bytes(*part_len)).ok()?)?;
-        parts.push((u64::from_le_bytes(*start), part));
-        rest = after;
+    for half in MAGIC.as_chunks::<8>().0 {
+        if word(at, &mut check)? != u64::from_le_bytes(*half) {
+            return Ok(None);
+        }
+        at += 8;
     }
-    Some((u64::from_le_bytes(*len), parts))
+    let len = word(at, &mut check)?;
+    at += 8;
+    while at + 24 <= end {
+        let (start, part_len) = (word(at, &mut check)?, word(at + 8, &mut check)?);
+        at += 16;
+        let Some(part) = start.checked_add(part_len).filter(|_| part_len <= end - at - 8) else {
+            return Ok(None);
+        };
+        for (start, len) in steps(&(start..part)) {
+            saved.read_exact_at(&mut bytes[..len], at)?;
+            check.update(&bytes[..len]);
+            visit(start, &bytes[..len])?;
+            at += len as u64;
+        }
+    }
+    let computed = check.digest();
+    let is_whole = at + 8 == end && word(at, &mut check)? == computed;
+    Ok(is_whole.then_some(len))
 }
 
 #[cfg(test)]
@@ -115,17 +160,31 @@ mod tests {
         let [file, saved, draft] = ["file", "saved", "draft"].map(|name| folder.path().join(name));
         let before: Vec<u8> = (0..200).collect();
         fs::write(&file, &before).unwrap();
-        assert!(!restore(&file, &saved, 1).unwrap());
+        // nothing was saved
+        restore(&file, &saved, 1).unwrap();
         save(&file, &[150..180, 20..100, 100..100, 0..7], [&saved, &draft], 1, true).unwrap();
         // values that come later stay
-        let mut after = vec![255; 300];
+        let mut after = [&before[..], &[255; 100]].concat();
+        after[20..100].fill(254);
+        after[100..130].fill(253);
         fs::write(&file, &after).unwrap();
-        assert!(restore(&file, &saved, 1).unwrap());
+        restore(&file, &saved, 1).unwrap();
         after.truncate(200);
-        for kept in [7..20, 100..150, 180..200] {
-            after[kept.clone()].copy_from_slice(&before[kept]);
-        }
+        after[100..130].copy_from_slice(&before[100..130]);
         assert_eq!(fs::read(&file).unwrap(), after);
-        assert!(restore(&file, &saved, 2).unwrap_err().to_string().contains("--force"));
+        assert!(restore(&file, &saved, 2).unwrap_err().to_string().contains("is damaged"));
+        // a shorter file, and another one
+        for other in [&after[..199], &[9; 200]] {
+            fs::write(&file, other).unwrap();
+            assert!(restore(&file, &saved, 1).unwrap_err().to_string().contains("start over with --force"));
+            assert_eq!(fs::read(&file).unwrap(), other);
+        }
+        for at in 0..fs::metadata(&saved).unwrap().len() {
+            let mut bytes = fs::read(&saved).unwrap();
+            bytes[usize::try_from(at).unwrap()] ^= 4;
+            fs::write(&draft, bytes).unwrap();
+            fs::write(&file, &after).unwrap();
+            assert!(restore(&file, &draft, 1).is_err(), "byte {at}");
+        }
     }
 }

@@ -144,11 +144,12 @@ impl Workdir {
 
     /// Removes snapshots that those of later generations stand for.
     pub fn remove_snapshots(&self, versions: &[SnapshotId]) -> Result<()> {
-        for version in versions {
-            let [path, _] = self.snapshot(*version);
-            fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))?;
-        }
-        Ok(())
+        versions.iter().try_for_each(|version| remove(&self.snapshot(*version)[0]))
+    }
+
+    /// Removes spools that nothing is taken from.
+    pub fn remove_spools(&self, versions: &[SnapshotId]) -> Result<()> {
+        versions.iter().try_for_each(|version| remove(&self.spool(*version)))
     }
 
     /// The result's final name.
@@ -353,10 +354,12 @@ impl Workdir {
             Existing::Samples => self.check_samples_only()?,
             Existing::Replace | Existing::Resume => {}
         }
-        for rank in self.journals()? {
-            journal::check_free(&self.journal(rank))?;
-        }
-        Ok(())
+        self.check_free()
+    }
+
+    /// Refuses journals that ranks are still at work on.
+    pub fn check_free(&self) -> Result<()> {
+        self.journals()?.into_iter().try_for_each(|rank| journal::check_free(&self.journal(rank)))
     }
 
     /// Empties the claimed folder for a run that begins.
@@ -591,8 +594,7 @@ impl Workdir {
 
     /// Removes what a run that was killed while it published has left: the matrix, beside the result that it has become.
     pub fn remove_matrix(&self) -> Result<()> {
-        let path = self.matrix();
-        fs::remove_file(&path).context(|| format!("{} cannot be removed", path.display()))
+        remove(&self.matrix())
     }
 
     /// Removes the folder: its result is published, or it has failed before anything was computed. Leaves it alone where this run does
@@ -650,6 +652,10 @@ fn number(name: &OsStr, beginning: &str) -> Option<usize> {
 /// A number as this program writes it.
 fn plain(text: &str) -> Option<usize> {
     text.parse().ok().filter(|number: &usize| number.to_string() == text)
+}
+
+fn remove(path: &Path) -> Result<()> {
+    fs::remove_file(path).context(|| format!("{} cannot be removed", path.display()))
 }
 
 fn sync_folder(folder: &Path) -> std::io::Result<()> {

@@ -1,5 +1,8 @@
 """All samples within a radius, against the program's own matrix, SciPy, scikit-learn and AnnData."""
 
+import json
+import re
+
 import anndata
 import h5py
 import numpy as np
@@ -197,7 +200,7 @@ FAULTS = {
     itself: ("of sample 7:", "it is no other sample"),
     out_of_range: ("of sample 7:", "it is no other sample"),
     wrong_distance: ("of sample 7:", "by the definition"),
-    wrong_order: ("of sample 7:", "it is no other sample, or comes twice"),
+    wrong_order: ("of sample 7:", "it comes after a larger one"),
 }
 
 
@@ -217,6 +220,20 @@ def test_verify_finds_what_is_wrong_with_a_row(work, fault, ranks):
         refused = work.pairdist("verify", out, *options, ranks=ranks, status=(1,)).stderr
         assert all(words in refused for words in FAULTS[fault]), refused
         assert sum(line.startswith("pairdist: ") for line in refused.splitlines()) == 1
+
+
+@pytest.mark.parametrize("attribute, values", (("shape", ([80, 79], [80], "text")), ("encoding-type", ("csc_matrix",)), ("encoding-version", ("9",))))
+def test_attributes_that_others_read_it_by_are_checked(work, attribute, values):
+    out = work.compute(RNG.normal(size=(80, 6)), None, "--radius", 2.5)
+    for value in (*values, None):
+        with h5py.File(out, "r+") as file:
+            del file["radius"].attrs[attribute]
+            if value is not None:
+                file["radius"].attrs[attribute] = value
+        for command in (["verify", out], ["info", out], ["compute", "x.h5", "-o", out, "--radius", 2.5, "--resume"]):
+            assert f'is damaged: attribute "{attribute}" of radius is not' in work.pairdist(*command, status=(1,)).stderr
+        with h5py.File(out, "r+") as file:
+            file["radius"].attrs[attribute] = {"shape": [80, 80], "encoding-type": "csr_matrix", "encoding-version": "0.1.0"}[attribute]
 
 
 @pytest.mark.parametrize("name", ("indptr", "indices", "data", "checksums"))
@@ -239,6 +256,17 @@ def test_info_and_plan_tell_what_it_takes(work):
     told = work.pairdist("info", out).stdout
     count = within(out).nnz
     assert f"radius       all within 2.5 of each of 80 samples, with itself: {count}, {100 * count / 6400:.3f} % of all, f64" in told
-    planned = work.pairdist("plan", x, "--radius", 2.5).stdout
-    assert "radius       76.00 B in the result if 0.1 % of all pairs are within it, and 76.00 B beside it until the end" in planned
+    planned = work.pairdist("plan", x, "--radius", 2.5, "--tile", 16, "--json", work / "plan.json").stdout
+    assert re.search(r"^radius +76\.00 B in the result if 0\.1 % of all pairs are within it, and .*B beside it until the end$", planned, re.MULTILINE)
     assert "76.80 kB in the result if 100 % of all pairs are within it" in planned
+    # what is written is what was planned: pieces, entries and where rows begin
+    everything = json.loads((work / "plan.json").read_text())["radius"][-1]
+    record = work.record("--radius", "inf", "--include-self", "--tile", 16, "-o", work / "all.h5", x=x)
+    assert record["bytes_written"] == everything["result_bytes"] + everything["folder_bytes"] + 81 * 8
+    # of rows that have entries by chance, about so many
+    x = work.write("x", RNG.random((2000, 3)))
+    record = work.record("--radius", 0.03, "--tile", 100, "-o", work / "few.h5", x=x)
+    with h5py.File(work / "few.h5") as file:
+        share = len(file["radius/data"]) / 2000**2
+    few = 400 * (64 + 100 * 8 * (1 - (1 - share) ** 100)) + share * 2000**2 * (12 + 12)
+    assert record["bytes_written"] == pytest.approx(few + 2001 * 8, rel=0.05)

@@ -13,6 +13,8 @@ pub(super) enum Fault {
     Distance,
     /// An index that no sample has, that comes twice, or that of the sample itself.
     Superfluous,
+    /// An index comes after a larger one.
+    Unsorted,
     /// A neighbour comes before one that is nearer, or as near with a lower index.
     Order,
     /// A sample is nearer than the last neighbour, and not among them.
@@ -26,9 +28,10 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::Distance,
         Self::Superfluous,
+        Self::Unsorted,
         Self::Order,
         Self::Missing,
         Self::LeftOut,
@@ -72,6 +75,9 @@ impl Wrong {
             ),
             Fault::Superfluous => format!(
                 "index {value} at place {col} of the neighbours of sample {row}: it is no other sample, or comes twice"
+            ),
+            Fault::Unsorted => format!(
+                "index {value} at place {col} of what is within the radius of sample {row}: it comes after a larger one"
             ),
             Fault::Order => format!(
                 "neighbour {col} of sample {row}: it comes before one that is nearer, or as near with a lower index"
@@ -154,7 +160,7 @@ impl Worst {
     }
 
     /// An error if anything was wrong.
-    pub(super) fn judge(&self, file: &ResultReader) -> Result<()> {
+    pub(super) fn judge(&self, what: &str, file: &ResultReader) -> Result<()> {
         let Some(first) = &self.first else { return Ok(()) };
         let (shown, sentence) = (file.shown(), first.sentence());
         if first.fault == Fault::Distance {
@@ -164,7 +170,7 @@ impl Worst {
                 self.compared
             );
         }
-        fail!("{shown}: {} neighbours are wrong, first {sentence}; compute it again", self.wrong)
+        fail!("{shown}: {} {what} are wrong, first {sentence}; compute it again", self.wrong)
     }
 
     /// What was compared, and how, if nothing was wrong.

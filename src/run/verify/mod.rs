@@ -95,7 +95,7 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
             // the samples may be others than then
             case.check_samples::<T>(comm, &workers)?;
         }
-        worst.judge(&case.file)?;
+        worst.judge(what, &case.file)?;
         lines.push(worst.line(what, &how));
         Ok(())
     };

@@ -13,6 +13,7 @@ use crate::sink::radius::{RadiusReader, Rows};
 pub(super) struct RadiusCheck<'a> {
     case: &'a Case,
     reader: RadiusReader<'a>,
+    row_bytes: usize,
 }
 
 /// What a sample has within its radius, in the file.
@@ -24,7 +25,8 @@ pub(super) struct Row {
 impl<'a> RadiusCheck<'a> {
     /// Of the case's result.
     pub(super) fn of(case: &'a Case) -> Result<Self> {
-        Ok(Self { case, reader: RadiusReader::of(&case.file)? })
+        let reader = RadiusReader::of(&case.file)?;
+        Ok(Self { case, row_bytes: reader.row_bytes()?, reader })
     }
 
     fn leaves_out(&self, row: usize, index: usize) -> bool {
@@ -36,7 +38,7 @@ impl RowCheck for RadiusCheck<'_> {
     type Row = Row;
 
     fn row_bytes(&self) -> usize {
-        self.reader.row_bytes()
+        self.row_bytes
     }
 
     fn check_checksum(&self, tile_row: usize) -> Result<()> {
@@ -52,11 +54,12 @@ impl RowCheck for RadiusCheck<'_> {
         let mut before = -1;
         for (place, &index) in row.entries.indices.iter().enumerate() {
             let sample = usize::try_from(index).ok().filter(|index| *index < self.case.grid.m);
-            if index <= before || sample.is_none_or(|index| self.leaves_out(row.number, index)) {
+            let is_strange = index == before || sample.is_none_or(|index| self.leaves_out(row.number, index));
+            if is_strange || index < before {
                 worst.add(&Worst::of(Wrong {
                     row: row.number,
                     col: place,
-                    fault: Fault::Superfluous,
+                    fault: if is_strange { Fault::Superfluous } else { Fault::Unsorted },
                     value: index as f64,
                     definition: f64::NAN,
                 }));
@@ -70,6 +73,10 @@ impl RowCheck for RadiusCheck<'_> {
         let (case, radius) = (self.case, self.reader.within.radius.get());
         let Rows { indices, distances, .. } = &row.entries;
         let mut worst = Worst::default();
+        if !indices.is_sorted() {
+            // it was said before, and nothing can be found there
+            return worst;
+        }
         let start = i64::try_from(samples.start).unwrap_or(i64::MAX);
         let first = indices.partition_point(|index| *index < start);
         let mut listed = indices.iter().zip(distances).skip(first).peekable();

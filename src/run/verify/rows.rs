@@ -15,7 +15,7 @@ pub(super) trait RowCheck: Sync {
     /// What it has of a row.
     type Row: Sync;
 
-    /// Bytes of a row, on the average.
+    /// Bytes of a row, at most.
     fn row_bytes(&self) -> usize;
 
     /// Compares a row of tiles with its checksum.

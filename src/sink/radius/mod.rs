@@ -19,11 +19,14 @@ mod together;
 use std::any::Any;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Range;
+use std::path::Path;
 
 use super::storable::Storable;
-use super::{End, Kind, Mailed, Part, Sink, Spooled};
+use super::sums::sum_of;
+use super::{End, Kind, LETTER_LEN, Mailed, Part, Sink, Spooled, index_bytes};
 use crate::element::StoreType;
 use crate::error::Result;
+use crate::fail;
 use crate::io::Attempt;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
 use crate::number::Number;
@@ -31,7 +34,7 @@ use crate::partition::{Grid, Tile};
 use crate::problem::{Asked, Within};
 use crate::schedule::Share;
 use crate::store::journal::Done;
-use crate::store::spool::{self, Label, Piece, Spool, Stored};
+use crate::store::spool::{self, Label, Piece, Reader, Spool, Stored};
 use crate::text::bytes;
 use hits::Hits;
 
@@ -47,14 +50,15 @@ const CHECKSUMS: &str = "radius/checksums";
 /// How `AnnData` names what the group holds, and the version of that.
 const ENCODING: [&str; 2] = ["csr_matrix", "0.1.0"];
 
-/// Entries that are put together at once: they take 40 bytes each at most.
-const BATCH: usize = 1 << 19;
+/// Entries that are put together at once: they take 40 bytes each at most. Few in builds for tests, so that these see several batches.
+const BATCH: usize = if cfg!(feature = "failpoints") { 1 << 6 } else { 1 << 19 };
 
 /// Bytes of an entry then: as it is read, and as it is written.
 const BATCH_ENTRY: usize = 40;
 
-/// Bytes of pieces for other ranks that wait at most, beside those of one tile for each worker.
-const WAITING_BYTES: usize = 32 << 20;
+/// Bytes of pieces for other ranks that wait before no more tiles are ordered; those of tiles that were ordered come to them. Few in
+/// builds for tests.
+const WAITING_BYTES: usize = if cfg!(feature = "failpoints") { 4 << 10 } else { 32 << 20 };
 
 /// Bytes of a spool after which the disk is looked at again.
 const LOOK_BYTES: u64 = 256 << 20;
@@ -88,16 +92,21 @@ impl Radius {
     }
 
     pub(in crate::sink) fn check(file: &ResultReader) -> Result<()> {
-        // they are made at the end
-        if file.complete { RadiusReader::of(file).map(drop) } else { Ok(()) }
+        if file.complete {
+            return RadiusReader::of(file).map(drop);
+        }
+        // its arrays are made at the end
+        if file.has(GROUP) {
+            fail!(
+                "{} has arrays that a run has not filled, and what was saved before they were made (undo) is gone; start over with --force",
+                file.shown()
+            );
+        }
+        Ok(())
     }
 
     pub(in crate::sink) fn stored_sum(file: &ResultReader) -> Result<u64> {
-        let reader = RadiusReader::of(file)?;
-        Ok(reader
-            .checksums(0..reader.grid.tile_rows())?
-            .iter()
-            .fold(0, |sum: u64, one| sum.wrapping_add(*one)))
+        sum_of(&RadiusReader::of(file)?.checksums, |_| 0, file)
     }
 
     pub(in crate::sink) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
@@ -110,7 +119,7 @@ impl Radius {
         let mut text = format!("all within {radius} of each of {} samples{with}", problem.n);
         if let Ok(RadiusReader { len, store, grid, .. }) = RadiusReader::of(file) {
             let percent = 100.0 * len as f64 / problem.pairs() as f64;
-            let size = bytes((len as u64).saturating_mul((index_bytes(&grid) + store.size()) as u64));
+            let size = bytes((len as u64).saturating_mul((index_bytes(grid.m) + store.size()) as u64));
             text = format!("{text}: {len}, {percent:.3} % of all, {}, {size}", store.name());
         }
         vec![("radius", text)]
@@ -127,21 +136,25 @@ fn values_of(store: StoreType) -> StoreType {
     if store == StoreType::F64 { StoreType::F64 } else { StoreType::F32 }
 }
 
-/// Bytes of an index.
-fn index_bytes(grid: &Grid) -> usize {
-    if i32::try_from(grid.m).is_ok() { size_of::<i32>() } else { size_of::<i64>() }
-}
-
 /// Bytes of what a tile gives at most.
 fn piece_bytes(store: StoreType, rows: usize, len: usize) -> usize {
     with_values!(store, S => Piece::<S>::bytes(rows, len))
 }
 
+/// Copies of a letter that a rank has at once.
+const LETTERS: usize = 3;
+
+/// Bytes of the table of so many pieces: entries, and a byte for each place, of which an eighth stays free and there is a power of two.
+fn table_bytes(pieces: usize) -> Option<usize> {
+    let places = pieces.checked_mul(8)?.div_ceil(7).checked_next_power_of_two()?;
+    places.checked_mul(size_of::<(Tile, Stored)>() + 1)
+}
+
 impl<T: Number> Kind<T> for Radius {
     fn part_len(&self, grid: &Grid, strip_len: usize) -> usize {
         let ((height, width), store) = (grid.tile_shape(), self.store::<T>());
-        let images = 1 + usize::from(grid.symmetric);
-        // a radius may let every distance in
+        // a radius may let every distance in; a mirror image may wait to be mailed, while the next one is found
+        let images = if grid.symmetric { 3 } else { 1 };
         let pieces = images * piece_bytes(store, height.max(width), height * width);
         let beside =
             strip_len * (size_of::<u32>() + size_of::<T>() + store.size()) + width * size_of::<u32>();
@@ -150,14 +163,22 @@ impl<T: Number> Kind<T> for Radius {
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
         let Share { grid, rows, foreign_rows, .. } = share;
-        let tile_rows = rows.len().div_ceil(grid.edge);
-        let pieces = tile_rows.checked_mul(grid.tile_cols())?.checked_mul(2 * size_of::<(Tile, Stored)>())?;
-        // of a row of tiles: the numbers of entries in each row of each piece
         let (height, width) = grid.tile_shape();
-        let numbers = grid.tile_cols().checked_mul(height.max(width))?.checked_mul(size_of::<[u32; 2]>())?;
-        let beside = if *foreign_rows > 0 { WAITING_BYTES } else { 0 };
-        let together = BATCH * BATCH_ENTRY;
-        u64::try_from(pieces.checked_add(numbers)?.checked_add(beside + together)?).ok()
+        let pieces = table_bytes(rows.len().div_ceil(grid.edge).checked_mul(grid.tile_cols())?)?;
+        // of a row of tiles: the numbers of entries in each row of each piece, and what reads them
+        let numbers =
+            height.max(width).checked_mul(size_of::<[u32; 2]>())?.checked_add(size_of::<Reader>())?;
+        let beside = if *foreign_rows > 0 {
+            // a letter as it is written, sent, and received: it ends with a piece
+            let piece = piece_bytes(self.store::<T>(), height.max(width), height.checked_mul(width)?);
+            WAITING_BYTES
+                .checked_add(LETTERS.checked_mul(piece.checked_add(LETTER_LEN * size_of::<u64>())?)?)?
+        } else {
+            0
+        };
+        let together = numbers.checked_mul(grid.tile_cols())?.checked_add(BATCH * BATCH_ENTRY)?;
+        // letters are gone before pieces are put together
+        u64::try_from(pieces.checked_add(beside.max(together))?).ok()
     }
 
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
@@ -165,9 +186,18 @@ impl<T: Number> Kind<T> for Radius {
         Some(size_of::<i64>() as u64 * (grid.n as u64 + 1))
     }
 
-    fn bytes_of_entry(&self, grid: &Grid) -> Option<[usize; 2]> {
-        let value = self.store::<T>().size();
-        Some([index_bytes(grid) + value, size_of::<u32>() + value])
+    fn bytes_of_entry(&self, grid: &Grid) -> Option<usize> {
+        Some(index_bytes(grid.m) + self.store::<T>().size())
+    }
+
+    fn spool_bytes(&self, grid: &Grid, share: f64) -> f64 {
+        let (height, width) = grid.tile_shape();
+        let images = grid.tile_rows() as f64 * grid.tile_cols() as f64;
+        // rows that have entries, if these lie anywhere
+        let rows = height as f64 * -(width as f64 * (-share).ln_1p()).exp_m1();
+        let entries = share * height as f64 * width as f64;
+        let entry = (size_of::<u32>() + self.store::<T>().size()) as f64;
+        images * (Label::BYTES as f64 + rows * size_of::<[u32; 2]>() as f64 + entries * entry)
     }
 
     fn is_mailed(&self) -> bool {
@@ -181,7 +211,7 @@ impl<T: Number> Kind<T> for Radius {
     fn create_last(&self, file: &NewFile, grid: &Grid, len: usize) -> Attempt<()> {
         file.group(GROUP, ENCODING, (grid.n, grid.m))?;
         file.line::<i64>(INDPTR, grid.n + 1)?;
-        if index_bytes(grid) == size_of::<i32>() {
+        if index_bytes(grid.m) == size_of::<i32>() {
             file.line::<i32>(INDICES, len)?;
         } else {
             file.line::<i64>(INDICES, len)?;
@@ -217,7 +247,8 @@ struct RadiusSink<S> {
 impl<S: Storable> RadiusSink<S> {
     fn new(kind: Radius, share: &Share) -> Self {
         let Share { grid, rows, .. } = share.clone();
-        let (pieces, waiting) = (HashMap::new(), VecDeque::new());
+        let most = rows.len().div_ceil(grid.edge) * grid.tile_cols();
+        let (pieces, waiting) = (HashMap::with_capacity(most), VecDeque::new());
         Self {
             kind,
             grid,
@@ -241,18 +272,20 @@ impl<S: Storable> RadiusSink<S> {
     /// Warns, once, where the disk has less room than the pieces of this rank will take in the file.
     fn look_at_disk(&mut self) {
         let Some(spool) = &self.spool else { return };
-        if self.is_told || spool.bytes() < self.looked + LOOK_BYTES {
+        if self.rows.start > 0 || self.is_told || spool.bytes() < self.looked + LOOK_BYTES {
             return;
         }
         self.looked = spool.bytes();
-        let needed = self.pieces.values().map(|piece| piece.label.len as u64).sum::<u64>()
-            * (index_bytes(&self.grid) + size_of::<S>()) as u64;
+        let own = self.pieces.values().map(|piece| piece.label.len as u64).sum::<u64>();
+        let own = own * (index_bytes(self.grid.m) + size_of::<S>()) as u64;
+        // other ranks have about as many in each row
+        let needed = own.saturating_mul(self.grid.n.div_ceil(self.rows.len()) as u64);
         if let Some(free) = spool.free_space()
             && free < needed
         {
             self.is_told = true;
             log::warn!(
-                "what lies within the radius so far takes another {} when it is put together at the end, and {} are free in {}: make room before that, or the run stops there, to go on with --resume",
+                "what lies within the radius so far takes about another {} when it is put together at the end, and {} are free in {}: make room before that, or the run stops there, to go on with --resume",
                 bytes(needed),
                 bytes(free),
                 spool.folder().display()
@@ -365,6 +398,10 @@ impl<S: Storable> Spooled for RadiusSink<S> {
             let mut tiles = (0..self.grid.tile_cols()).map(|j| Tile { i, j });
             tiles.all(|tile| !is_done(tile) || self.pieces.contains_key(&tile))
         })
+    }
+
+    fn uses(&self, spool: &Path) -> bool {
+        self.pieces.values().any(|piece| piece.spool() == spool)
     }
 
     fn append_to(&mut self, spool: Spool) {

@@ -2,8 +2,9 @@
 
 use std::ops::Range;
 
+use super::super::index_bytes;
 use super::checksum::RowsChecksum;
-use super::{BATCH, CHECKSUMS, DATA, INDICES, INDPTR, index_bytes, values_of, with_values};
+use super::{BATCH, CHECKSUMS, DATA, ENCODING, GROUP, INDICES, INDPTR, values_of, with_values};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
 use crate::fail;
@@ -25,7 +26,7 @@ pub struct RadiusReader<'a> {
     indptr: Array,
     indices: Array,
     data: Array,
-    checksums: Array,
+    pub(super) checksums: Array,
 }
 
 /// The samples within the radius of some.
@@ -58,7 +59,8 @@ impl<'a> RadiusReader<'a> {
                 );
             }
         }
-        let has_narrow = index_bytes(&grid) == size_of::<i32>();
+        file.check_group(GROUP, ENCODING, (grid.n, grid.m))?;
+        let has_narrow = index_bytes(grid.m) == size_of::<i32>();
         let are_indices = if has_narrow { indices.holds::<i32>() } else { indices.holds::<i64>() };
         let are_values = with_values!(store, S => data.holds::<S>());
         if !are_indices || !are_values || !indptr.holds::<i64>() || !checksums.holds::<u64>() {
@@ -70,9 +72,31 @@ impl<'a> RadiusReader<'a> {
         Ok(Self { file, within, len, grid, store, indptr, indices, data, checksums })
     }
 
-    /// Bytes of what a row has on the average, as it is read and looked up.
-    pub fn row_bytes(&self) -> usize {
-        size_of::<Rows>() + 2 * (self.len / self.grid.n + 1) * (size_of::<i64>() + size_of::<f64>())
+    /// Bytes of the longest row, as it is read and looked up.
+    ///
+    /// # Errors
+    /// If the numbers of entries cannot be read, or cannot be.
+    pub fn row_bytes(&self) -> Result<usize> {
+        let (mut longest, mut before) = (0, 0);
+        for first in (0..self.grid.n).step_by(BATCH) {
+            let ends = self.ends(first..self.grid.n.min(first + BATCH))?;
+            longest = ends.windows(2).map(|pair| pair[1] - pair[0]).fold(longest, usize::max);
+            if ends[0] != before {
+                return self.misplaced(first);
+            }
+            before = ends[ends.len() - 1];
+        }
+        if before != self.len {
+            return self.misplaced(self.grid.n);
+        }
+        Ok(size_of::<Rows>() + 2 * longest * (size_of::<i64>() + size_of::<f64>()))
+    }
+
+    fn misplaced<R>(&self, row: usize) -> Result<R> {
+        fail!(
+            "{} is damaged: the entries of rows from {row} (radius/indptr) are not where they can be",
+            self.file.shown()
+        )
     }
 
     /// Where the entries of some rows begin, and where the last ends.
@@ -82,11 +106,7 @@ impl<'a> RadiusReader<'a> {
         let ends: Vec<usize> =
             ends.into_iter().map(|end| usize::try_from(end).unwrap_or(usize::MAX)).collect();
         if !ends.is_sorted() || ends.iter().any(|end| *end > self.len) {
-            fail!(
-                "{} is damaged: the entries of rows from {} (radius/indptr) are not where they can be",
-                self.file.shown(),
-                rows.start
-            );
+            return self.misplaced(rows.start);
         }
         Ok(ends)
     }
@@ -134,7 +154,7 @@ impl<'a> RadiusReader<'a> {
         Ok(())
     }
 
-    pub(super) fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
+    fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
         let read = self.checksums.read::<u64>(tile_rows, 0..1);
         read.context(|| format!("the checksums of the radius in {} cannot be read", self.file.shown()))
     }

@@ -12,7 +12,7 @@ use crate::io::Attempt;
 use crate::io::array::Line;
 use crate::io::result::OpenFile;
 use crate::partition::Tile;
-use crate::store::spool::{Piece, Reader};
+use crate::store::spool::{Opened, Piece, Reader};
 
 /// The arrays, open to be written.
 struct Lines {
@@ -53,10 +53,15 @@ impl<S: Storable> Tail for RadiusSink<S> {
         self.pieces.values().map(|piece| piece.label.len).sum()
     }
 
-    fn finish(self: Box<Self>, file: &OpenFile<'_>, first: usize) -> Result<Finished> {
+    fn finish(
+        self: Box<Self>,
+        file: &OpenFile<'_>,
+        first: usize,
+        is_due: &dyn Fn() -> bool,
+    ) -> Result<Option<Finished>> {
         let open = || -> Attempt<_> {
             let [indptr, indices, data] = [INDPTR, INDICES, DATA].map(|name| file.line(name));
-            let has_narrow = index_bytes(&self.grid) == size_of::<i32>();
+            let has_narrow = index_bytes(self.grid.m) == size_of::<i32>();
             let lines =
                 Lines { indptr: indptr?, indices: indices?, data: data?, has_narrow, shown: file.shown() };
             Ok((lines, file.array(CHECKSUMS)?))
@@ -65,18 +70,23 @@ impl<S: Storable> Tail for RadiusSink<S> {
         let mut finished = Finished::default();
         if self.rows.start == 0 && !self.rows.is_empty() {
             lines.indptr.write(0, &[0_i64]).context(|| lines.failed())?;
+            finished.bytes += size_of::<i64>() as u64;
         }
         let mut next = first;
         for tile_row in self.rows.clone().step_by(self.grid.edge).map(|row| row / self.grid.edge) {
+            if is_due() {
+                return Ok(None);
+            }
             let sum = self.put_together(&lines, tile_row, &mut next)?;
             let written = checksums.write(tile_row..tile_row + 1, 0..1, &[sum]);
             written.context(|| lines.failed())?;
             finished.checksums = finished.checksums.wrapping_add(sum);
         }
         finished.entries = (next - first) as u64;
-        finished.bytes = finished.entries * (index_bytes(&self.grid) + size_of::<S>()) as u64;
+        finished.bytes += (self.rows.len() * size_of::<i64>()) as u64;
+        finished.bytes += finished.entries * (index_bytes(self.grid.m) + size_of::<S>()) as u64;
         finished.overflows = self.pieces.values().any(|piece| piece.label.overflows);
-        Ok(finished)
+        Ok(Some(finished))
     }
 }
 
@@ -85,7 +95,11 @@ impl<S: Storable> RadiusSink<S> {
     fn put_together(&self, lines: &Lines, tile_row: usize, next: &mut usize) -> Result<u64> {
         let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
         let tiles = (0..self.grid.tile_cols()).map(|j| Tile { i: tile_row, j });
-        let piece = |tile: Tile| Reader::open(self.pieces[&tile].clone());
+        let mut opened = Opened::default();
+        let piece = |tile: Tile| {
+            let shape = (rows.len(), self.grid.cols(tile.j).len());
+            Reader::open(self.pieces[&tile].clone(), shape, &mut opened)
+        };
         let mut readers = tiles.map(piece).collect::<Result<Vec<_>>>()?;
         let mut counts = vec![0_usize; rows.len()];
         for [row, count] in readers.iter().flat_map(Reader::rows) {
