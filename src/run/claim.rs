@@ -211,7 +211,11 @@ impl Claim {
             undo::save(path, &places, [&undo, &draft], self.number, sync)?;
             failpoint::hit("extend")
         };
-        let hint = |text| format!("{text}; then go on with --resume");
+        let hint = |text| {
+            format!(
+                "{text}. The computed distances are kept: once that is done, run the same command with --resume"
+            )
+        };
         let file = file.extend(comm, before, |file| results.create_last::<T>(file, grid, all));
         let file = comm.or_end(file.map_err(|error| error.map(hint)));
         comm.or_end(comm.on_root(|| workdir.reserve().map_err(|error| error.map(hint))));

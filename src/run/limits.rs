@@ -82,7 +82,7 @@ pub(super) fn check_room(needed: u64, workdir: &Workdir) -> Result<()> {
         && len.saturating_add(needed) > limit
     {
         fail!(
-            "with what lies within the radius the result takes {} and a file of this process may have {} (ulimit -f); raise the limit, and go on with --resume",
+            "the result takes {} with all pairs within the radius, and a file of this process may have {} (ulimit -f); raise the limit, then run the same command with --resume",
             bytes(len.saturating_add(needed)),
             bytes(limit)
         );
@@ -91,7 +91,7 @@ pub(super) fn check_room(needed: u64, workdir: &Workdir) -> Result<()> {
         && needed > free
     {
         fail!(
-            "what lies within the radius takes {} in the result, and {} has {} free; make room, and go on with --resume",
+            "the pairs within the radius take {} in the result, and {} has {} free; make room, then run the same command with --resume",
             bytes(needed),
             folder.display(),
             bytes(free)

@@ -331,7 +331,7 @@ fn size_lines(record: &Record) -> Vec<Line> {
     let Record { problem, balance, traffic, volume, machine, .. } = record;
     let Problem { n, m, d, metric, method, dtype, tile } = problem;
     // first, since a result that has no place is not worth planning
-    let beside = if record.radius.is_empty() { "" } else { "; without what lies within the radius" };
+    let beside = if record.radius.is_empty() { "" } else { "; without the pairs within the radius" };
     line("disk", format!("{}{beside}", record.disk.line()));
     for (number, hits) in record.radius.iter().enumerate() {
         line(if number == 0 { "radius" } else { "" }, hits.line());
@@ -366,7 +366,7 @@ fn size_lines(record: &Record) -> Vec<Line> {
     }
     line("read", bytes(traffic.bytes_read));
     line("exchanged", bytes(traffic.bytes_exchanged));
-    let beside = if record.radius.is_empty() { "" } else { ", and what lies within the radius, twice" };
+    let beside = if record.radius.is_empty() { "" } else { ", and the pairs within the radius, twice" };
     line("written", format!("{}{beside}", bytes(traffic.bytes_written)));
     line("memory", format!("{} per rank", bytes(record.memory_bytes)));
     line("  own rows", bytes(record.memory.rows));
@@ -394,7 +394,7 @@ fn time_lines(record: &Record) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line = |name: &'static str, value: String| lines.push((name, value));
     let Record { seconds, machine, .. } = record;
-    let beside = if record.radius.is_empty() { "" } else { ", and writing what lies within the radius" };
+    let beside = if record.radius.is_empty() { "" } else { ", and writing the pairs within the radius" };
     line("time", format!("{:.3} s, {:.4} node-hours{beside}", seconds.wall, record.node_hours));
     let assumed = |rate| machine.assumption(rate);
     let disk =

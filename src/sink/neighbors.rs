@@ -11,7 +11,7 @@ use xxhash_rust::xxh3::Xxh3;
 
 use super::lists::{Candidate, GROUP, Lists, list_bytes};
 use super::storable::{Storable, overflows, read_widened, with_store};
-use super::sums::sum_of;
+use super::sums::{check_row, sum_of};
 use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip, index_bytes};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
@@ -689,20 +689,6 @@ impl<'a> NeighborsReader<'a> {
             let (indices, distances) = self.rows(first..rows.end.min(first + most))?;
             checksum.add(&indices, distances.into_iter());
         }
-        let (computed, stored) = (checksum.of_row(tile_row), self.checksums(tile_row..tile_row + 1)?[0]);
-        if computed != stored {
-            fail!(
-                "{}: the neighbours of rows {} to {} have checksum {computed:016x}, but {stored:016x} was stored when they were computed; the file has changed since",
-                self.file.shown(),
-                rows.start,
-                rows.end
-            );
-        }
-        Ok(())
-    }
-
-    fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
-        let read = self.checksums.read::<u64>(tile_rows, 0..1);
-        read.context(|| format!("the checksums of the neighbours in {} cannot be read", self.file.shown()))
+        check_row(&self.checksums, (tile_row, rows), checksum.of_row(tile_row), "neighbours", self.file)
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::error::{Context, Result};
+use crate::fail;
 use crate::io::array::Array;
 use crate::io::result::ResultReader;
 use crate::partition::Tile;
@@ -47,6 +48,26 @@ impl TileSums {
 pub fn stored_sums(sums: &Array, row: usize, cols: Range<usize>, file: &ResultReader) -> Result<Vec<u64>> {
     let read = sums.read::<u64>(row..row + 1, cols);
     read.context(|| format!("the checksums of {} cannot be read", file.shown()))
+}
+
+/// Compares what was computed of a row of tiles with its checksum, which is in the only column of `sums`; `what` is told where it differs.
+pub fn check_row(
+    sums: &Array,
+    (tile_row, rows): (usize, Range<usize>),
+    computed: u64,
+    what: &str,
+    file: &ResultReader,
+) -> Result<()> {
+    let stored = stored_sums(sums, tile_row, 0..1, file)?[0];
+    if computed != stored {
+        fail!(
+            "{}: the {what} of rows {} to {} have checksum {computed:016x}, but {stored:016x} was stored when they were computed; the file has changed since",
+            file.shown(),
+            rows.start,
+            rows.end
+        );
+    }
+    Ok(())
 }
 
 /// Wrapping sum of the checksums in an array, read row by row, each from the column that `first` gives.

@@ -177,7 +177,7 @@ impl Spool {
     pub fn begin(path: &Path, run: u64, rows: &Range<usize>, sync: bool) -> Result<Self> {
         let context = || {
             format!(
-                "{} cannot be made; make room, or raise the quota, and go on with --resume",
+                "{} cannot be made; make room, or raise the quota, then run the same command with --resume",
                 path.display()
             )
         };
@@ -236,7 +236,7 @@ impl Spool {
             let written = self.file.write_all_at(part, self.len);
             written.context(|| {
                 format!(
-                    "{} cannot be written; make room, or raise the quota or the limit of file sizes (ulimit -f), and go on with --resume",
+                    "{} cannot be written; make room, or raise the quota or the limit of file sizes (ulimit -f), then run the same command with --resume",
                     self.path.display()
                 )
             })?;

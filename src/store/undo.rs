@@ -54,7 +54,9 @@ pub fn save(file: &Path, raw: &[Range<u64>], [saved, draft]: [&Path; 2], run: u6
         }
         Ok(())
     };
-    write().context(|| format!("{} cannot be written; make room, and go on with --resume", saved.display()))
+    write().context(|| {
+        format!("{} cannot be written; make room, then run the same command with --resume", saved.display())
+    })
 }
 
 /// What lies between some ranges, of a file of so many bytes.

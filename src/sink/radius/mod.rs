@@ -285,7 +285,7 @@ impl<S: Storable> RadiusSink<S> {
         {
             self.is_told = true;
             log::warn!(
-                "what lies within the radius so far takes about another {} when it is put together at the end, and {} are free in {}: make room before that, or the run stops there, to go on with --resume",
+                "the pairs found within the radius so far will take about another {} on the disk when the result is written at the end, and {} are free in {}: make room before then, or the run stops there and has to be resumed with --resume",
                 bytes(needed),
                 bytes(free),
                 spool.folder().display()

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::super::index_bytes;
+use super::super::sums::check_row;
 use super::checksum::RowsChecksum;
 use super::{BATCH, CHECKSUMS, DATA, ENCODING, GROUP, INDICES, INDPTR, values_of, with_values};
 use crate::element::{Element, StoreType};
@@ -53,7 +54,7 @@ impl<'a> RadiusReader<'a> {
         for (array, shape) in shapes.into_iter().chain([(&checksums, vec![grid.tile_rows(), 1])]) {
             if array.shape() != shape {
                 fail!(
-                    "{} is damaged: what lies within the radius is {:?} and not {shape:?}",
+                    "{} is damaged: an array of the pairs within the radius is {:?} and not {shape:?}",
                     file.shown(),
                     array.shape()
                 );
@@ -65,7 +66,7 @@ impl<'a> RadiusReader<'a> {
         let are_values = with_values!(store, S => data.holds::<S>());
         if !are_indices || !are_values || !indptr.holds::<i64>() || !checksums.holds::<u64>() {
             fail!(
-                "{} is damaged: what lies within the radius is of other types than its attributes say",
+                "{} is damaged: the pairs within the radius are of other types than its attributes say",
                 file.shown()
             );
         }
@@ -112,7 +113,7 @@ impl<'a> RadiusReader<'a> {
     }
 
     fn failed(&self, row: usize) -> String {
-        format!("what lies within the radius of rows from {row} of {} cannot be read", self.file.shown())
+        format!("the pairs within the radius of rows from {row} of {} cannot be read", self.file.shown())
     }
 
     /// The entries of some rows.
@@ -142,20 +143,12 @@ impl<'a> RadiusReader<'a> {
             checksum.add(indices.into_iter(), distances.into_iter());
             start = batch.end;
         }
-        let (computed, stored) = (checksum.of_row(tile_row), self.checksums(tile_row..tile_row + 1)?[0]);
-        if computed != stored {
-            fail!(
-                "{}: what lies within the radius of rows {} to {} has checksum {computed:016x}, but {stored:016x} was stored when it was computed; the file has changed since",
-                self.file.shown(),
-                rows.start,
-                rows.end
-            );
-        }
-        Ok(())
-    }
-
-    fn checksums(&self, tile_rows: Range<usize>) -> Result<Vec<u64>> {
-        let read = self.checksums.read::<u64>(tile_rows, 0..1);
-        read.context(|| format!("the checksums of the radius in {} cannot be read", self.file.shown()))
+        check_row(
+            &self.checksums,
+            (tile_row, rows),
+            checksum.of_row(tile_row),
+            "pairs within the radius",
+            self.file,
+        )
     }
 }

@@ -26,7 +26,7 @@ struct Lines {
 impl Lines {
     fn failed(&self) -> String {
         format!(
-            "what lies within the radius cannot be written to {}; make room, and go on with --resume",
+            "the pairs within the radius cannot be written to {}; make room, then run the same command with --resume",
             self.shown
         )
     }
