@@ -1,6 +1,7 @@
 //! The folder of an unfinished run, and what is in it.
 //!
 //! - `workdir` — claiming the folder, and the rename that publishes its result
+//! - `names` — the names of the files in it
 //! - `runplan` — what a resumed run must agree with
 //! - `journal` — what is done
 //! - `snapshot` — what was gathered and not written yet
@@ -10,6 +11,7 @@
 
 mod checkpoint;
 pub mod journal;
+mod names;
 pub mod runplan;
 pub mod snapshot;
 pub mod spool;

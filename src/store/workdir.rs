@@ -13,6 +13,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::journal;
+use super::names::{
+    JOURNAL, LISTS, LISTS_DRAFT, LOCK, MATRIX, PLAN, PLAN_DRAFT, SAMPLES, SPOOL, TOKEN, UNDO, UNDO_DRAFT,
+    is_lock_of_mpi, is_ours, journal_rank, version,
+};
 use super::runplan::RunPlan;
 use super::snapshot::SnapshotId;
 use crate::comm::Comm;
@@ -22,20 +26,6 @@ use crate::failpoint;
 use crate::host;
 use crate::io::result;
 use crate::text::bytes;
-
-/// The files a run keeps in its folder.
-const MATRIX: &str = "matrix.h5";
-const SAMPLES: &str = "samples.h5";
-const LOCK: &str = "lock";
-const PLAN: &str = "plan.json";
-const PLAN_DRAFT: &str = "plan.json.new";
-const JOURNAL: &str = "journal.";
-const LISTS: &str = "lists.";
-const LISTS_DRAFT: &str = "lists.new.";
-const SPOOL: &str = "spool.";
-const UNDO: &str = "undo";
-const UNDO_DRAFT: &str = "undo.new";
-const TOKEN: &str = "token";
 
 /// Longest name of a file on Linux, in bytes.
 const NAME_LEN: usize = 255;
@@ -615,43 +605,6 @@ impl Workdir {
             log::warn!("{} cannot be removed: {error}", self.folder.display());
         }
     }
-}
-
-/// Whether a file of the folder has been put there by this program, or by its MPI.
-fn is_ours(name: &OsStr) -> bool {
-    [MATRIX, SAMPLES, LOCK, PLAN, PLAN_DRAFT, UNDO, UNDO_DRAFT, TOKEN].iter().any(|ours| name == *ours)
-        || journal_rank(name).is_some()
-        || [LISTS, SPOOL].iter().any(|kind| version(name, kind).is_some())
-        || number(name, LISTS_DRAFT).is_some()
-        || [MATRIX, SAMPLES].iter().any(|file| is_lock_of_mpi(name, file))
-}
-
-/// Whether a file is what Open MPI makes beside one that it opens, and leaves there if it is killed: for a moment
-/// `matrix.h5.locktest.<rank>`, and `matrix.h5-<job>-<process>.lock` while ranks of several nodes have it open.
-fn is_lock_of_mpi(name: &OsStr, file: &str) -> bool {
-    let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(file)) else { return false };
-    let numbers = rest.strip_prefix(".locktest.").or_else(|| rest.strip_prefix('-')?.strip_suffix(".lock"));
-    numbers.is_some_and(|numbers| numbers.bytes().all(|byte| byte == b'-' || byte.is_ascii_digit()))
-}
-
-fn journal_rank(name: &OsStr) -> Option<usize> {
-    number(name, JOURNAL)
-}
-
-/// What the name of a snapshot or a spool says.
-fn version(name: &OsStr, kind: &str) -> Option<SnapshotId> {
-    let (generation, rank) = name.to_str()?.strip_prefix(kind)?.split_once('.')?;
-    Some(SnapshotId { generation: plain(generation)?, rank: plain(rank)? })
-}
-
-/// The number after the beginning of a name.
-fn number(name: &OsStr, beginning: &str) -> Option<usize> {
-    plain(name.to_str()?.strip_prefix(beginning)?)
-}
-
-/// A number as this program writes it.
-fn plain(text: &str) -> Option<usize> {
-    text.parse().ok().filter(|number: &usize| number.to_string() == text)
 }
 
 fn remove(path: &Path) -> Result<()> {

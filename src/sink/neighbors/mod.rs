@@ -3,24 +3,29 @@
 //!
 //! Every distance is a candidate for the row that it is in, and with one input its mirror image for another row, which may be a row of
 //! another rank: then it is mailed there, unless it is beyond what that rank has already.
+//!
+//! - `lists` — the nearest candidates of many rows
+//! - `collect` — candidates from the strips of a tile
+//! - `checksum` — of what is stored
+//! - `reader` — what is read back
+
+mod checksum;
+mod collect;
+mod lists;
+mod reader;
 
 use std::ops::Range;
 use std::sync::{Arc, Mutex, RwLock};
 
-use xxhash_rust::xxh3::Xxh3;
-
-use super::lists::{Candidate, GROUP, Lists, list_bytes};
-use super::storable::{Storable, overflows, read_widened, with_store};
-use super::sums::{check_row, sum_of};
-use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, Strip, index_bytes};
+use super::storable::{Storable, overflows, with_store};
+use super::sums::sum_of;
+use super::{End, FOREIGN_LISTS, Finished, Kind, Mailed, Part, Sink, index_bytes};
 use crate::element::{Element, StoreType};
 use crate::error::{Context, Result};
-use crate::fail;
 use crate::failpoint;
 use crate::io::Attempt;
 use crate::io::array::Array;
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::kernel::{limit_of, within};
 use crate::number::Number;
 use crate::partition::{Grid, Tile, from_word};
 use crate::problem::{Asked, Nearest};
@@ -28,6 +33,11 @@ use crate::schedule::Share;
 use crate::store::journal::Done;
 use crate::store::snapshot::{BAND, State};
 use crate::text::bytes;
+use checksum::RowsChecksum;
+use collect::{Collector, Found};
+use lists::{Candidate, GROUP, Lists, list_bytes};
+
+pub use reader::NeighborsReader;
 
 /// The names of its arrays.
 const INDICES: &str = "neighbors/indices";
@@ -53,19 +63,19 @@ pub struct Neighbors {
 }
 
 impl Neighbors {
-    pub(super) fn wanted(asked: Asked) -> Option<Self> {
+    pub(in crate::sink) fn wanted(asked: Asked) -> Option<Self> {
         asked.neighbors.map(|nearest| Self { nearest, store: asked.store })
     }
 
-    pub(super) fn check(file: &ResultReader) -> Result<()> {
+    pub(in crate::sink) fn check(file: &ResultReader) -> Result<()> {
         NeighborsReader::of(file).map(drop)
     }
 
-    pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
+    pub(in crate::sink) fn stored_sum(file: &ResultReader) -> Result<u64> {
         sum_of(&NeighborsReader::of(file)?.checksums, |_| 0, file)
     }
 
-    pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
+    pub(in crate::sink) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
         let (problem, Some(nearest)) = (file.header.identity.problem, file.asked().neighbors) else {
             return Vec::new();
         };
@@ -188,129 +198,6 @@ impl<T: Number> Kind<T> for Neighbors {
     }
 }
 
-/// The candidates that a rank has found, where all of its threads add to them.
-struct Found<T, C> {
-    own: Lists<C>,
-    /// The distance of each of its samples to itself, where it counts; NaN as long as it is not known.
-    selves: Option<Mutex<Vec<T>>>,
-    /// Those of rows that other ranks own.
-    foreign: RwLock<Vec<Arc<Lists<C>>>>,
-}
-
-impl<T: Number, C: Candidate> Found<T, C> {
-    /// The foreign lists that hold these rows.
-    fn of(&self, rows: &Range<usize>) -> Option<Arc<Lists<C>>> {
-        let foreign = self.foreign.read().expect("a thread that panics ends the run");
-        foreign.iter().find(|lists| lists.rows.contains(&rows.start)).cloned()
-    }
-}
-
-/// Collects candidates from tiles.
-struct Collector<T, C> {
-    found: Arc<Found<T, C>>,
-    is_symmetric: bool,
-    /// Limits of rows, and of columns.
-    limits: [Vec<T>; 2],
-    /// Whether those of columns must be looked up again.
-    is_stale: bool,
-    smallest: Vec<T>,
-    places: Vec<u32>,
-    forward: Vec<(usize, C)>,
-    /// Candidates for rows of the mirror image, those of a group of rows together: they lie far apart otherwise.
-    mirrored: Vec<Vec<(usize, C)>>,
-}
-
-impl<T: Number, C: Candidate> Part<T> for Collector<T, C> {
-    fn collect(&mut self, strip: &Strip<'_, T>) {
-        let (place, rows) = (strip.place, strip.rows());
-        let is_diagonal = self.is_symmetric && place.cols == place.rows;
-        if is_diagonal {
-            self.note_selves(strip);
-        }
-        self.found.own.limits(rows.clone(), place.cols.start, &mut self.limits[0]);
-        self.open_rows(strip, is_diagonal);
-        let Self { found, limits: [of_rows, of_cols], is_stale, places, forward, mirrored, .. } = self;
-        let foreign = place.mirrored.then(|| found.of(&place.cols)).flatten();
-        let mirror = foreign.as_deref().unwrap_or(&found.own);
-        if place.mirrored && (strip.first == 0 || *is_stale) {
-            mirror.limits(place.cols.clone(), place.rows.start, of_cols);
-            *is_stale = false;
-        }
-        let of_cols = place.mirrored.then_some(&of_cols[..]);
-        places.clear();
-        places.reserve_exact(strip.values.len());
-        within(place.level, strip.values, place.cols.len(), (of_rows, of_cols), places);
-        let groups = if place.mirrored { mirror.groups_of(&place.cols) } else { 0..0 };
-        mirrored.resize_with(mirrored.len().max(groups.len()), Vec::new);
-        // they are in order, and a division takes longer than all else here
-        let (width, mut row) = (place.cols.len(), 0);
-        for at in places.iter().map(|&at| at as usize) {
-            while at >= (row + 1) * width {
-                row += 1;
-            }
-            let (col, distance) = (at - row * width, strip.values[at]);
-            let (x, y) = (rows.start + row, place.cols.start + col);
-            if distance <= of_rows[row] && !(is_diagonal && x == y) {
-                forward.push((x, C::new(distance, y)));
-                if forward.len() == MOST_WAITING {
-                    found.own.add(forward.drain(..));
-                }
-            }
-            if of_cols.is_some_and(|of_cols| distance <= of_cols[col]) {
-                let waiting = &mut mirrored[mirror.group_of(y) - groups.start];
-                waiting.push((y, C::new(distance, x)));
-                if waiting.len() == MOST_WAITING {
-                    mirror.add(waiting.drain(..));
-                    *is_stale = true;
-                }
-            }
-        }
-        found.own.add(forward.drain(..));
-        if rows.end == place.rows.end {
-            for waiting in mirrored {
-                mirror.add(waiting.drain(..));
-            }
-        }
-    }
-}
-
-impl<T: Number, C: Candidate> Collector<T, C> {
-    /// The distances of samples to themselves, which are on the diagonal.
-    fn note_selves(&self, strip: &Strip<'_, T>) {
-        let Some(selves) = &self.found.selves else { return };
-        let mut selves = selves.lock().expect("a thread that panics ends the run");
-        let cols = &strip.place.cols;
-        for (row, values) in strip.rows().zip(strip.values.chunks_exact(cols.len())) {
-            selves[row - self.found.own.rows.start] = values[row - cols.start];
-        }
-    }
-
-    /// Takes in the rows of a strip that have no limit yet, so that everything would pass: up to a limit that is found first.
-    /// After that nothing of them is within their limits.
-    fn open_rows(&mut self, strip: &Strip<'_, T>, is_diagonal: bool) {
-        let Self { found, limits: [limits, _], places, smallest, .. } = self;
-        let (rows, cols, lists) = (strip.rows(), &strip.place.cols, &found.own);
-        let level = strip.place.level;
-        // one of them may be the sample itself
-        let count = lists.kept() + usize::from(is_diagonal);
-        for (at, limit) in limits.iter_mut().enumerate().filter(|(_, limit)| is_open(**limit)) {
-            let (row, values) = (rows.start + at, &strip.values[at * cols.len()..][..cols.len()]);
-            let found_limit = limit_of(level, values, count, smallest);
-            within(level, values, values.len(), (&[found_limit], None), places);
-            let candidates = places.iter().map(|&col| (col as usize, cols.start + col as usize));
-            let candidates = candidates.filter(|&(_, index)| !(is_diagonal && index == row));
-            lists.add(candidates.map(|(col, index)| (row, C::new(values[col], index))));
-            lists.settle(row);
-            *limit = T::from_f64(f64::NEG_INFINITY);
-        }
-    }
-}
-
-/// Whether every distance is within a limit.
-fn is_open<T: Element>(limit: T) -> bool {
-    limit > T::default() && !limit.is_finite()
-}
-
 /// The arrays of the neighbours.
 struct Arrays {
     indices: Array,
@@ -407,44 +294,9 @@ fn index_of(index: usize) -> i64 {
     i64::try_from(index).expect("an index is below 2^63")
 }
 
-/// Checksum of the neighbours in a row of tiles, which does not depend on how many are taken in at a time.
-#[derive(Default)]
-struct RowsChecksum {
-    indices: Xxh3,
-    distances: Xxh3,
-}
-
-impl RowsChecksum {
-    /// Takes in the next ones: both in 64 bits, little-endian, whatever they are stored in.
-    fn add(&mut self, indices: &[i64], distances: impl Iterator<Item = f64>) {
-        for index in indices {
-            self.indices.update(&index.to_le_bytes());
-        }
-        for distance in distances {
-            self.distances.update(&distance.to_le_bytes());
-        }
-    }
-
-    /// The checksum, if they are those of this row of tiles.
-    fn of_row(&self, tile_row: usize) -> u64 {
-        let sum = self.indices.digest().wrapping_mul(3).wrapping_add(self.distances.digest());
-        // rows that change places are found
-        sum.wrapping_mul(2 * tile_row as u64 + 1)
-    }
-}
-
 impl<T: Number, C: Candidate> Sink<T> for NeighborsSink<T, C> {
     fn part(&self) -> Box<dyn Part<T>> {
-        Box::new(Collector {
-            found: Arc::clone(&self.found),
-            is_symmetric: self.grid.symmetric,
-            limits: [Vec::new(), Vec::new()],
-            is_stale: true,
-            smallest: Vec::new(),
-            places: Vec::new(),
-            forward: Vec::new(),
-            mirrored: Vec::new(),
-        })
+        Box::new(Collector::new(Arc::clone(&self.found), self.grid.symmetric))
     }
 
     fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()> {
@@ -615,80 +467,5 @@ impl<T: Number, C: Candidate> State for Saved<T, C> {
                 }
             }
         }
-    }
-}
-
-/// The neighbours in a result, to be read.
-pub struct NeighborsReader<'a> {
-    file: &'a ResultReader,
-    /// Which neighbours they are.
-    pub nearest: Nearest,
-    grid: Grid,
-    indices: Array,
-    distances: Array,
-    checksums: Array,
-}
-
-impl<'a> NeighborsReader<'a> {
-    /// Of a result that has them, complete or not.
-    pub fn of(file: &'a ResultReader) -> Result<Self> {
-        let Some(nearest) = file.asked().neighbors else {
-            fail!("{} holds no neighbours", file.shown());
-        };
-        let [indices, distances, checksums] = [INDICES, DISTANCES, CHECKSUMS].map(|name| file.array(name));
-        let (indices, distances, checksums) = (indices?, distances?, checksums?);
-        let grid = file.header.identity.grid();
-        let shape = [grid.n, nearest.count];
-        for (array, shape) in [(&indices, shape), (&distances, shape), (&checksums, [grid.tile_rows(), 1])] {
-            if array.shape() != shape {
-                fail!(
-                    "{} is damaged: its neighbours are {:?} and not {shape:?}",
-                    file.shown(),
-                    array.shape()
-                );
-            }
-        }
-        let store = file.asked().stored_as(file.header.identity.problem.dtype);
-        let are_indices = if index_bytes(grid.m) == size_of::<i32>() {
-            indices.holds::<i32>()
-        } else {
-            indices.holds::<i64>()
-        };
-        if !are_indices || !with_store!(store, S => distances.holds::<S>()) || !checksums.holds::<u64>() {
-            fail!("{} is damaged: its neighbours are of other types than its attributes say", file.shown());
-        }
-        Ok(Self { file, nearest, grid, indices, distances, checksums })
-    }
-
-    /// Bytes of the neighbours of a row, as they are read and looked up.
-    pub fn row_bytes(&self) -> usize {
-        2 * self.nearest.count * (size_of::<i64>() + size_of::<f64>())
-    }
-
-    /// Whether distances are stored as they were computed.
-    pub fn are_as_computed(&self) -> bool {
-        self.file.asked().store.is_none()
-    }
-
-    /// Indices and distances of the neighbours of some rows.
-    pub fn rows(&self, rows: Range<usize>) -> Result<(Vec<i64>, Vec<f64>)> {
-        let cannot =
-            || format!("the neighbours of rows from {} of {} cannot be read", rows.start, self.file.shown());
-        let cols = 0..self.nearest.count;
-        let indices = self.indices.read::<i64>(rows.clone(), cols.clone()).context(cannot)?;
-        let store = self.file.asked().stored_as(self.file.header.identity.problem.dtype);
-        let distances = read_widened(&self.distances, store, rows.clone(), cols).context(cannot)?;
-        Ok((indices, distances))
-    }
-
-    /// Compares the neighbours in a row of tiles with their checksum.
-    pub fn check_checksum(&self, tile_row: usize) -> Result<()> {
-        let (rows, mut checksum) = (self.grid.rows(tile_row), RowsChecksum::default());
-        let most = (BAND_BYTES / self.row_bytes()).max(1);
-        for first in rows.clone().step_by(most) {
-            let (indices, distances) = self.rows(first..rows.end.min(first + most))?;
-            checksum.add(&indices, distances.into_iter());
-        }
-        check_row(&self.checksums, (tile_row, rows), checksum.of_row(tile_row), "neighbours", self.file)
     }
 }
