@@ -98,10 +98,16 @@ impl Schedule {
         (rank + 1) % self.ranks
     }
 
-    /// Tiles that `rank` computes in `round`, row by row.
+    /// Tiles that `rank` computes in `round`, row by row; below the diagonal of a symmetric matrix column by column, which are the rows of
+    /// their mirror images.
     pub fn tiles(&self, rank: usize, round: usize) -> impl Iterator<Item = Tile> + use<> {
-        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(self.source(rank, round)));
-        let tiles = rows.flat_map(move |i| cols.clone().map(move |j| Tile { i, j }));
+        let source = self.source(rank, round);
+        let (rows, cols) = (self.tile_rows(rank), self.tile_cols(source));
+        let is_below = self.grid.symmetric && source < rank;
+        let (outer, inner) = if is_below { (cols, rows) } else { (rows, cols) };
+        let tiles = outer.flat_map(move |a| {
+            inner.clone().map(move |b| if is_below { Tile { i: b, j: a } } else { Tile { i: a, j: b } })
+        });
         tiles.filter(self.is_of(rank, round))
     }
 

@@ -169,6 +169,8 @@ impl<'a, T: Number> MainThread<'a, T> {
             let idle = if self.open > 0 { Phase::Compute } else { Phase::Exchange };
             self.step(idle)?;
         }
+        let written = self.sinks.flush()?;
+        self.count_written(written);
         Ok(self.tally.totals)
     }
 
@@ -246,7 +248,8 @@ impl<'a, T: Number> MainThread<'a, T> {
     /// Waits a moment for a computed tile, and stores it; takes in what others have sent. Waiting without any tile to come counts as
     /// `idle`.
     fn turn(&mut self, idle: Phase) -> Result<()> {
-        self.sinks.tick()?;
+        let written = self.sinks.tick()?;
+        self.count_written(written);
         self.take_in_mail()?;
         if self.open == 0 {
             // nothing to do: let the other ranks of a crowded node have the core
@@ -262,11 +265,8 @@ impl<'a, T: Number> MainThread<'a, T> {
     fn store(&mut self, Computed { done, parcel }: Computed<T>) -> Result<()> {
         let grid = &self.rounds.schedule.grid;
         let written = self.sinks.store(&done, &parcel)?;
-        let Tally { totals, tiles, progress, clock } = &mut self.tally;
-        if written > 0 {
-            totals.bytes_written += written;
-            clock.lap(Phase::Write);
-        }
+        self.count_written(written);
+        let Tally { totals, tiles, progress, .. } = &mut self.tally;
         totals.count(&done, grid);
         if let Some(stream) = self.mail.as_mut().and_then(|mail| mail.of(done.tile)) {
             stream.open -= 1;
@@ -279,6 +279,13 @@ impl<'a, T: Number> MainThread<'a, T> {
         self.order();
         self.tally.clock.lap(Phase::Compute);
         Ok(())
+    }
+
+    fn count_written(&mut self, bytes: u64) {
+        if bytes > 0 {
+            self.tally.totals.bytes_written += bytes;
+            self.tally.clock.lap(Phase::Write);
+        }
     }
 
     /// Before the tiles of a round are ordered: what is found for the owner of its columns will be mailed.

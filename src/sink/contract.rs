@@ -229,8 +229,18 @@ pub trait Sink<T> {
     /// Finds its arrays in a file that all ranks have open.
     fn open(&mut self, file: &OpenFile<'_>) -> Attempt<()>;
 
-    /// Stores what was made of a tile, whose distances are `values` if its kind keeps them. Returns how many bytes it wrote.
+    /// Stores what was made of a tile, whose distances are `values` if its kind keeps them, or has it wait. Returns how many bytes it wrote.
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64>;
+
+    /// Whether the tile waits to be written.
+    fn holds(&self, _: Tile) -> bool {
+        false
+    }
+
+    /// Writes what waits. Returns how many bytes that was.
+    fn flush(&mut self) -> Result<u64> {
+        Ok(0)
+    }
 
     /// Takes in a tile that an earlier run has stored.
     fn restore(&mut self, done: &Done);

@@ -9,6 +9,7 @@
 
 use std::ops::Range;
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::error::Result;
 use crate::io::Attempt;
@@ -237,6 +238,9 @@ impl<T: Number> Parcel<T> {
 /// Words of a letter; it may have a little more.
 const LETTER_LEN: usize = 1 << 17;
 
+/// How long a tile waits to be written together with others at most.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
+
 /// The results of a run: where tiles go, and what makes them last.
 pub struct Sinks<T> {
     results: Results,
@@ -246,13 +250,24 @@ pub struct Sinks<T> {
     all: Vec<Box<dyn Sink<T>>>,
     /// Nothing where no file is written.
     checkpoints: Option<Checkpoints>,
+    /// Tiles of which something waits to be written, and since when the first of them does.
+    waiting: Vec<Done>,
+    since: Instant,
 }
 
 impl<T: Number> Sinks<T> {
     /// Of the results of a rank with such a share, whose tiles come in strips of up to so many elements.
     pub fn new(results: Results, share: &Share, strip_len: usize) -> Self {
         let all = results.kinds().map(|kind| kind.sink(share)).collect();
-        Self { results, share: share.clone(), strip_len, all, checkpoints: None }
+        Self {
+            results,
+            share: share.clone(),
+            strip_len,
+            all,
+            checkpoints: None,
+            waiting: Vec::new(),
+            since: Instant::now(),
+        }
     }
 
     /// Finds their arrays in a file that all ranks have open.
@@ -280,12 +295,37 @@ impl<T: Number> Sinks<T> {
         for (sink, part) in self.all.iter_mut().zip(&parcel.parts) {
             written += sink.store(done, values, &**part)?;
         }
-        if let Some(checkpoints) = &mut self.checkpoints {
-            checkpoints.add(Entry::Forward(*done))?;
+        if self.checkpoints.is_some() {
+            if self.waiting.is_empty() {
+                self.since = Instant::now();
+            }
+            self.waiting.push(*done);
+            self.enter_written()?;
         }
+        let grid = &self.share.grid;
         if grid.is_mirrored(done.tile) && self.share.rows.contains(&grid.cols(done.tile.j).start) {
             self.has_mirror(done.tile)?;
         }
+        Ok(written)
+    }
+
+    /// Enters the tiles of which nothing waits in the journal.
+    fn enter_written(&mut self) -> Result<()> {
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(()) };
+        let is_written = |done: &mut Done| !self.all.iter().any(|sink| sink.holds(done.tile));
+        for done in self.waiting.extract_if(.., is_written) {
+            checkpoints.add(Entry::Forward(done))?;
+        }
+        Ok(())
+    }
+
+    /// Writes what waits. Returns how many bytes that was.
+    pub fn flush(&mut self) -> Result<u64> {
+        let mut written = 0;
+        for sink in &mut self.all {
+            written += sink.flush()?;
+        }
+        self.enter_written()?;
         Ok(written)
     }
 
@@ -390,12 +430,15 @@ impl<T: Number> Sinks<T> {
         self.all.iter_mut().for_each(|sink| done.iter().for_each(|done| sink.restore(done)));
     }
 
-    /// Makes a checkpoint if it is time.
+    /// Writes what waits, and makes a checkpoint, if it is time. Returns how many bytes were written.
     ///
     /// # Errors
-    /// If an earlier one could not be brought to the disk.
-    pub fn tick(&mut self) -> Result<()> {
-        self.checkpoints.as_mut().map_or(Ok(()), Checkpoints::tick)
+    /// If something cannot be written, or an earlier checkpoint could not be brought to the disk.
+    pub fn tick(&mut self) -> Result<u64> {
+        let Some(checkpoints) = &mut self.checkpoints else { return Ok(0) };
+        checkpoints.tick()?;
+        let longest = LONGEST_WAIT.min(checkpoints.interval());
+        if self.waiting.is_empty() || self.since.elapsed() < longest { Ok(0) } else { self.flush() }
     }
 
     /// Makes the last checkpoint. Returns the journal, if there is one: its lock tells that this rank is at work.

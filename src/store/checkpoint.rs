@@ -51,6 +51,11 @@ impl Checkpoints {
         Ok(Self { interval, batch: Vec::new(), begun: Instant::now(), batches, thread: Some(thread) })
     }
 
+    /// Time between two batches.
+    pub fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// A tile and its mirror image have been written.
     pub fn add(&mut self, entry: Entry) -> Result<()> {
         if self.batch.is_empty() {

@@ -5,24 +5,26 @@
 //! diagonal the mirror image is stored; of one on the diagonal what is above it, which has a checksum of its own: that of the
 //! tile with zeros elsewhere.
 
+mod bands;
+mod places;
+mod reader;
+
 use std::any::Any;
-use std::marker::PhantomData;
-use std::ops::Range;
 
-use bytemuck::Zeroable;
-
+use self::bands::{Band, Bands, band_bytes};
+use self::places::{above, len, place_of};
+pub use self::reader::CondensedReader;
 use super::images::{Images, held_len};
 use super::storable::{Storable, with_store};
-use super::sums::{TileSums, stored_sums, sum_of};
-use super::{Distances, End, Finished, Kind, Part, Place, Rounded, Sink, Strip};
-use crate::element::{Element, StoreType};
+use super::sums::TileSums;
+use super::{End, Finished, Kind, Part, Place, Rounded, Sink, Strip};
+use crate::element::StoreType;
 use crate::error::{Context, Result};
-use crate::fail;
 use crate::failpoint;
 use crate::io::Attempt;
 use crate::io::array::{Array, Line};
 use crate::io::result::{NewFile, OpenFile, ResultReader};
-use crate::kernel::{Checksum, Level};
+use crate::kernel::Checksum;
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::problem::Asked;
@@ -51,7 +53,7 @@ impl Condensed {
     }
 
     pub(super) fn stored_sum(file: &ResultReader) -> Result<u64> {
-        sum_of(&CondensedReader::of(file)?.checksums, |row| row, file)
+        CondensedReader::of(file)?.stored_sum()
     }
 
     pub(super) fn shown(file: &ResultReader) -> Vec<(&'static str, String)> {
@@ -64,41 +66,6 @@ impl Condensed {
     fn store<T: Number>(self) -> StoreType {
         self.store.unwrap_or(T::DTYPE.into())
     }
-}
-
-/// Distances of so many samples.
-fn len(n: usize) -> usize {
-    n * n.saturating_sub(1) / 2
-}
-
-/// Where the distances of a row begin.
-fn first_of(n: usize, row: usize) -> usize {
-    row * n - row * (row + 1) / 2
-}
-
-/// Where the distance of two samples stands.
-///
-/// # Panics
-/// Unless `row < col`.
-fn place_of(n: usize, row: usize, col: usize) -> usize {
-    assert!(row < col, "({row}, {col}) is not above the diagonal");
-    first_of(n, row) + col - row - 1
-}
-
-/// The two samples whose distance stands there.
-fn pair_at(n: usize, place: usize) -> (usize, usize) {
-    // the last row that begins there or before
-    let (mut row, mut end) = (0, n - 1);
-    while end - row > 1 {
-        let middle = row.midpoint(end);
-        if first_of(n, middle) <= place { row = middle } else { end = middle }
-    }
-    (row, place - first_of(n, row) + row + 1)
-}
-
-/// The columns above the diagonal that a row has in a tile.
-fn above(row: usize, cols: &Range<usize>) -> Range<usize> {
-    cols.start.max(row + 1).min(cols.end)..cols.end
 }
 
 /// Whether the tile lies below the diagonal.
@@ -120,7 +87,7 @@ impl<T: Number> Kind<T> for Condensed {
     }
 
     fn kept_bytes(&self, share: &Share) -> Option<u64> {
-        TileSums::bytes(share.tiles)
+        TileSums::bytes(share.tiles)?.checked_add(band_bytes(&share.grid, self.store::<T>().size())?)
     }
 
     fn file_bytes(&self, grid: &Grid) -> Option<u64> {
@@ -140,7 +107,7 @@ impl<T: Number> Kind<T> for Condensed {
         let (grid, is_rounded) = (share.grid, self.store.is_some());
         let (open, sums) = (None, TileSums::of(share.tiles));
         with_store!(self.store::<T>(), S => {
-            Box::new(CondensedSink::<S> { open, grid, is_rounded, sums, overflows: false, of_store: PhantomData })
+            Box::new(CondensedSink::<S> { open, grid, is_rounded, sums, overflows: false, bands: Bands::new(grid) })
         })
     }
 }
@@ -200,19 +167,21 @@ struct Open {
 }
 
 impl Open {
-    fn write<S: Storable>(&self, grid: &Grid, tile: Tile, values: &[S]) -> Result<u64> {
+    fn write<S: Storable>(&self, grid: &Grid, band: &Band<S>) -> Result<u64> {
         failpoint::hit("write")?;
-        let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
         let mut written = 0;
-        for (row, values) in rows.zip(values.chunks_exact(cols.len())) {
-            let above = above(row, &cols);
-            if above.is_empty() {
-                continue;
+        for cols in band.cols(grid) {
+            for row in band.rows.clone() {
+                let above = above(row, &cols);
+                if above.is_empty() {
+                    continue;
+                }
+                let first = place_of(grid.n, row, above.start);
+                let values = band.line(row, above);
+                let done = self.distances.write(first, values);
+                done.context(|| format!("distances of row {row} cannot be written to {}", self.shown))?;
+                written += size_of_val(values) as u64;
             }
-            let values = &values[above.start - cols.start..];
-            let done = self.distances.write(place_of(grid.n, row, above.start), values);
-            done.context(|| format!("tile ({}, {}) cannot be written to {}", tile.i, tile.j, self.shown))?;
-            written += size_of_val(values) as u64;
         }
         Ok(written)
     }
@@ -229,10 +198,18 @@ struct CondensedSink<S: Storable> {
     sums: TileSums,
     /// Whether distances of any of these that are finite are stored as infinities.
     overflows: bool,
-    of_store: PhantomData<S>,
+    /// Tiles that are not written yet.
+    bands: Bands<S>,
 }
 
 impl<S: Storable> CondensedSink<S> {
+    fn write(&mut self, band: Option<Band<S>>) -> Result<u64> {
+        let (Some(open), Some(band)) = (&self.open, band) else { return Ok(0) };
+        let written = open.write(&self.grid, &band)?;
+        self.bands.give_back(band);
+        Ok(written)
+    }
+
     fn keep(&mut self, done: &Done) {
         let Done { tile, stored, upper, overflows, .. } = *done;
         self.overflows |= overflows;
@@ -261,14 +238,28 @@ impl<T: Number, S: Storable> Sink<T> for CondensedSink<S> {
     }
 
     fn store(&mut self, done: &Done, values: &[T], part: &dyn Part<T>) -> Result<u64> {
-        let Some(open) = &self.open else { return Ok(0) };
+        if self.open.is_none() {
+            return Ok(0);
+        }
         let part: &dyn Any = part;
         let Triangle { images, .. } =
             part.downcast_ref::<Triangle<S>>().expect("the part that this kind has made");
         let upward = upward(done.tile);
         let image = if upward == done.tile { images.tile(values) } else { images.mirror() };
-        let written = open.write(&self.grid, upward, image)?;
+        let band = self.bands.add(upward, image);
         self.keep(done);
+        self.write(band)
+    }
+
+    fn holds(&self, tile: Tile) -> bool {
+        self.bands.hold(upward(tile))
+    }
+
+    fn flush(&mut self) -> Result<u64> {
+        let mut written = 0;
+        while let Some(band) = self.bands.take() {
+            written += self.write(Some(band))?;
+        }
         Ok(written)
     }
 
@@ -280,121 +271,5 @@ impl<T: Number, S: Storable> Sink<T> for CondensedSink<S> {
         let Some(open) = &self.open else { return Ok(End::Done(Finished::default())) };
         let checksums = self.sums.write(&open.checksums, &open.shown)?;
         Ok(End::Done(Finished { checksums, overflows: self.overflows, ..Finished::default() }))
-    }
-}
-
-/// The upper triangle of a result, open to read.
-pub struct CondensedReader<'a> {
-    file: &'a ResultReader,
-    grid: Grid,
-    distances: Array,
-    checksums: Array,
-    store: StoreType,
-}
-
-impl<'a> CondensedReader<'a> {
-    /// Of a result that has it, complete or not.
-    pub fn of(file: &'a ResultReader) -> Result<Self> {
-        let (distances, checksums) = (file.array(DISTANCES)?, file.array(CHECKSUMS)?);
-        let grid = file.header.identity.grid();
-        let store = file.asked().stored_as(file.header.identity.problem.dtype);
-        if distances.shape() != [len(grid.n)] || !with_store!(store, S => distances.holds::<S>()) {
-            fail!(
-                "{} is damaged: its condensed distances are {:?}, and not {} of type {}",
-                file.shown(),
-                distances.shape(),
-                len(grid.n),
-                store.name()
-            );
-        }
-        if checksums.shape() != [grid.tile_rows(), grid.tile_cols()] || !checksums.holds::<u64>() {
-            fail!(
-                "{} is damaged: the checksums of its condensed distances are {:?}, and not one u64 for each tile",
-                file.shown(),
-                checksums.shape()
-            );
-        }
-        Ok(Self { file, grid, distances, checksums, store })
-    }
-
-    /// Distances of a row, from columns above the diagonal.
-    fn row<S: Storable>(&self, row: usize, cols: Range<usize>) -> Result<Vec<S>> {
-        if cols.is_empty() {
-            return Ok(Vec::new());
-        }
-        let first = place_of(self.grid.n, row, cols.start);
-        let read = self.distances.read_line(first..first + cols.len());
-        read.context(|| format!("row {row} of {} cannot be read", self.file.shown()))
-    }
-}
-
-impl Distances for CondensedReader<'_> {
-    fn count(&self) -> usize {
-        len(self.grid.n)
-    }
-
-    fn pair(&self, place: usize) -> (usize, usize) {
-        pair_at(self.grid.n, place)
-    }
-
-    fn tiles(&self, tile_row: usize) -> Range<usize> {
-        tile_row..self.grid.tile_cols()
-    }
-
-    fn columns(&self, row: usize, cols: Range<usize>) -> Range<usize> {
-        above(row, &cols)
-    }
-
-    fn entry(&self, row: usize, column: usize) -> Result<f64> {
-        with_store!(self.store, S => {
-            let stored = self.row::<S>(row, column..column + 1)?;
-            Ok(S::widened(&stored, &mut Vec::new())[0].to_f64())
-        })
-    }
-
-    fn tile(&self, tile: Tile, level: Level, checksum: &mut Checksum) -> Result<(Vec<f64>, u64)> {
-        let (rows, cols) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
-        with_store!(self.store, S => {
-            let mut stored = vec![<S as Zeroable>::zeroed(); rows.len() * cols.len()];
-            for (row, values) in rows.clone().zip(stored.chunks_exact_mut(cols.len())) {
-                let above = above(row, &cols);
-                values[above.start - cols.start..].copy_from_slice(&self.row::<S>(row, above)?);
-            }
-            let mut room = Vec::new();
-            let wide = S::widened(&stored, &mut room);
-            let sum = checksum.of(level, wide, rows, cols);
-            Ok((wide.iter().map(|value| value.to_f64()).collect(), sum))
-        })
-    }
-
-    fn checksum(&self, tile: Tile) -> Result<u64> {
-        Ok(stored_sums(&self.checksums, tile.i, tile.j..tile.j + 1, self.file)?[0])
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_follow_each_other_row_by_row() {
-        for n in 2..30 {
-            let pairs = (0..n).flat_map(|row| (row + 1..n).map(move |col| (row, col)));
-            for (place, (row, col)) in pairs.enumerate() {
-                assert_eq!(place_of(n, row, col), place);
-                assert_eq!(pair_at(n, place), (row, col));
-            }
-            assert_eq!(len(n), place_of(n, n - 2, n - 1) + 1);
-        }
-        assert_eq!([0, 1].map(len), [0, 0]);
-        let n = 1 << 31;
-        assert_eq!(pair_at(n, len(n) - 1), (n - 2, n - 1));
-    }
-
-    #[test]
-    fn rows_of_a_tile_begin_after_the_diagonal() {
-        assert_eq!(above(3, &(8..12)), 8..12);
-        assert_eq!(above(9, &(8..12)), 10..12);
-        assert!(above(11, &(8..12)).is_empty() && above(20, &(8..12)).is_empty());
     }
 }
