@@ -295,12 +295,18 @@ impl<T: Number> Sinks<T> {
         for (sink, part) in self.all.iter_mut().zip(&parcel.parts) {
             written += sink.store(done, values, &**part)?;
         }
-        if self.checkpoints.is_some() {
-            if self.waiting.is_empty() {
-                self.since = Instant::now();
-            }
-            self.waiting.push(*done);
+        if written > 0 && !self.waiting.is_empty() {
             self.enter_written()?;
+        }
+        if let Some(checkpoints) = &mut self.checkpoints {
+            if self.all.iter().any(|sink| sink.holds(done.tile)) {
+                if self.waiting.is_empty() {
+                    self.since = Instant::now();
+                }
+                self.waiting.push(*done);
+            } else {
+                checkpoints.add(Entry::Forward(*done))?;
+            }
         }
         let grid = &self.share.grid;
         if grid.is_mirrored(done.tile) && self.share.rows.contains(&grid.cols(done.tile.j).start) {

@@ -19,6 +19,8 @@ pub struct Band<S> {
     tile_row: usize,
     tile_cols: Range<usize>,
     is_there: Vec<bool>,
+    /// Tiles that are not.
+    missing: usize,
     /// Its rows and columns in the matrix.
     pub rows: Range<usize>,
     cols: Range<usize>,
@@ -36,7 +38,8 @@ impl<S: Pod> Band<S> {
     }
 
     fn put(&mut self, tile: Tile, cols: &Range<usize>, values: &[S]) {
-        self.is_there[tile.j - self.tile_cols.start] = true;
+        let was_there = std::mem::replace(&mut self.is_there[tile.j - self.tile_cols.start], true);
+        self.missing -= usize::from(!was_there);
         let place = cols.start - self.cols.start..cols.end - self.cols.start;
         let lines = self.values.chunks_exact_mut(self.cols.len());
         for (line, values) in lines.zip(values.chunks_exact(cols.len())) {
@@ -107,7 +110,7 @@ impl<S: Pod> Bands<S> {
             self.waiting.push(band);
         }
         self.waiting[at].put(tile, &self.grid.cols(tile.j), values);
-        if self.waiting[at].is_there.iter().all(|is_there| *is_there) {
+        if self.waiting[at].missing == 0 {
             Some(self.waiting.remove(at))
         } else if self.waiting.len() > MOST_BANDS {
             self.take()
@@ -136,7 +139,8 @@ impl<S: Pod> Bands<S> {
         let cols = self.grid.cols(tile_cols.start).start..self.grid.cols(tile_cols.end - 1).end;
         let mut values = self.spare.pop().unwrap_or_else(|| Pages::zeroed(0));
         values.resize(rows.len() * cols.len());
-        Band { tile_row: tile.i, is_there: vec![false; tile_cols.len()], tile_cols, rows, cols, values }
+        let missing = tile_cols.len();
+        Band { tile_row: tile.i, is_there: vec![false; missing], missing, tile_cols, rows, cols, values }
     }
 }
 
@@ -149,7 +153,8 @@ mod tests {
     fn band(tile_cols: Range<usize>, is_there: &[bool]) -> Band<f32> {
         let cols = GRID.cols(tile_cols.start).start..GRID.cols(tile_cols.end - 1).end;
         let values = Pages::zeroed(100 * cols.len());
-        Band { tile_row: 1, tile_cols, is_there: is_there.to_vec(), rows: 100..200, cols, values }
+        let (is_there, missing) = (is_there.to_vec(), is_there.iter().filter(|is_there| !**is_there).count());
+        Band { tile_row: 1, tile_cols, is_there, missing, rows: 100..200, cols, values }
     }
 
     #[test]
