@@ -105,6 +105,8 @@ metrics! {
         None, Squares, Root, "square root of the sum over features of (x - y)^2 / variance";
     Cosine = "cosine", aliases ["cos"], takes [W],
         Direction, Squares, HalfSquare, "1 - x.y / (|x| |y|)";
+    Correlation = "correlation", aliases ["co"], takes [W],
+        Deviation, Squares, HalfSquare, "1 - correlation of the features of x and y";
     Canberra = "canberra", aliases [], takes [W],
         None, Ratios, Plain, "sum over features of |x - y| / (|x| + |y|), where 0 / 0 is 0";
     Braycurtis = "braycurtis", aliases [], takes [],

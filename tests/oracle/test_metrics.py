@@ -19,6 +19,7 @@ METRICS = [
     ("chebyshev", None, True),
     ("seuclidean", None, False),
     ("cosine", None, True),
+    ("correlation", None, True),
     ("canberra", None, True),
     ("braycurtis", None, False),
     ("hamming", None, True),
@@ -133,7 +134,7 @@ def test_the_variance_is_that_of_all_samples_with_the_same_bits_for_any_ranks(wo
     assert all(np.array_equal(other.view("u8"), found[0].view("u8")) for other in found)
 
 
-IRIS = [("seuclidean", None), ("cosine", None), ("cityblock", None), ("euclidean", None), ("chebyshev", None)]
+IRIS = [("seuclidean", None), ("cosine", None), ("correlation", None), ("cityblock", None), ("euclidean", None), ("chebyshev", None)]
 
 
 @pytest.mark.parametrize("metric, p", IRIS)
