@@ -20,7 +20,7 @@ impl Measure {
     /// The factor 2^-k is exact, but where the result is subnormal: η for the distance and its definition.
     ///
     /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
-    /// errs by 2√2 κ√δ + 2κ² + 4ν² beside (ρ + 2ν)δ: see [`prepared_error`].
+    /// errs by 2√2 κ√δ + 2κ² + 4ν² beside (ρ + 2ν)δ: see `prepared_error`.
     pub fn tolerance<T: Element>(
         &self,
         d: usize,
