@@ -19,8 +19,12 @@ impl Definition<'_> {
         let power = self.measure.power().halves();
         let is_safe = [0, 2].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
         let degree = self.measure.degree().halves().cast_signed();
-        // a quotient stays what it is, and its sums must not overflow
-        let is_safe = is_safe && (degree > 0 || folded.is_finite());
+        // with weights, and of quotients, parts may overflow where the distance does not
+        let may_be_infinite = degree > 0 && !self.measure.has_weighted_terms();
+        let is_safe = is_safe && (may_be_infinite || folded.is_finite());
+        let limit = f64::MAX / (2 * self.x.len()) as f64;
+        let is_small = || self.x.iter().chain(self.y).all(|value| value.abs() <= limit);
+        let is_safe = is_safe && (degree > 0 || power == 0 || is_small());
         // one rounding where the distance is subnormal
         let (distance, exponent) =
             if is_safe { (self.finished(folded, |x, y| (x, y)), 0) } else { self.scaled(folded) };
