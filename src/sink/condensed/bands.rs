@@ -1,5 +1,5 @@
-//! Tiles that wait for their neighbours. A row of a tile is a short piece of the file, and to write it takes as long as to write one that
-//! is several times as long: so tiles that lie beside each other in a row of tiles are written together.
+//! Tiles that wait for their neighbours. A row of a tile is a short piece of the file, and every write has its price however short it is:
+//! so tiles that lie beside each other in a row of tiles are written together.
 
 use std::ops::Range;
 
