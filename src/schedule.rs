@@ -195,6 +195,21 @@ mod tests {
     }
 
     #[test]
+    fn the_rows_of_what_is_above_the_diagonal_come_one_after_the_other() {
+        for schedule in (1..=9).flat_map(schedules).filter(|schedule| schedule.grid.symmetric) {
+            for (rank, round) in (0..schedule.ranks)
+                .flat_map(|rank| (0..schedule.round_count()).map(move |round| (rank, round)))
+            {
+                let upward = |tile: Tile| if tile.i > tile.j { tile.transposed() } else { tile };
+                assert!(
+                    schedule.tiles(rank, round).map(upward).is_sorted(),
+                    "{rank} in {round} of {schedule:?}"
+                );
+            }
+        }
+    }
+
+    #[test]
     fn every_tile_comes_exactly_once_on_1_to_64_ranks() {
         for schedule in (1..=64).flat_map(schedules) {
             let mut written = HashMap::new();

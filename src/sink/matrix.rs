@@ -8,10 +8,10 @@ use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::images::{Images, held_len};
-use super::storable::{Storable, read_widened, with_store};
+use super::storable::{Storable, read_widened, widened_tile, with_store};
 use super::sums::{TileSums, stored_sums, sum_of};
 use super::{Distances, End, Finished, Kind, Part, Rounded, Sink, Strip};
-use crate::element::{Element, StoreType};
+use crate::element::StoreType;
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::failpoint;
@@ -273,10 +273,7 @@ impl Distances for MatrixReader<'_> {
         let cannot = || format!("rows from {} of {} cannot be read", rows.start, self.file.shown());
         with_store!(self.store, S => {
             let stored = self.distances.read::<S>(rows.clone(), cols.clone()).context(cannot)?;
-            let mut room = Vec::new();
-            let wide = S::widened(&stored, &mut room);
-            let sum = checksum.of(level, wide, rows, cols);
-            Ok((wide.iter().map(|value| value.to_f64()).collect(), sum))
+            Ok(widened_tile(&stored, (rows, cols), level, checksum))
         })
     }
 

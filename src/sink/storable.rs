@@ -8,7 +8,7 @@ use half::slice::HalfFloatSliceExt;
 use crate::element::{Element, StoreType};
 use crate::io::array::Array;
 use crate::io::{Attempt, FileType};
-use crate::kernel::{Level, SimdElement, transpose, transpose_plain};
+use crate::kernel::{Checksum, Level, SimdElement, transpose, transpose_plain};
 
 /// An expression with the type that a [`StoreType`] names.
 macro_rules! with_store {
@@ -107,6 +107,19 @@ pub fn read_widened(
         let stored = array.read::<S>(rows, cols)?;
         Ok(S::widened(&stored, &mut Vec::new()).iter().map(|value| value.to_f64()).collect())
     })
+}
+
+/// The distances of a tile in f64, row-major as they are stored, and their checksum.
+pub fn widened_tile<S: Storable>(
+    stored: &[S],
+    (rows, cols): (Range<usize>, Range<usize>),
+    level: Level,
+    checksum: &mut Checksum,
+) -> (Vec<f64>, u64) {
+    let mut room = Vec::new();
+    let wide = S::widened(stored, &mut room);
+    let sum = checksum.of(level, wide, rows, cols);
+    (wide.iter().map(|value| value.to_f64()).collect(), sum)
 }
 
 /// Whether values that are finite became infinities when they were rounded.

@@ -11,6 +11,9 @@ use crate::partition::{Grid, Tile};
 /// Bytes of a band at most; a tile that has more is one by itself.
 const BAND_BYTES: usize = if cfg!(feature = "failpoints") { 1 << 12 } else { 16 << 20 };
 
+/// Tiles of a band at most: more of them, which are small, are not worth looking through.
+const MOST_TILES: usize = 64;
+
 /// Bands that wait at most: the last tiles of one may be computed after the first of the next.
 const MOST_BANDS: usize = 2;
 
@@ -19,8 +22,6 @@ pub struct Band<S> {
     tile_row: usize,
     tile_cols: Range<usize>,
     is_there: Vec<bool>,
-    /// Tiles that are not.
-    missing: usize,
     /// Its rows and columns in the matrix.
     pub rows: Range<usize>,
     cols: Range<usize>,
@@ -38,8 +39,7 @@ impl<S: Pod> Band<S> {
     }
 
     fn put(&mut self, tile: Tile, cols: &Range<usize>, values: &[S]) {
-        let was_there = std::mem::replace(&mut self.is_there[tile.j - self.tile_cols.start], true);
-        self.missing -= usize::from(!was_there);
+        self.is_there[tile.j - self.tile_cols.start] = true;
         let place = cols.start - self.cols.start..cols.end - self.cols.start;
         let lines = self.values.chunks_exact_mut(self.cols.len());
         for (line, values) in lines.zip(values.chunks_exact(cols.len())) {
@@ -80,7 +80,7 @@ pub struct Bands<S> {
 fn across(grid: &Grid, size: usize) -> usize {
     let (height, width) = grid.tile_shape();
     let tile = height.saturating_mul(width).saturating_mul(size).max(1);
-    (BAND_BYTES / tile).clamp(1, grid.tile_cols().max(1))
+    (BAND_BYTES / tile).min(MOST_TILES).clamp(1, grid.tile_cols().max(1))
 }
 
 /// Bytes of all bands of a rank, whose distances have `size` bytes; nothing if 64 bits cannot count them.
@@ -110,7 +110,7 @@ impl<S: Pod> Bands<S> {
             self.waiting.push(band);
         }
         self.waiting[at].put(tile, &self.grid.cols(tile.j), values);
-        if self.waiting[at].missing == 0 {
+        if self.waiting[at].is_there.iter().all(|is_there| *is_there) {
             Some(self.waiting.remove(at))
         } else if self.waiting.len() > MOST_BANDS {
             self.take()
@@ -139,8 +139,7 @@ impl<S: Pod> Bands<S> {
         let cols = self.grid.cols(tile_cols.start).start..self.grid.cols(tile_cols.end - 1).end;
         let mut values = self.spare.pop().unwrap_or_else(|| Pages::zeroed(0));
         values.resize(rows.len() * cols.len());
-        let missing = tile_cols.len();
-        Band { tile_row: tile.i, is_there: vec![false; missing], missing, tile_cols, rows, cols, values }
+        Band { tile_row: tile.i, is_there: vec![false; tile_cols.len()], tile_cols, rows, cols, values }
     }
 }
 
@@ -153,8 +152,7 @@ mod tests {
     fn band(tile_cols: Range<usize>, is_there: &[bool]) -> Band<f32> {
         let cols = GRID.cols(tile_cols.start).start..GRID.cols(tile_cols.end - 1).end;
         let values = Pages::zeroed(100 * cols.len());
-        let (is_there, missing) = (is_there.to_vec(), is_there.iter().filter(|is_there| !**is_there).count());
-        Band { tile_row: 1, tile_cols, is_there, missing, rows: 100..200, cols, values }
+        Band { tile_row: 1, tile_cols, is_there: is_there.to_vec(), rows: 100..200, cols, values }
     }
 
     #[test]

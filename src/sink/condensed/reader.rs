@@ -5,7 +5,7 @@ use std::ops::Range;
 use bytemuck::Zeroable;
 
 use super::super::Distances;
-use super::super::storable::{Storable, with_store};
+use super::super::storable::{Storable, widened_tile, with_store};
 use super::super::sums::{stored_sums, sum_of};
 use super::places::{above, len, pair_at, place_of};
 use super::{CHECKSUMS, DISTANCES};
@@ -99,10 +99,7 @@ impl Distances for CondensedReader<'_> {
                 let above = above(row, &cols);
                 values[above.start - cols.start..].copy_from_slice(&self.row::<S>(row, above)?);
             }
-            let mut room = Vec::new();
-            let wide = S::widened(&stored, &mut room);
-            let sum = checksum.of(level, wide, rows, cols);
-            Ok((wide.iter().map(|value| value.to_f64()).collect(), sum))
+            Ok(widened_tile(&stored, (rows, cols), level, checksum))
         })
     }
 
