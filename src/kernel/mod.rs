@@ -8,6 +8,7 @@
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
 //! - `sweep` — the loops around it, the Gram guard and the finish
+//! - `finish` — what is left to do when a strip is folded
 //! - `transpose` — the mirror image of a tile
 //! - `bounded` — which distances are within their limits
 //! - `extremes` — the range of samples, and whether all are finite
@@ -15,6 +16,7 @@
 
 mod bounded;
 mod extremes;
+mod finish;
 mod micro;
 mod pack;
 mod simd;
@@ -31,9 +33,10 @@ pub(crate) use transpose::{transpose, transpose_plain};
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::OnceLock;
 
 use crate::element::Dtype;
-use crate::metric::{Extras, Fold, Metric, PowerOfTwo, Visitor};
+use crate::metric::{Extras, Finish, Fold, Measure, PowerOfTwo, Visitor};
 use crate::partition::lcm;
 use sweep::{Compiled, TileInput, Widths};
 
@@ -67,8 +70,8 @@ impl Method {
     }
 
     /// The faster method for a metric and number of features, among those it has.
-    pub fn fastest(metric: Metric, features: usize) -> Self {
-        if metric.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
+    pub fn fastest(measure: &Measure, features: usize) -> Self {
+        if measure.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
     }
 }
 
@@ -96,11 +99,12 @@ pub const fn guard_tau(dtype: Dtype) -> f64 {
     }
 }
 
-/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, and widened panels.
+/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, widened panels, and what a strip is divided by.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
     partials: Vec<T>,
     wide: Wide<T>,
+    divisors: Vec<T>,
 }
 
 /// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
@@ -117,18 +121,22 @@ impl<T> Scratch<T> {
     /// Empty; it grows to what the kernel needs.
     pub const fn new() -> Self {
         let wide = Wide { rows: Vec::new(), cols: Vec::new(), row_norms: Vec::new(), col_norms: Vec::new() };
-        Self { partials: Vec::new(), wide }
+        Self { partials: Vec::new(), wide, divisors: Vec::new() }
     }
 }
 
 /// A compute kernel for tiles of distances.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel<T> {
-    metric: Metric,
+    measure: Measure,
     method: Method,
     level: Level,
     features: usize,
     compiled: Compiled<T>,
+    /// Of what the folded value is divided by, if it is.
+    divisor: Option<Compiled<T>>,
+    /// A weight for each feature, where terms have them, once they are needed.
+    weights: OnceLock<Box<[T]>>,
     /// Samples of the panels that the micro-kernel takes, and of those that are packed.
     full: Widths,
     widths: Widths,
@@ -141,14 +149,33 @@ impl<T: SimdElement> Kernel<T> {
     ///
     /// # Panics
     /// If there are no features, or the machine lacks the level.
-    pub fn new(metric: Metric, method: Method, features: usize, level: Level) -> Self {
+    pub fn new(measure: impl Into<Measure>, method: Method, features: usize, level: Level) -> Self {
+        let measure = measure.into();
         assert!(features > 0, "a sample has at least one feature");
-        assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
+        assert!(
+            method == Method::Direct || measure.has_gram(),
+            "{} has no Gram form",
+            measure.metric().name()
+        );
         assert!(level.is_available(), "this machine has no {}", level.name());
-        let compiled = metric.visit(Select { method, level, element: PhantomData });
+        let select = || Select { method, level, element: PhantomData };
+        let compiled = measure.visit(select());
+        let divisor = measure.visit_divisor(select());
         // columns travel: their format is the level's, whatever is computed
         let full = Widths { rows: compiled.rows, cols: level.columns::<T>() };
-        Self { metric, method, level, features, compiled, full, widths: full, undo: None }
+        let kernel = Self {
+            measure,
+            method,
+            level,
+            features,
+            compiled,
+            divisor,
+            weights: OnceLock::new(),
+            full,
+            widths: full,
+            undo: None,
+        };
+        kernel.of_scaled(0)
     }
 
     /// The same kernel for tiles of m × n at most. Where that is less than a panel, panels are no wider than the tile: padding would
@@ -159,16 +186,28 @@ impl<T: SimdElement> Kernel<T> {
         Self { widths: Widths { rows: full.rows.min(m), cols: full.cols.min(n) }, ..self }
     }
 
+    /// The same kernel with other weights.
+    ///
+    /// # Panics
+    /// If only one of the two has weighted terms, or they differ in more than weights.
+    #[must_use]
+    pub fn of(self, measure: Measure) -> Self {
+        let same = (measure.form(), measure.exponent()) == (self.measure.form(), self.measure.exponent());
+        let weighted = measure.has_weighted_terms() == self.measure.has_weighted_terms();
+        assert!(same && weighted, "the kernel computes {:?}", self.measure.metric());
+        Self { measure, weights: OnceLock::new(), ..self }.of_scaled(0)
+    }
+
     /// The same kernel for samples that were scaled by 2^`exponent`: its distances are those of the samples as they were.
     #[must_use]
     pub fn of_scaled(self, exponent: i32) -> Self {
-        let undo = (exponent != 0).then(|| PowerOfTwo::new(-self.metric.degree() * exponent));
-        Self { undo, ..self }
+        let undo = self.measure.undo_exponent(exponent);
+        Self { undo: (undo != 0).then(|| PowerOfTwo::new(undo)), ..self }
     }
 
-    /// The metric it computes.
-    pub fn metric(&self) -> Metric {
-        self.metric
+    /// What it computes.
+    pub fn measure(&self) -> &Measure {
+        &self.measure
     }
 
     /// The SIMD level it runs on.
@@ -203,10 +242,27 @@ impl<T: SimdElement> Kernel<T> {
         (STRIP_BYTES / size_of::<T>()).max(self.strip_rows(n) * n)
     }
 
+    /// Elements that it keeps itself.
+    pub fn kept_len(&self) -> usize {
+        if self.compiled.is_weighted || self.divisor.is_some() { self.features } else { 0 }
+    }
+
+    /// A weight for each feature: 1 where none are given. Nothing where terms have none.
+    fn weights(&self) -> &[T] {
+        self.weights.get_or_init(|| {
+            let given = self.measure.weights();
+            let weight = |l: usize| T::from_f64(given.get(l).copied().unwrap_or(1.0));
+            (0..self.kept_len()).map(weight).collect()
+        })
+    }
+
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
         let full = self.full;
-        sweep::partials_len(self.features, m, n, full) + sweep::wide_len(self.features, self.widths, full)
+        let divisors = if self.divisor.is_some() { self.strip_len(n).min(m * n) } else { 0 };
+        sweep::partials_len(self.features, m, n, full)
+            + sweep::wide_len(self.features, self.widths, full)
+            + divisors
     }
 
     /// Packs row-major samples for the rows of a tile.
@@ -246,10 +302,22 @@ impl<T: SimdElement> Kernel<T> {
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
         let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
-        let (features, widths, finish) = (self.features, self.widths, self.metric.finish());
-        let input = TileInput { rows, m, cols, n, features, lens, widths, finish };
-        let tile = if self.widths == full { self.compiled.tile } else { self.compiled.narrow };
-        let recomputed = tile(input, out, scratch);
+        let Self { features, widths, ref measure, .. } = *self;
+        let weights = self.weights();
+        let (exponent, finish) = (measure.exponent(), measure.form().finish);
+        let input = TileInput { rows, m, cols, n, features, lens, widths, weights, exponent, finish };
+        let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
+        let recomputed = tile(&self.compiled)(input, out, scratch);
+        if !finish.ends_in_registers() {
+            let mut divisors = std::mem::take(&mut scratch.divisors);
+            divisors.clear();
+            if let Some(divisor) = &self.divisor {
+                divisors.resize(out.len(), T::default());
+                tile(divisor)(TileInput { finish: Finish::Plain, ..input }, &mut divisors, scratch);
+            }
+            finish::finish(finish, out, &divisors, measure.total(features));
+            scratch.divisors = divisors;
+        }
         if let Some(undo) = self.undo {
             for distance in out {
                 *distance = undo.times(*distance);
@@ -269,7 +337,7 @@ impl<T: SimdElement> Visitor for Select<T> {
     type Output = Compiled<T>;
 
     // Rows of a micro-tile: as many as leave registers for two vectors of columns and the temporaries.
-    fn visit<F: Fold>(self) -> Compiled<T> {
+    fn visit<F: Fold>(self, _: F) -> Compiled<T> {
         let gram = self.method == Method::Gemm;
         match self.level {
             #[cfg(target_arch = "x86_64")]

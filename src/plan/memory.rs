@@ -76,6 +76,7 @@ impl Memory {
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 product(&[threads, THREAD_BYTES])?,
+                product(&[kernel.kept_len(), size])?,
             ];
             Some(Self {
                 rows: own,

@@ -101,7 +101,7 @@ impl RowCheck for NeighborsCheck<'_> {
     }
 
     fn compare<T: Number>(&self, row: &Row, x: &[T], samples: Range<usize>, values: &[T]) -> Worst {
-        let (grid, metric) = (self.case.grid, self.case.problem().metric);
+        let (grid, measure) = (self.case.grid, &self.case.measure);
         let mut worst = Worst::default();
         // beyond this, a sample need not be a neighbour; without an end, every one at a distance that is a number is
         let last = row.distances.last().copied().unwrap_or(f64::NEG_INFINITY);
@@ -109,7 +109,7 @@ impl RowCheck for NeighborsCheck<'_> {
         let mut listed =
             row.sorted[row.sorted.partition_point(|&(index, _)| index < samples.start)..].iter().peekable();
         for (index, y) in samples.zip(values.chunks_exact(x.len())) {
-            let definition = metric.distance(x, y);
+            let definition = measure.distance(x, y);
             let wrong = |fault, value| Wrong { row: row.number, col: index, fault, value, definition };
             let mut is_listed = false;
             while let Some((_, place)) = listed.next_if(|(other, _)| *other == index) {

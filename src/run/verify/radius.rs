@@ -81,7 +81,7 @@ impl RowCheck for RadiusCheck<'_> {
         let first = indices.partition_point(|index| *index < start);
         let mut listed = indices.iter().zip(distances).skip(first).peekable();
         for (index, y) in samples.zip(values.chunks_exact(x.len())) {
-            let definition = case.problem().metric.distance(x, y);
+            let definition = case.measure.distance(x, y);
             let wrong = |fault, value| Wrong { row: row.number, col: index, fault, value, definition };
             let (_, tolerance) = case.error_as::<T>(radius, definition, self.reader.store);
             let mut is_listed = false;
