@@ -309,7 +309,7 @@ impl Arbitrary {
                 assert_within_tolerance(level.name(), case, &got, &expected);
                 let bits = bits(&got);
                 assert!(bits == bits.t(), "{way:?} is not symmetric");
-                let is_zero = |place| bits[place] == 0 || expected[place].is_nan();
+                let is_zero = |place| bits[place] == 0 || expected[place].distance.is_nan();
                 assert!((0..3).all(|row| is_zero((row, row + 12))), "{way:?}: copies are not at 0");
             }
         }
@@ -342,7 +342,8 @@ fn check_zeros<T: Number>() {
             let got = bits(&tile(kernel, &samples, &samples));
             let equal = |(i, j): (usize, usize)| i == j || i.abs_diff(j) == 20;
             let expected = definition(kernel.0.0, &samples, &samples);
-            let is_zero = |(place, bits): ((usize, usize), &u64)| *bits == 0 || expected[place].is_nan();
+            let is_zero =
+                |(place, bits): ((usize, usize), &u64)| *bits == 0 || expected[place].distance.is_nan();
             let zero = got.indexed_iter().filter(|(place, _)| equal(*place)).all(is_zero);
             assert!(zero, "{name}, {kernel:?}, {}, {features} features", T::DTYPE);
         }
@@ -395,7 +396,7 @@ fn check_extremes<T: Number>() {
                 assert_within_tolerance(&format!("{what}, {}", level.name()), case, &got, &expected);
                 let bits = bits(&got);
                 assert!(bits == bits.t(), "{what}: {way:?} is not symmetric");
-                let is_zero = |place| bits[place] == 0 || expected[place].is_nan();
+                let is_zero = |place| bits[place] == 0 || expected[place].distance.is_nan();
                 assert!((0..7).all(|row| is_zero((row, row + 20))), "{what}: {way:?}: copies are not at 0");
             }
         }
@@ -430,7 +431,8 @@ fn check_relative<T: Number>() {
         let expected = definition(Metric::Euclidean, &samples, &samples);
         for kernel in kernels_of(Metric::Euclidean) {
             let got = tile(kernel, &samples, &samples);
-            for ((place, got), &expected) in got.indexed_iter().zip(&expected) {
+            for ((place, got), reference) in got.indexed_iter().zip(&expected) {
+                let expected = reference.distance;
                 // to the last digits of the result, which are few where it is subnormal
                 let allowed = 64.0 * T::UNIT_ROUNDOFF * expected + T::SMALLEST;
                 let error = (got.to_f64() - expected).abs();
@@ -510,7 +512,9 @@ fn check_nonfinite<T: Number>() {
         for kernel in kernels() {
             let got = tile(kernel, &samples, &samples);
             let expected = definition(kernel.0.0, &samples, &samples);
-            for ((place, got), expected) in got.indexed_iter().zip(expected.mapv(T::from_f64)) {
+            for ((place, got), expected) in
+                got.indexed_iter().zip(expected.mapv(|reference| T::from_f64(reference.distance)))
+            {
                 let expected = if expected.is_nan() { T::NAN } else { expected };
                 let same = got.to_f64().to_bits() == expected.to_f64().to_bits();
                 let both_finite = got.is_finite() && expected.is_finite();

@@ -33,6 +33,7 @@ pub(crate) use transpose::{transpose, transpose_plain};
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
 use std::sync::OnceLock;
 
 use crate::element::Dtype;
@@ -233,18 +234,34 @@ impl<T: SimdElement> Kernel<T> {
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
     /// cache lines of the mirror image.
     pub fn strip_rows(&self, n: usize) -> usize {
-        let whole = lcm(self.full.rows, transpose::LINE_BYTES / size_of::<T>());
+        let whole = self.whole_rows();
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
+    }
+
+    /// The same of a tile on the diagonal: whole panels of columns too.
+    pub fn diagonal_strip_rows(&self, n: usize) -> usize {
+        self.strip_rows(n).next_multiple_of(lcm(self.whole_rows(), self.full.cols))
+    }
+
+    fn whole_rows(&self) -> usize {
+        lcm(self.full.rows, transpose::LINE_BYTES / size_of::<T>())
     }
 
     /// Elements of the largest strip of a tile with up to `n` columns.
     pub fn strip_len(&self, n: usize) -> usize {
-        (STRIP_BYTES / size_of::<T>()).max(self.strip_rows(n) * n)
+        (STRIP_BYTES / size_of::<T>()).max(self.diagonal_strip_rows(n) * n)
     }
 
-    /// Elements that it keeps itself.
-    pub fn kept_len(&self) -> usize {
-        if self.compiled.is_weighted || self.divisor.is_some() { self.features } else { 0 }
+    /// Bytes that are kept for each feature: its weight as the kernel takes it, and as it is given, which has up to four copies while
+    /// samples are read.
+    pub fn feature_bytes(&self) -> usize {
+        let taken = if self.takes_weights() { size_of::<T>() } else { 0 };
+        let given = if self.measure.weights().is_empty() { 0 } else { 4 * size_of::<f64>() };
+        taken + given
+    }
+
+    fn takes_weights(&self) -> bool {
+        self.compiled.is_weighted || self.divisor.is_some()
     }
 
     /// A weight for each feature: 1 where none are given. Nothing where terms have none.
@@ -252,7 +269,8 @@ impl<T: SimdElement> Kernel<T> {
         self.weights.get_or_init(|| {
             let given = self.measure.weights();
             let weight = |l: usize| T::from_f64(given.get(l).copied().unwrap_or(1.0));
-            (0..self.kept_len()).map(weight).collect()
+            let features = if self.takes_weights() { self.features } else { 0 };
+            (0..features).map(weight).collect()
         })
     }
 
@@ -295,7 +313,29 @@ impl<T: SimdElement> Kernel<T> {
         out: &mut [T],
         scratch: &mut Scratch<T>,
     ) -> u64 {
-        assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
+        self.compute_cols((rows, m), (cols, n), 0..n, out, scratch)
+    }
+
+    /// The same of some of the columns, from the first of a panel on; the others in `out` stay as they are.
+    ///
+    /// # Panics
+    /// Likewise, or if the columns begin within a panel.
+    pub fn compute_cols(
+        &self,
+        (rows, m): (&[T], usize),
+        (cols, ld): (&[T], usize),
+        wanted: Range<usize>,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> u64 {
+        assert_eq!(out.len(), m * ld, "a tile of {m} x {ld}");
+        assert!(
+            wanted.start.is_multiple_of(self.widths.cols) && wanted.end <= ld,
+            "columns {wanted:?} of {ld}"
+        );
+        let cols = &cols[wanted.start / self.widths.cols * self.col_panels().len()..];
+        let n = wanted.len();
+        let out = &mut out[wanted.start..];
         let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
         assert!(
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
@@ -305,22 +345,29 @@ impl<T: SimdElement> Kernel<T> {
         let Self { features, widths, ref measure, .. } = *self;
         let weights = self.weights();
         let (exponent, finish) = (measure.exponent(), measure.form().finish);
-        let input = TileInput { rows, m, cols, n, features, lens, widths, weights, exponent, finish };
+        let input = TileInput { rows, m, cols, n, ld, features, lens, widths, weights, exponent, finish };
         let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
         let recomputed = tile(&self.compiled)(input, out, scratch);
         if !finish.ends_in_registers() {
             let mut divisors = std::mem::take(&mut scratch.divisors);
             divisors.clear();
             if let Some(divisor) = &self.divisor {
-                divisors.resize(out.len(), T::default());
-                tile(divisor)(TileInput { finish: Finish::Plain, ..input }, &mut divisors, scratch);
+                divisors.resize(m * n, T::default());
+                tile(divisor)(TileInput { finish: Finish::Plain, ld: n, ..input }, &mut divisors, scratch);
             }
-            finish::finish(finish, out, &divisors, measure.total(features));
+            let mut divisors_left = divisors.as_slice();
+            for line in out.chunks_mut(ld) {
+                let of_line;
+                (of_line, divisors_left) = divisors_left.split_at(divisors_left.len().min(n));
+                finish::finish(finish, &mut line[..n], of_line, measure.total(features));
+            }
             scratch.divisors = divisors;
         }
         if let Some(undo) = self.undo {
-            for distance in out {
-                *distance = undo.times(*distance);
+            for line in out.chunks_mut(ld) {
+                for distance in &mut line[..n] {
+                    *distance = undo.times(*distance);
+                }
             }
         }
         recomputed

@@ -24,6 +24,8 @@ pub(super) struct TileInput<'a, T> {
     pub(super) m: usize,
     pub(super) cols: &'a [T],
     pub(super) n: usize,
+    /// Elements from one row of distances to the next.
+    pub(super) ld: usize,
     pub(super) features: usize,
     /// Elements of a row panel and of a column panel.
     pub(super) lens: Widths,
@@ -44,7 +46,7 @@ pub(super) struct Widths {
     pub(super) cols: usize,
 }
 
-/// Computes a tile into a row-major m × n slice; returns how many entries failed the Gram guard.
+/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard.
 pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Scratch<T>) -> u64;
 
 /// What was compiled for a fold, type and level.
@@ -453,12 +455,12 @@ impl<
     /// Writes the part of the block that lies inside the tile.
     #[inline(always)]
     fn store(self, i: usize, j: usize, block: &MicroTile<T::Vector<S>, MR>, out: &mut [T]) {
-        let (m, n) = (self.input.m, self.input.n);
+        let TileInput { m, n, ld, .. } = self.input;
         let (row, col) = (i * MR, j * self.nr);
         let (height, width) = (MR.min(m - row), self.nr.min(n - col));
         if height == MR && width == self.nr {
             for r in 0..MR {
-                let line = &mut out[(row + r) * n + col..][..self.nr];
+                let line = &mut out[(row + r) * ld + col..][..self.nr];
                 *T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole line") = block[r];
             }
             return;
@@ -466,7 +468,7 @@ impl<
         // a copy, so that the whole block can stay in registers above
         let block = *block;
         for (r, values) in block.iter().enumerate().take(height) {
-            let line = &mut out[(row + r) * n + col..][..width];
+            let line = &mut out[(row + r) * ld + col..][..width];
             line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
         }
     }

@@ -2,7 +2,7 @@
 
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Summation, Visitor, summation};
 use super::root::ROOT_ROUNDINGS;
-use super::{Finish, Measure, PowerOfTwo};
+use super::{Finish, Measure, PowerOfTwo, Reference};
 use crate::element::Element;
 
 impl Measure {
@@ -19,6 +19,10 @@ impl Measure {
     /// that moves D′ = 2^k D by √d η at most, and D′² by 2√d ηD′ + dη² ≤ uD′² + dη²(1 + 1/u), of which the last part stays below dη.
     /// The factor 2^-k is exact, but where the result is subnormal: η for the distance and its definition.
     ///
+    /// A quotient N/S has an N within ρN + a and an S within σS + a, where σ is the relative error of sums of totals and a what products with
+    /// weights lose as they underflow; with λ = a/S it errs by ((ρ + σ + λ)·N/S + λ) / (1 − σ − λ), and by its rounding. Where
+    /// σ + λ is 1 or more, S has no digit, and nothing bounds the error.
+    ///
     /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
     /// errs by 2√2 κ√δ + 2κ² + 4ν² beside (ρ + 2ν)δ: see `prepared_error`.
     pub fn tolerance<T: Element>(
@@ -26,8 +30,9 @@ impl Measure {
         d: usize,
         gram_tau: Option<f64>,
         scaling: i32,
-        reference: f64,
+        reference: Reference,
     ) -> f64 {
+        let Reference { distance: reference, divisor, exponent } = reference;
         if !reference.is_finite() {
             return 0.0;
         }
@@ -62,8 +67,19 @@ impl Measure {
             }
             Finish::Share => scaled * (relative + 2.0 * u) + 2.0 * T::SMALLEST,
             Finish::Quotient => {
-                let divisor = self.visit_divisor(Direct::<T>(d, std::marker::PhantomData)).unwrap_or(0.0);
-                scaled * ((relative + divisor) / (1.0 - divisor) + 2.0 * u) + 2.0 * T::SMALLEST
+                let of_divisor = self.visit_divisor(Direct::<T>(d, std::marker::PhantomData)).unwrap_or(0.0);
+                let lost = if self.has_weighted_terms() || scaling < 0 {
+                    // of the definition too, which is of the pair at another scale
+                    let of_definition = underflow * (f64::SMALLEST / T::SMALLEST) / divisor;
+                    underflow / PowerOfTwo::<f64>::new(scaling + exponent).times(divisor) + of_definition
+                } else {
+                    0.0
+                };
+                let left = 1.0 - of_divisor - lost;
+                if left <= 0.0 {
+                    return f64::INFINITY;
+                }
+                ((relative + of_divisor + lost) * scaled + lost) / left + 2.0 * u * scaled + 2.0 * T::SMALLEST
             }
             Finish::HalfSquare => prepared_error::<T>(d, relative, reference),
         };
@@ -77,7 +93,12 @@ impl Measure {
         let relative = self.folded_error::<T>(d, gram_tau);
         let overflows = got == f64::INFINITY && definition * (1.0 + relative) > T::LARGEST;
         let same = got.to_bits() == nearest.to_bits() || (got.is_nan() && definition.is_nan());
-        if same || overflows { 0.0 } else { (got - definition).abs() }
+        match (got - definition).abs() {
+            _ if same || overflows => 0.0,
+            // nothing but a bound without an end allows it
+            error if error.is_nan() => f64::INFINITY,
+            error => error,
+        }
     }
 
     /// Relative error of the folded value and of its definition together.

@@ -1,12 +1,23 @@
 //! The metrics on single f64 values: the definition that results are checked against.
 
-use super::Measure;
 use super::arithmetic::{Arithmetic, Scalar};
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Visitor};
 use super::prepare::compensated_sum;
 use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_power};
+use super::{Finish, Measure};
 
-/// One pair of prepared samples, see [`Measure::distance`].
+/// A distance from the definition, which others are compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reference {
+    /// The distance.
+    pub distance: f64,
+    /// Of a quotient, the divisor Σ wₗ |xₗ + yₗ| times 2^-`exponent`: it may have left the range of numbers.
+    pub divisor: f64,
+    /// See `divisor`.
+    pub exponent: i32,
+}
+
+/// One pair of prepared samples, see [`Measure::reference`].
 pub(super) struct Definition<'a> {
     pub(super) x: &'a [f64],
     pub(super) y: &'a [f64],
@@ -14,33 +25,38 @@ pub(super) struct Definition<'a> {
 }
 
 impl Definition<'_> {
-    pub(super) fn distance(&self) -> f64 {
+    pub(super) fn reference(&self) -> Reference {
         let folded = self.measure.visit(Folded { pair: self, change: |x, y| (x, y) });
         let power = self.measure.power().halves();
         let is_safe = [0, 2].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
         let degree = self.measure.degree().halves().cast_signed();
         // with weights, and of quotients, parts may overflow where the distance does not
-        let may_be_infinite = degree > 0 && !self.measure.has_weighted_terms();
+        let is_weighted = self.measure.has_weighted_terms();
+        let may_be_infinite = degree > 0 && !is_weighted;
         let is_safe = is_safe && (may_be_infinite || folded.is_finite());
         let limit = f64::MAX / (2 * self.x.len()) as f64;
         let is_small = || self.x.iter().chain(self.y).all(|value| value.abs() <= limit);
         let is_safe = is_safe && (degree > 0 || power == 0 || is_small());
-        // one rounding where the distance is subnormal
-        let (distance, exponent) =
+        // what a product with a weight may lose is a part of the divisor
+        let is_safe = is_safe && !(is_weighted && self.measure.form().finish == Finish::Quotient);
+        let (reference, exponent) =
             if is_safe { (self.finished(folded, |x, y| (x, y)), 0) } else { self.scaled(folded) };
-        PowerOfTwo::new(self.measure.undo_exponent(0) + exponent).times(distance)
+        // one rounding where the distance is subnormal
+        let undo = PowerOfTwo::new(self.measure.undo_exponent(0) + exponent);
+        Reference { distance: undo.times(reference.distance), ..reference }
     }
 
-    fn finished(&self, folded: f64, change: impl Fn(f64, f64) -> (f64, f64)) -> f64 {
+    fn finished(&self, folded: f64, change: impl Fn(f64, f64) -> (f64, f64)) -> Reference {
         let finish = self.measure.form().finish;
         let divisor = self.measure.visit_divisor(Folded { pair: self, change });
-        finish.rest(finish.of(Scalar, folded), divisor.unwrap_or_else(|| self.measure.total(self.x.len())))
+        let divisor = divisor.unwrap_or_else(|| self.measure.total(self.x.len()));
+        Reference { distance: finish.rest(finish.of(Scalar, folded), divisor), divisor, exponent: 0 }
     }
 
     /// The same where powers have left the range of numbers, or may have, with the folded value: the pair is scaled by the
-    /// power of two that brings its largest difference to 1, or its largest value where a quotient is folded. Returns the distance, and the
+    /// power of two that brings its largest difference to 1, or its largest value where a quotient is folded. Returns the distance and the
     /// exponent of the factor that it lacks.
-    fn scaled(&self, folded: f64) -> (f64, i32) {
+    fn scaled(&self, folded: f64) -> (Reference, i32) {
         let values = || self.x.iter().chain(self.y).copied();
         let is_quotient = self.measure.degree().halves() == 0;
         let largest = if is_quotient {
@@ -53,7 +69,7 @@ impl Definition<'_> {
         }
         let exponent = exponent_of(largest);
         let scale = PowerOfTwo::<f64>::new(-exponent);
-        let total = if exponent > 0 || is_quotient {
+        let reference = if exponent > 0 || is_quotient {
             // values first: differences may be too large
             let change = |x: f64, y: f64| (scale.times(x), scale.times(y));
             self.finished(self.measure.visit(Folded { pair: self, change }), change)
@@ -63,7 +79,7 @@ impl Definition<'_> {
             self.finished(self.measure.visit(Folded { pair: self, change }), change)
         };
         let degree = self.measure.degree().halves().cast_signed();
-        (total, degree * exponent / 2)
+        (Reference { exponent, ..reference }, degree * exponent / 2)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::definition::Definition;
+use super::definition::{Definition, Reference};
 use super::fold::{
     Exponent, Largest, Magnitudes, Powers, Ratios, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
     WeightedSquares,
@@ -209,6 +209,12 @@ impl Measure {
         self.weights.as_ref().map_or(0, |weights| weights.exponent)
     }
 
+    /// The first weight that is not 0, but so small beside the largest that `T` does not hold it with all its digits.
+    pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
+        let is_too_small = |weight: &f64| *weight > 0.0 && *weight < T::SMALLEST_NORMAL;
+        self.weights().iter().position(is_too_small).filter(|_| self.has_weighted_terms())
+    }
+
     /// Whether weights are part of the terms: they are none where samples are prepared with them.
     pub fn has_weighted_terms(&self) -> bool {
         self.weights.is_some() && self.form.preparation == Preparation::None
@@ -244,21 +250,29 @@ impl Measure {
         (self.form.finish == Finish::Quotient).then(|| visitor.visit(Totals))
     }
 
-    /// The distance of two samples in f64, from the definition.
+    /// The distance of two samples in f64, from the definition: see [`Self::reference`].
+    ///
+    /// # Panics
+    /// If the samples differ in their number of features.
+    pub fn distance<T: Element>(&self, x: &[T], y: &[T]) -> f64 {
+        self.reference(x, y).distance
+    }
+
+    /// The distance of two samples in f64, from the definition, and what its error depends on.
     ///
     /// Every term is computed directly and rounded; sums are [`super::Summation::Blocked`]. Powers that are too large or too small
     /// for f64 are computed of the pair scaled by a power of two.
     ///
     /// # Panics
     /// If the samples differ in their number of features.
-    pub fn distance<T: Element>(&self, x: &[T], y: &[T]) -> f64 {
+    pub fn reference<T: Element>(&self, x: &[T], y: &[T]) -> Reference {
         assert_eq!(x.len(), y.len(), "samples have different numbers of features");
         let wide = |sample: &[T]| {
             let mut sample: Vec<f64> = sample.iter().map(|value| value.to_f64()).collect();
             self.prepare(&mut sample);
             sample
         };
-        Definition { x: &wide(x), y: &wide(y), measure: self }.distance()
+        Definition { x: &wide(x), y: &wide(y), measure: self }.reference()
     }
 }
 
@@ -283,7 +297,9 @@ impl Weights {
             Finish::HalfSquare | Finish::Share | Finish::Quotient => (1, 0),
         };
         let exponent = exponent_of(largest);
-        let exponent = if exponent.abs() <= MIDDLE { 0 } else { exponent.div_euclid(whole) * whole };
+        // of a quotient, samples and weights are kept away from the smallest numbers
+        let is_kept = exponent.abs() <= MIDDLE && form.finish != Finish::Quotient;
+        let exponent = if is_kept { 0 } else { exponent.div_euclid(whole) * whole };
         let factor = PowerOfTwo::<f64>::new(-exponent);
         let values: Arc<[f64]> = weights.iter().map(|weight| factor.times(*weight)).collect();
         let total = super::prepare::compensated_sum(values.iter().copied());

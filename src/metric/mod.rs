@@ -23,6 +23,7 @@ mod root;
 mod scaling;
 
 pub use arithmetic::Arithmetic;
+pub use definition::Reference;
 pub use finish::Finish;
 pub use fold::{
     BLOCK_FEATURES, Exponent, Fold, Magnitudes, Product, Reduction, Summation, Visitor, summation,
@@ -109,7 +110,7 @@ metrics! {
         Deviation, Squares, HalfSquare, "1 - correlation of the features of x and y";
     Canberra = "canberra", aliases [], takes [W],
         None, Ratios, Plain, "sum over features of |x - y| / (|x| + |y|), where 0 / 0 is 0";
-    Braycurtis = "braycurtis", aliases [], takes [],
+    Braycurtis = "braycurtis", aliases [], takes [W],
         None, Magnitudes, Quotient, "sum over features of |x - y|, divided by that of |x + y|";
     Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W],
         None, Unequal, Share, "share of the features in which x and y differ";

@@ -72,7 +72,11 @@ impl<T: Number> Blocks<T> {
             let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
             let found = variances(comm, workers, x, y, total);
             let names: Vec<_> = inputs.all().map(Samples::describe).collect();
-            vectors = comm.agree(vectors.with_variance_of(found, &names.join(" and ")))?;
+            let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
+                vectors.check_range(problem)?;
+                Ok(vectors)
+            });
+            vectors = comm.agree(with_variance)?;
         }
         let measure = problem.measure(vectors.weights(problem.d).as_deref());
         let scaling = measure.scaling_exponent::<T>(problem.d, known.largest());

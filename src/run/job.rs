@@ -52,6 +52,7 @@ impl<'a> Job<'a> {
         let wanted = ProblemArgs { tile, ..args.problem.clone() };
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
         let vectors = Vectors::agreed(comm, &args.problem, problem.d)?;
+        comm.agree(vectors.check_range(&problem))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
         let level = setup::common_level(comm)?;
         let asked = if args.output.is_some() {

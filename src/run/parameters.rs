@@ -6,11 +6,12 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use crate::cli::ProblemArgs;
 use crate::comm::Comm;
+use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::vector::read_vector;
 use crate::metric::{Metric, Parameter};
-use crate::problem::{Parameters, VectorId};
+use crate::problem::{Parameters, Problem, VectorId};
 
 /// A number for each feature, and where it is from.
 #[derive(Clone)]
@@ -106,6 +107,33 @@ impl Vectors {
             variance: everywhere(variance, args.variance.is_some()),
             needs_variance: needs_variance || takes_variance && args.variance.is_none(),
         })
+    }
+
+    /// Refuses weights, or inverses of variances, that the type that is computed in cannot hold side by side.
+    pub(super) fn check_range(&self, problem: &Problem) -> Result<()> {
+        let measure = problem.measure(self.weights(problem.d).as_deref());
+        let too_small = match problem.dtype {
+            Dtype::F32 => measure.weight_too_small::<f32>(),
+            Dtype::F64 => measure.weight_too_small::<f64>(),
+        };
+        let Some(feature) = too_small else { return Ok(()) };
+        let dtype = problem.dtype;
+        let wider = if dtype == Dtype::F32 { "compute in f64 (--dtype f64), or " } else { "" };
+        if let Some(Vector { values, from }) = &self.weights {
+            let largest = values.iter().copied().fold(0.0, f64::max);
+            fail!(
+                "--weights: {from} has {:e} for feature {feature} (from 0) and {largest:e} for another, which {dtype} cannot hold side by side; {wider}give the feature a weight of 0",
+                values[feature]
+            );
+        }
+        if let Some(Vector { values, from }) = &self.variance {
+            let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
+            fail!(
+                "{from} is {:e} for feature {feature} (from 0) and {smallest:e} for another, and {dtype} cannot hold the inverse of both; {wider}leave one of them out",
+                values[feature]
+            );
+        }
+        Ok(())
     }
 
     /// Whether the variance of the samples is needed.

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use pairdist::element::Element;
 use pairdist::io::Stored;
 use pairdist::kernel::{Method, guard_tau};
-use pairdist::metric::{Measure, Metric, Order, Parameter};
+use pairdist::metric::{Measure, Metric, Order, Parameter, Reference};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -108,8 +108,8 @@ impl Given {
             .map(|metric| Self::from(*metric))
             .filter(|given| given.metric != Metric::Minkowski);
         let order = |p, weighted| Self { metric: Metric::Minkowski, p: Order::new(p).ok(), weighted };
-        let weighted =
-            [Metric::Cityblock, Metric::Canberra].map(|metric| Self { weighted: true, ..metric.into() });
+        let weighted = [Metric::Cityblock, Metric::Canberra, Metric::Braycurtis]
+            .map(|metric| Self { weighted: true, ..metric.into() });
         plain.chain([order(3.0, false), order(2.5, true)]).chain(weighted).collect()
     }
 
@@ -122,10 +122,14 @@ impl Given {
 }
 
 /// Every distance in f64, by the definition of the metric.
-pub(crate) fn definition<T: Element>(given: impl Into<Given>, x: &Array2<T>, y: &Array2<T>) -> Array2<f64> {
+pub(crate) fn definition<T: Element>(
+    given: impl Into<Given>,
+    x: &Array2<T>,
+    y: &Array2<T>,
+) -> Array2<Reference> {
     let measure = given.into().measure(x.ncols());
     let [x, y] = [x, y].map(|samples| samples.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
-    Array2::from_shape_fn((x.len(), y.len()), |(i, j)| measure.distance(&x[i], &y[j]))
+    Array2::from_shape_fn((x.len(), y.len()), |(i, j)| measure.reference(&x[i], &y[j]))
 }
 
 /// Exponent of the power of two that the program scales samples by.
@@ -140,18 +144,18 @@ pub(crate) fn assert_within_tolerance<T: Element>(
     what: &str,
     (given, method, features, scaling): (impl Into<Given>, Method, usize, i32),
     got: &Array2<T>,
-    expected: &Array2<f64>,
+    expected: &Array2<Reference>,
 ) {
     assert_eq!(got.shape(), expected.shape(), "{what}");
     let given = given.into();
     let measure = given.measure(features);
     let tau = (method == Method::Gemm).then(|| guard_tau(T::DTYPE));
     for ((place, got), &expected) in got.indexed_iter().zip(expected) {
-        let error = measure.error::<T>(features, tau, *got, expected);
+        let error = measure.error::<T>(features, tau, *got, expected.distance);
         let allowed = measure.tolerance::<T>(features, tau, scaling, expected);
         assert!(
             error <= allowed,
-            "{what}: {given:?}, {method}, {}, {features} features, entry {place:?}: {got}, by definition {expected:e}, allowed {allowed:e}",
+            "{what}: {given:?}, {method}, {}, {features} features, entry {place:?}: {got}, by definition {expected:?}, allowed {allowed:e}",
             T::DTYPE
         );
     }

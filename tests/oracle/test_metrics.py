@@ -21,7 +21,7 @@ METRICS = [
     ("cosine", None, True),
     ("correlation", None, True),
     ("canberra", None, True),
-    ("braycurtis", None, False),
+    ("braycurtis", None, True),
     ("hamming", None, True),
     *(("minkowski", p, True) for p in (0.5, 1, 1.5, 2, 2.5, 3, 7.5, 8, np.inf)),
 ]
@@ -107,6 +107,24 @@ def test_other_results_than_the_matrix(work, metric):
     work.pairdist("verify", "out.h5", "--all")
 
 
+@pytest.mark.parametrize("dtype", ("f8", "f4"))
+def test_a_quotient_of_weighted_sums_keeps_its_digits_at_any_magnitude(work, dtype):
+    weights = 10.0 ** np.linspace(-15, 15, 40)
+    weights[::7] = 0
+    with h5py.File(work / "w.h5", "w") as file:
+        file["w"] = weights
+    for magnitude in (1e-36, 1e-20, 1.0, 1e37) if dtype == "f4" else (1e-306, 1.0, 1e307):
+        x = (magnitude * samples(40, 40, 11)).astype(dtype)
+        x[1] = x[0] * (magnitude > 1e-30)
+        got = distances(work.compute(x, None, "--metric", "braycurtis", "--weights", "w.h5", "--force", ranks=2))
+        wide = x.astype(np.longdouble)
+        with np.errstate(all="ignore"):
+            expected = np.array([(weights * abs(row - wide)).sum(1) / (weights * abs(row + wide)).sum(1) for row in wide])
+        np.testing.assert_array_equal(np.isnan(got), np.isnan(expected))
+        np.testing.assert_allclose(got, expected.astype("f8"), rtol={"f8": 1e-13, "f4": 1e-5}[dtype])
+        assert "of its bound" in work.pairdist("verify", "out.h5", "--all").stdout
+
+
 def test_a_given_variance_and_where_it_is_recorded(work):
     x = samples(30, 9, 5)
     variance = 0.5 + np.random.default_rng(6).random(9)
@@ -162,6 +180,8 @@ REFUSED = {
     "weights of 0": (["--weights", "zero.h5"], "are 0; give some features a weight above 0"),
     "variances of 0": (["--metric", "seuclidean", "--variance", "holes.h5"], "cannot be divided by for features 1, 3 (from 0); leave these features out, or give them a variance"),
     "constant features": (["--metric", "seuclidean", "--dataset", "constant"], "cannot be divided by for features 2 (from 0); these have one value in all samples"),
+    "weights too far apart for f32": (["--dtype", "f32", "--weights", "apart.h5"], "has 1e-60 for feature 1 (from 0) and 1e0 for another, which f32 cannot hold side by side; compute in f64 (--dtype f64), or give the feature a weight of 0"),
+    "variances too far apart for f32": (["--dtype", "f32", "--metric", "seuclidean", "--variance", "wide.h5"], "is 1e60 for feature 1 (from 0) and 1e0 for another, and f32 cannot hold the inverse of both; compute in f64 (--dtype f64), or leave one of them out"),
     "weights that are not there": (["--weights", "none.h5"], "none.h5 cannot be opened"),
 }
 
@@ -170,7 +190,7 @@ REFUSED = {
 def test_bad_parameters_are_refused_in_a_sentence_on_any_ranks(work, given, words):
     vectors = {
         "good": [1, 2, 3, 4], "long": [1, 2, 3, 4, 5], "negative": [1, 2, -1, 0], "nan": [1, 2, np.nan, 0],
-        "zero": [0, 0, 0, 0], "holes": [1, 0, 1, 0],
+        "zero": [0, 0, 0, 0], "holes": [1, 0, 1, 0], "apart": [1, 1e-60, 1, 1], "wide": [1, 1e60, 1, 1],
     }  # fmt: skip
     for name, values in vectors.items():
         with h5py.File(work / f"{name}.h5", "w") as file:
