@@ -10,7 +10,6 @@ mod inputs;
 mod job;
 mod limits;
 mod outcome;
-mod parameters;
 mod placement;
 mod plan;
 mod reading;
