@@ -2,7 +2,8 @@
 //!
 //! `micro_tile` computes one micro-tile over and over from panels in a level-1 cache: what the step itself can do.
 //! `kernel` computes 256 × 256 distances. `tile` is a tile of 512 × 512 as the workers compute them, summed up and with its
-//! checksum, without and with its mirror image; `fill` writes as many bytes and nothing else.
+//! checksum, without and with its mirror image; `fill` writes as many bytes and nothing else. `quotients` divides numbers in a level-1 cache,
+//! which bounds canberra.
 //!
 //! usage: cargo bench --bench kernels [-- FILTER]
 
@@ -14,7 +15,7 @@ use divan::counter::ItemsCount;
 use divan::{Bencher, black_box};
 use pairdist::block::Block;
 use pairdist::kernel::{Kernel, Level, Method, Scratch, SimdElement};
-use pairdist::metric::Metric;
+use pairdist::metric::{self, Measure, Metric};
 use pairdist::number::Number;
 use pairdist::partition::{Grid, Tile};
 use pairdist::pipeline::{Order, ThreadWorker};
@@ -27,27 +28,66 @@ const FEATURES: [usize; 5] = [3, 16, 64, 128, 784];
 
 /// What is computed.
 #[derive(Clone, Copy)]
-struct Step(Metric, Method);
+struct Step {
+    metric: Metric,
+    method: Method,
+    p: Option<f64>,
+    weighted: bool,
+}
 
 impl fmt::Debug for Step {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {}", self.0, self.1)
+        let Self { metric, method, p, weighted } = self;
+        let order = p.map_or(String::new(), |p| format!("-{p}"));
+        write!(f, "{}{metric}{order} {method}", if *weighted { "weighted-" } else { "" })
     }
 }
 
+impl Step {
+    const fn new(metric: Metric, method: Method) -> Self {
+        Self { metric, method, p: None, weighted: false }
+    }
+
+    const fn direct(metric: Metric) -> Self {
+        Self::new(metric, Method::Direct)
+    }
+
+    fn measure(self, features: usize) -> Measure {
+        let weights: Vec<f64> = (0..features).map(|l| 0.5 + l as f64 / features as f64).collect();
+        let order = self.p.and_then(|p| metric::Order::new(p).ok());
+        Measure::new(self.metric, order, self.weighted.then_some(&weights))
+    }
+}
+
+/// One of each kind of work in memory: the metrics that users have most of.
 const STEPS: [Step; 4] = [
-    Step(Metric::Cityblock, Method::Direct),
-    Step(Metric::Chebyshev, Method::Direct),
-    Step(Metric::Sqeuclidean, Method::Direct),
-    Step(Metric::Sqeuclidean, Method::Gemm),
+    Step::direct(Metric::Cityblock),
+    Step::direct(Metric::Chebyshev),
+    Step::direct(Metric::Sqeuclidean),
+    Step::new(Metric::Sqeuclidean, Method::Gemm),
+];
+
+/// Every fold.
+const FOLDS: [Step; 11] = [
+    STEPS[0],
+    STEPS[1],
+    STEPS[2],
+    STEPS[3],
+    Step { weighted: true, ..Step::direct(Metric::Cityblock) },
+    Step { weighted: true, ..Step::direct(Metric::Sqeuclidean) },
+    Step { p: Some(3.0), ..Step::direct(Metric::Minkowski) },
+    Step { p: Some(1.5), ..Step::direct(Metric::Minkowski) },
+    Step::direct(Metric::Canberra),
+    Step::direct(Metric::Braycurtis),
+    Step::direct(Metric::Hamming),
 ];
 
 fn main() {
     divan::main();
 }
 
-fn cases(features: &[usize]) -> Vec<Case> {
-    STEPS.iter().flat_map(|&step| features.iter().map(move |&features| Case { step, features })).collect()
+fn cases(steps: &[Step], features: &[usize]) -> Vec<Case> {
+    steps.iter().flat_map(|&step| features.iter().map(move |&features| Case { step, features })).collect()
 }
 
 #[derive(Clone, Copy)]
@@ -65,7 +105,7 @@ impl fmt::Display for Case {
 impl Case {
     fn kernel<T: SimdElement + Neg<Output = T>>(self) -> Kernel<T> {
         let level = Level::detect().expect("a level of this machine");
-        Kernel::new(self.step.0, self.step.1, self.features, level)
+        Kernel::new(self.step.measure(self.features), self.step.method, self.features, level)
     }
 }
 
@@ -82,7 +122,7 @@ fn samples<T: SimdElement>(count: usize, seed: u64) -> Vec<T> {
 /// Edge of what `kernel` computes: distances and panels stay in a level-2 cache.
 const KERNEL_EDGE: usize = 256;
 
-#[divan::bench(types = [f32, f64], args = cases(&[64, 128, 784]))]
+#[divan::bench(types = [f32, f64], args = cases(&FOLDS, &[64, 128, 784]))]
 fn kernel<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
     let kernel = case.kernel::<T>();
     let edge = KERNEL_EDGE;
@@ -104,7 +144,28 @@ fn fill<T: SimdElement>(bencher: Bencher) {
     bencher.counter(ItemsCount::new(EDGE * EDGE)).bench_local(|| black_box(&mut out).fill(T::from_f64(1.5)));
 }
 
-#[divan::bench(types = [f32, f64], args = cases(&[256]))]
+/// The limit of canberra, which divides once for each feature of a pair.
+#[divan::bench(types = [f32, f64])]
+fn quotients<T: SimdElement + std::ops::Div<Output = T>>(bencher: Bencher) {
+    const COUNT: usize = 1024;
+    let (values, divisors) = (samples::<T>(COUNT, 1), vec![T::from_f64(1.5); COUNT]);
+    let mut out = vec![T::default(); COUNT];
+    bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
+        pulp::Arch::new().dispatch(
+            #[inline(always)]
+            || {
+                for ((out, value), divisor) in
+                    out.iter_mut().zip(black_box(&values)).zip(black_box(&divisors))
+                {
+                    *out = *value / *divisor;
+                }
+            },
+        );
+        black_box(&mut out);
+    });
+}
+
+#[divan::bench(types = [f32, f64], args = cases(&FOLDS, &[64, 256]))]
 fn micro_tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
     let kernel = case.kernel::<T>();
     let (m, n) = (kernel.row_panels().width, kernel.col_panels().width);
@@ -142,12 +203,12 @@ fn tile_of<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: 
     });
 }
 
-#[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
+#[divan::bench(types = [f32, f64], args = cases(&STEPS, &FEATURES))]
 fn tile<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case) {
     tile_of::<T>(bencher, case, false);
 }
 
-#[divan::bench(types = [f32, f64], args = cases(&FEATURES))]
+#[divan::bench(types = [f32, f64], args = cases(&STEPS, &FEATURES))]
 fn tile_mirrored<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case) {
     tile_of::<T>(bencher, case, true);
 }

@@ -9,7 +9,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 
 use crate::element::{Dtype, StoreType};
 use crate::kernel::Method;
-use crate::metric::Metric;
+use crate::metric::{Measure, Metric, Order};
 use crate::source::{Axes, View};
 use crate::store::workdir::Existing;
 
@@ -92,7 +92,16 @@ pub struct ProblemArgs {
     /// Metric, by SciPy's name, in upper or lower case
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
-    /// How (squared) Euclidean distances are computed
+    /// Order of minkowski: a multiple of 0.5 up to 8, or inf [default: 2]
+    #[arg(long, value_name = "P", value_parser = order, allow_negative_numbers = true)]
+    pub p: Option<Order>,
+    /// A weight for each feature, 0 or more: the only dataset of that length in W.h5, or the one that is named
+    #[arg(long, value_name = "W.h5[:NAME]")]
+    pub weights: Option<PathBuf>,
+    /// A variance for each feature, of seuclidean [default: those of the samples]
+    #[arg(long, value_name = "V.h5[:NAME]")]
+    pub variance: Option<PathBuf>,
+    /// How (squared) Euclidean distances are computed, and those of directions
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub kernel: KernelChoice,
     /// Type to compute in [default: that of the samples]
@@ -297,10 +306,10 @@ pub enum KernelChoice {
 
 impl KernelChoice {
     /// The method for a metric and number of features, if the metric has it.
-    pub fn method(self, metric: Metric, features: usize) -> Option<Method> {
+    pub fn method(self, measure: &Measure, features: usize) -> Option<Method> {
         match self {
-            Self::Auto => Some(Method::fastest(metric, features)),
-            Self::Gemm => metric.has_gram().then_some(Method::Gemm),
+            Self::Auto => Some(Method::fastest(measure, features)),
+            Self::Gemm => measure.has_gram().then_some(Method::Gemm),
             Self::Direct => Some(Method::Direct),
         }
     }
@@ -372,6 +381,10 @@ fn radius(text: &str) -> Result<f64, String> {
     radius.ok_or_else(|| "it must be a number, 0 or more, or inf for all that are numbers".into())
 }
 
+fn order(text: &str) -> Result<Order, String> {
+    Order::new(text.parse().map_err(|_| "it must be a number, or inf".to_owned())?)
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         // more than a Duration holds is longer than any run
@@ -418,16 +431,10 @@ impl TypedValueParser for MetricParser {
 }
 
 /// Metrics that people ask for, and what gives them meanwhile.
-const WITHOUT: [(&str, &str); 2] = [
-    (
-        "cosine",
-        "divide each sample by its Euclidean norm, and the cosine distance is half the sqeuclidean distance",
-    ),
-    (
-        "jaccard",
-        "if all values are 0 or 1, the Jaccard distance is 2c / (a + b + c), where c is the cityblock distance, and a and b count the ones of the two samples",
-    ),
-];
+const WITHOUT: [(&str, &str); 1] = [(
+    "jaccard",
+    "if all values are 0 or 1, the Jaccard distance is 2c / (a + b + c), where c is the cityblock distance, and a and b count the ones of the two samples",
+)];
 
 fn no_metric(name: &str) -> String {
     let known: Vec<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::element::{Dtype, StoreType};
 use crate::kernel::{ARITHMETIC, Method};
-use crate::metric::Metric;
+use crate::metric::{Measure, Metric, Order, Parameter};
 use crate::partition::Grid;
 
 /// Latest version of the layout that `docs/FORMAT.md` describes.
@@ -23,6 +23,12 @@ pub struct Problem {
     pub d: usize,
     /// The metric.
     pub metric: Metric,
+    /// Its order, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub p: Option<Order>,
+    /// Whether features have weights.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub weighted: bool,
     /// How it is computed.
     #[serde(rename = "kernel")]
     pub method: Method,
@@ -41,6 +47,24 @@ impl Problem {
     /// Bytes of the result.
     pub fn result_bytes(&self) -> u64 {
         self.pairs() * self.dtype.size() as u64
+    }
+
+    /// The metric and its order, if it has one: `minkowski (p = 3)`.
+    pub fn shown_metric(&self) -> String {
+        match self.p {
+            Some(p) => format!("{} (p = {p})", self.metric),
+            None => self.metric.to_string(),
+        }
+    }
+
+    /// The metric with its parameters, where features have these weights, if they have any.
+    pub fn measure(&self, weights: Option<&[f64]>) -> Measure {
+        Measure::new(self.metric, self.p, weights)
+    }
+
+    /// The same where weights are not known, or do not matter: its tiles are computed in the same way.
+    pub fn measure_of_any_weights(&self) -> Measure {
+        self.measure(self.weighted.then_some(&[1.0]))
     }
 
     /// The matrix in tiles, of one input or two.
@@ -172,6 +196,44 @@ impl Default for Asked {
     }
 }
 
+/// Numbers for the features, and where they came from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VectorId {
+    /// File and dataset, or what they were computed from.
+    pub from: String,
+    /// Digest of the numbers. Empty as long as it is not known.
+    pub digest: String,
+}
+
+/// What the metric was given beside the samples and its order.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Parameters {
+    /// The weights of the features.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub weights: Option<VectorId>,
+    /// Their variances.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub variance: Option<VectorId>,
+}
+
+impl Parameters {
+    /// Name of the weights in a result.
+    pub const WEIGHTS: &str = "weights";
+    /// Name of the variances in a result.
+    pub const VARIANCE: &str = "variance";
+
+    /// Those that there are, by the names that they have in a result.
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &VectorId)> {
+        let named = [(Self::WEIGHTS, &self.weights), (Self::VARIANCE, &self.variance)];
+        named.into_iter().filter_map(|(name, id)| Some((name, id.as_ref()?)))
+    }
+
+    /// Whether there are none.
+    pub fn are_none(&self) -> bool {
+        self.named().next().is_none()
+    }
+}
+
 /// Where samples came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputId {
@@ -212,6 +274,9 @@ pub struct Identity {
     /// Datasets with labels of the samples of X, and of Y, which are copied into the result.
     #[serde(default)]
     pub labels: [Option<String>; 2],
+    /// What the metric was given.
+    #[serde(default, skip_serializing_if = "Parameters::are_none")]
+    pub parameters: Parameters,
 }
 
 /// Names of the labels of X and of Y in a result.
@@ -224,12 +289,30 @@ pub const fn first_arithmetic() -> u32 {
 
 impl Identity {
     /// Of what this program computes.
-    pub fn new(problem: Problem, results: Asked, inputs: Vec<InputId>, labels: [Option<String>; 2]) -> Self {
+    pub fn new(
+        problem: Problem,
+        results: Asked,
+        inputs: Vec<InputId>,
+        labels: [Option<String>; 2],
+        parameters: Parameters,
+    ) -> Self {
         let symmetric = inputs.len() == 1;
         // what an earlier program could make is as it made it, so that either reads it and takes it up
-        let is_old = results == Asked::MATRIX && labels == [None, None];
+        let is_old = results == Asked::MATRIX
+            && labels == [None, None]
+            && problem.metric.is_of_format_1()
+            && parameters.are_none();
         let format_version = if is_old { 1 } else { FORMAT_VERSION };
-        Self { format_version, arithmetic: ARITHMETIC, problem, results, symmetric, inputs, labels }
+        Self {
+            format_version,
+            arithmetic: ARITHMETIC,
+            problem,
+            results,
+            symmetric,
+            inputs,
+            labels,
+            parameters,
+        }
     }
 
     /// The matrix in tiles.
@@ -255,7 +338,16 @@ impl Identity {
             neighbors.is_some_and(|nearest| nearest.include_self)
                 || within.is_some_and(|within| within.include_self)
         };
+        let order = |identity: &Self| identity.problem.p.map_or("none".into(), |p| p.to_string());
         let label = |identity: &Self, of: usize| identity.labels[of].clone().unwrap_or_else(|| "none".into());
+        let vectors = [Parameters::WEIGHTS, Parameters::VARIANCE].map(|name| {
+            let of = |identity: &Self| {
+                let found = identity.parameters.named().find(|(other, _)| *other == name);
+                found.map_or("none".into(), |(_, id)| id.digest.clone())
+            };
+            let (then, now) = (of(self), of(now));
+            if then.is_empty() || now.is_empty() { None } else { differ(&format!("--{name}"), &then, &now) }
+        });
         let store = |identity: &Self| identity.results.stored_as(identity.problem.dtype).name();
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
             let known = !then.digest.is_empty() && !now.digest.is_empty();
@@ -277,6 +369,7 @@ impl Identity {
             differ("the number of samples of Y", &a.m, &b.m),
             differ("the number of features", &a.d, &b.d),
             differ("metric", &a.metric, &b.metric),
+            differ("--p", &order(self), &order(now)),
             differ("kernel", &a.method, &b.method),
             differ("dtype", &a.dtype, &b.dtype),
             differ("tile", &a.tile, &b.tile),
@@ -290,6 +383,7 @@ impl Identity {
             differ("format_version", &self.format_version, &now.format_version),
         ]
         .into_iter()
+        .chain(vectors)
         .chain(inputs)
         .flatten()
         .next()
@@ -297,7 +391,7 @@ impl Identity {
 
     /// What in it cannot be, or contradicts itself, as the attributes of a result have it.
     pub fn contradiction(&self) -> Option<String> {
-        let Problem { n, m, d, metric, method, .. } = self.problem;
+        let Problem { n, m, d, metric, method, p, .. } = self.problem;
         let (x, y) = match self.inputs.as_slice() {
             [x] => (x, x),
             [x, y] => (x, y),
@@ -329,7 +423,10 @@ impl Identity {
         if self.results.within.is_some_and(|within| within.include_self) && !self.symmetric {
             return Some("it has samples of X among themselves, and two inputs".into());
         }
-        if method == Method::Gemm && !metric.has_gram() {
+        if p.is_some() != metric.takes().contains(&Parameter::Order) {
+            return Some(format!("{metric} has {}", if p.is_some() { "no order" } else { "an order" }));
+        }
+        if method == Method::Gemm && !self.problem.measure_of_any_weights().has_gram() {
             return Some(format!("{metric} has no kernel \"gemm\""));
         }
         None
@@ -373,7 +470,8 @@ mod tests {
 
     fn identity() -> Identity {
         let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem = Problem { n: 10, m: 10, d: 3, metric, method, dtype, tile: 4 };
+        let problem =
+            Problem { n: 10, m: 10, d: 3, metric, p: None, weighted: false, method, dtype, tile: 4 };
         let (path, dataset, digest) = ("/x.h5".into(), "/x".into(), "00ff".into());
         Identity::new(
             problem,
@@ -387,6 +485,7 @@ mod tests {
                 subtracted: String::new(),
             }],
             [None, None],
+            Parameters::default(),
         )
     }
 

@@ -66,7 +66,7 @@ fn lines<T: Number>(kind: &str, exponents: [i32; 2]) -> Vec<String> {
     for features in FEATURES {
         let [x, y] = reference::<T>(features, exponent);
         for &metric in Metric::ALL {
-            for kernel in kernels().filter(|kernel| kernel.0.0 == metric) {
+            for kernel in kernels().filter(|kernel| kernel.0.0 == metric.into()) {
                 let digests =
                     [&y, &x].map(|other| digest(&tile_with(&mut Scratch::new(), kernel, &x, other).0));
                 let what = format!("{kind} {metric} {} {} {features}", T::DTYPE, kernel.0.1);

@@ -71,7 +71,7 @@ fn check_distances<T: Stored>(case: &Case) {
     let (x, y, arguments) = inputs::<T>(&work, case.shape);
     work.run(case.ranks, &format!("{arguments} -o out.h5 --metric {metric} --kernel {kernel}"), 0);
     let features = case.shape.2;
-    let method = Method::from_name(kernel).unwrap_or_else(|| Method::fastest(metric, features));
+    let method = Method::from_name(kernel).unwrap_or_else(|| Method::fastest(&metric.into(), features));
     let (got, expected) = (distances::<T>(work.path("out.h5")), definition(metric, &x, &y));
     assert_within_tolerance("a run", (metric, method, features, 0), &got, &expected);
 }
@@ -139,7 +139,7 @@ fn a_million_features_are_within_the_bound() {
         let (got, expected) = (distances::<f32>(work.path("out.h5")), definition(metric, &x, &x));
         assert_within_tolerance(
             "a million features",
-            (metric, Method::fastest(metric, 1_000_000), 1_000_000, 0),
+            (metric, Method::fastest(&metric.into(), 1_000_000), 1_000_000, 0),
             &got,
             &expected,
         );

@@ -15,7 +15,7 @@ class Check:
 
         self.rows = np.unique(np.linspace(0, len(x) - 1, ROWS, dtype=int))
         x, y = x[self.rows].astype("f8"), y.astype("f8")
-        self.expected = cdist(x, y, work.metric)
+        self.expected = cdist(x, y, work.metric, **work.parameters())
         self.tolerance = tolerance(work, x, y, self.expected)
         if work.group == "neighbors":
             # the nearest, after each sample itself
@@ -32,7 +32,13 @@ class Check:
 
 
 def tolerance(work, x, y, expected):
-    """Four times the bound of a sum of d terms: 4 (d + 8) u s, where s is the distance, |x|^2 + |y|^2 for the Gram trick."""
+    """Four times the bound of a sum of d terms: 4 (d + 8) u s, where s is the distance, what it is a difference of for the Gram trick."""
+    import numpy as np
+
     unit_roundoff = {"f32": 2.0**-24, "f64": 2.0**-53}[work.dtype]
-    scale = expected if work.metric != "sqeuclidean" else (x * x).sum(1)[:, None] + (y * y).sum(1)
+    scale = expected
+    if work.metric == "sqeuclidean":
+        scale = (x * x).sum(1)[:, None] + (y * y).sum(1)
+    elif work.metric in ("cosine", "correlation"):
+        scale = np.full_like(expected, 2)
     return 4 * (work.d + 8) * unit_roundoff * scale

@@ -28,8 +28,19 @@ class Stage:
     def __init__(self, work, folder, workers):
         self.work, self.workers = work, workers
         self.x, self.y, self.some, self.out = (Path(folder) / name for name in ("x.h5", "y.h5", "some.h5", "out.h5"))
-        self.metric = "--metric", work.metric
+        self.metric = self.metric_options(Path(folder) / "parameters.h5")
         self.make_samples()
+
+    def metric_options(self, path):
+        """What pairdist is told of the metric; writes the file that it reads weights or variances from."""
+        import h5py
+
+        given = self.work.parameters()
+        order = ("--p", given["p"]) if "p" in given else ()
+        vectors = {option: given[name] for name, option in (("w", "--weights"), ("V", "--variance")) if name in given}
+        with h5py.File(path, "w") as file:
+            file.update(vectors)
+        return "--metric", self.work.metric, *order, *(word for option in vectors for word in (option, path))
 
     def make_samples(self):
         """The generator of the tests: uniform in [0, 10). The file `some` has the rows of x that are checked."""

@@ -42,10 +42,15 @@ def json_of(*argv):
         return json.loads(Path(file.name).read_text())
 
 
+def output_of(*words):
+    """What a command of pairdist prints."""
+    return run(BINARY, *words).stdout
+
+
 def run(*argv):
     """Runs a command that must not fail."""
     try:
-        subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
+        return subprocess.run([str(word) for word in argv], check=True, capture_output=True, text=True, timeout=TIMEOUT_S)
     except subprocess.SubprocessError as failed:
         raise Failure(f"{failed}\n{failed.stderr}") from failed
 

@@ -1,7 +1,7 @@
 """The peers: what a user would call instead of pairdist.
 
 Every function returns the matrix of distances of the rows of x (n x d) to those of y (m x d), in `out` where the library
-takes one; those of the nearest return indices and distances of others than each row itself. Imports are inside, so that a process loads one peer and no other thread pool than its.
+takes one, as the `work` says; those of the nearest return indices and distances of others than each row itself. Imports are inside, so that a process loads one peer and no other thread pool than its.
 """
 
 import dataclasses
@@ -14,7 +14,7 @@ from bench.works import NEIGHBORS
 CORES = len(os.sched_getaffinity(0))
 
 
-def numpy_gram(metric, x, y, out):
+def numpy_gram(work, x, y, out):
     """D^2 = |x|^2 + |y|^2 - 2 x.y in place. Clipped: rounding can make it slightly negative."""
     import numpy as np
 
@@ -25,35 +25,35 @@ def numpy_gram(metric, x, y, out):
     return np.maximum(out, 0, out=out)
 
 
-def scipy_cdist(metric, x, y, out):
+def scipy_cdist(work, x, y, out):
     from scipy.spatial.distance import cdist
 
-    return cdist(x, y, metric, out=out)
+    return cdist(x, y, work.metric, out=out, **work.parameters())
 
 
-def dask_cdist(metric, x, y, out):
+def dask_cdist(work, x, y, out):
     """SciPy on blocks of rows, four for each core, in Dask's threads."""
     import dask
     from scipy.spatial.distance import cdist
 
-    rows = -(-len(x) // (4 * CORES))
+    rows, given = -(-len(x) // (4 * CORES)), work.parameters()
     blocks = [slice(start, start + rows) for start in range(0, len(x), rows)]
-    dask.compute(*[dask.delayed(cdist, pure=False)(x[block], y, metric, out=out[block]) for block in blocks], scheduler="threads")
+    dask.compute(*[dask.delayed(cdist, pure=False)(x[block], y, work.metric, out=out[block], **given) for block in blocks], scheduler="threads")
     return out
 
 
-def sklearn_own(metric, x, y, out):
+def sklearn_own(work, x, y, out):
     from sklearn.metrics import pairwise
 
-    if metric == "sqeuclidean":
+    if work.metric == "sqeuclidean":
         return pairwise.euclidean_distances(x, y, squared=True)
-    return pairwise.manhattan_distances(x, y)
+    return {"cityblock": pairwise.manhattan_distances, "cosine": pairwise.cosine_distances}[work.metric](x, y)
 
 
-def sklearn_jobs(metric, x, y, out):
+def sklearn_jobs(work, x, y, out):
     from sklearn.metrics import pairwise_distances
 
-    return pairwise_distances(x, y, metric, n_jobs=-1)
+    return pairwise_distances(x, y, work.metric, n_jobs=-1, **work.parameters())
 
 
 @functools.cache
@@ -82,14 +82,14 @@ def numba_loops(fastmath):
 
 
 def numba(fastmath):
-    def fill(metric, x, y, out):
-        numba_loops(fastmath)[metric](x, y, out)
+    def fill(work, x, y, out):
+        numba_loops(fastmath)[work.metric](x, y, out)
         return out
 
     return fill
 
 
-def torch_addmm(metric, x, y, out):
+def torch_addmm(work, x, y, out):
     """The Gram trick: |y|^2 - 2 x.y in one call, |x|^2 and the clamp in place."""
     import torch
 
@@ -99,7 +99,7 @@ def torch_addmm(metric, x, y, out):
     return out
 
 
-def torch_extended(metric, x, y, out):
+def torch_extended(work, x, y, out):
     """The Gram trick as one product, the way torch.cdist does it: [-2x, |x|^2, 1] . [y, 1, |y|^2]."""
     import torch
 
@@ -111,39 +111,44 @@ def torch_extended(metric, x, y, out):
     return out
 
 
-def torch_cdist(metric, x, y, out):
+def torch_cdist(work, x, y, out):
     import torch
 
-    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), p=1).numpy()
+    return torch.cdist(torch.from_numpy(x), torch.from_numpy(y), p=float(work.p or 1)).numpy()
 
 
-def faiss_pairwise(metric, x, y, out):
+def faiss_pairwise(work, x, y, out):
     """What faiss.pairwise_distances calls, into memory that is there already."""
     import faiss
 
     sizes_and_rows = x.shape[1], len(x), faiss.swig_ptr(x), len(y), faiss.swig_ptr(y)
-    if metric == "sqeuclidean":
+    if work.metric == "sqeuclidean":
         faiss.pairwise_L2sqr(*sizes_and_rows, faiss.swig_ptr(out))
-    else:
-        faiss.pairwise_extra_distances(*sizes_and_rows, faiss.METRIC_L1, 0, faiss.swig_ptr(out))
+        return out
+    kind = {"cityblock": faiss.METRIC_L1, "canberra": faiss.METRIC_Canberra, "braycurtis": faiss.METRIC_BrayCurtis, "minkowski": faiss.METRIC_Lp}
+    faiss.pairwise_extra_distances(*sizes_and_rows, kind[work.metric], work.p or 0, faiss.swig_ptr(out))
+    if work.metric == "minkowski":
+        out **= 1 / work.p  # faiss stops at the sum
     return out
 
 
-def sklearn_nearest(metric, x, y, out):
+def sklearn_nearest(work, x, y, out):
     from sklearn.neighbors import NearestNeighbors
 
-    distances, indices = NearestNeighbors(n_neighbors=NEIGHBORS + 1, algorithm="brute", metric=metric, n_jobs=-1).fit(y).kneighbors(x)
+    distances, indices = NearestNeighbors(n_neighbors=NEIGHBORS + 1, algorithm="brute", metric=work.metric, n_jobs=-1).fit(y).kneighbors(x)
     return indices[:, 1:], distances[:, 1:]
 
 
-def faiss_nearest(metric, x, y, out):
+def faiss_nearest(work, x, y, out):
     import faiss
 
-    distances, indices = faiss.knn(x, y, NEIGHBORS + 1, metric=faiss.METRIC_L2 if metric == "sqeuclidean" else faiss.METRIC_L1)
+    distances, indices = faiss.knn(x, y, NEIGHBORS + 1, metric=faiss.METRIC_L2 if work.metric == "sqeuclidean" else faiss.METRIC_L1)
     return indices[:, 1:], distances[:, 1:]
 
 
 SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
+COSINE, MINKOWSKI, OTHERS = ("cosine",), ("minkowski",), ("correlation", "canberra", "braycurtis", "minkowski")
+ALL = (*BOTH, *COSINE, *OTHERS, "seuclidean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -156,27 +161,30 @@ class Variant:
     metrics: tuple[str, ...]
     dtypes: tuple[str, ...] = ("f32", "f64")
     writes_f64: bool = False
+    takes_weights: bool = False
 
     def takes(self, work):
         wanted = not work.programs or self.program in work.programs
-        return wanted and work.metric in self.metrics and work.dtype in self.dtypes
+        return wanted and work.metric in self.metrics and work.dtype in self.dtypes and (self.takes_weights or not work.weighted)
 
 
 # program: module that it cannot do without
 PEERS = {"NumPy": "numpy", "SciPy": "scipy", "SciPy + Dask": "dask", "scikit-learn": "sklearn", "Numba": "numba", "torch": "torch", "faiss": "faiss"}
 VARIANTS = (
     Variant("NumPy", "Gram trick", numpy_gram, SQEUCLIDEAN),
-    Variant("SciPy", "cdist", scipy_cdist, BOTH, writes_f64=True),
-    Variant("SciPy + Dask", "cdist on blocks", dask_cdist, BOTH, writes_f64=True),
+    Variant("SciPy", "cdist", scipy_cdist, ALL, writes_f64=True, takes_weights=True),
+    Variant("SciPy + Dask", "cdist on blocks", dask_cdist, ALL, writes_f64=True, takes_weights=True),
     Variant("scikit-learn", "euclidean_distances", sklearn_own, SQEUCLIDEAN),
     Variant("scikit-learn", "manhattan_distances", sklearn_own, CITYBLOCK),
-    Variant("scikit-learn", "pairwise_distances n_jobs=-1", sklearn_jobs, BOTH),
+    Variant("scikit-learn", "cosine_distances", sklearn_own, COSINE),
+    Variant("scikit-learn", "pairwise_distances n_jobs=-1", sklearn_jobs, (*BOTH, *OTHERS)),
     Variant("Numba", "parallel", numba(False), BOTH),
     Variant("Numba", "parallel fastmath", numba(True), BOTH),
     Variant("torch", "addmm", torch_addmm, SQEUCLIDEAN),
     Variant("torch", "mm of extended rows", torch_extended, SQEUCLIDEAN),
     Variant("torch", "cdist p=1", torch_cdist, CITYBLOCK),
-    Variant("faiss", "pairwise_distances", faiss_pairwise, BOTH, dtypes=("f32",)),
+    Variant("torch", "cdist p", torch_cdist, MINKOWSKI),
+    Variant("faiss", "pairwise_distances", faiss_pairwise, (*BOTH, "canberra", "braycurtis", "minkowski"), dtypes=("f32",)),
 )
 
 

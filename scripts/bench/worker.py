@@ -76,7 +76,7 @@ class Peer:
         return time.perf_counter() - start
 
     def fill(self, variant, x, y, out):
-        return self.variants[variant].fill(self.work.metric, x, y, out)
+        return self.variants[variant].fill(self.work, x, y, out)
 
     def room(self, x, y):
         """An output matrix. One that a function does not use takes no memory, since nothing touches it."""

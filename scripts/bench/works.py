@@ -11,6 +11,8 @@ class Work:
         NEIGHBORS others of every sample
     goal: pairdist's rate over that of the fastest peer is to be at least this
     programs: the peers that take part; all if empty
+    p: the order of a Minkowski distance
+    weighted: whether every feature has a weight
     """
 
     group: str
@@ -20,6 +22,21 @@ class Work:
     dtype: str
     goal: float
     programs: tuple[str, ...] = ()
+    p: float | None = None
+    weighted: bool = False
+
+    @property
+    def distance(self):
+        """The metric with what it is given, as one word."""
+        return f"{'weighted-' if self.weighted else ''}{self.metric}{f'-{self.p:g}' if self.p else ''}"
+
+    def parameters(self):
+        """What SciPy is given beside the samples: the order, the weights or the variances."""
+        import numpy as np
+
+        a_number_a_feature = np.linspace(0.5, 1.5, self.d)
+        given = {"p": self.p, "w": self.weighted and a_number_a_feature, "V": self.metric == "seuclidean" and a_number_a_feature}
+        return {name: value for name, value in given.items() if value is not None and value is not False}
 
     @property
     def size(self):
@@ -27,7 +44,7 @@ class Work:
 
     @property
     def name(self):
-        return f"{self.group} {self.metric} {self.size}"
+        return f"{self.group} {self.distance} {self.size}"
 
     @property
     def pair_features(self):
@@ -53,6 +70,17 @@ WORKS = (
     Work("compute", "sqeuclidean", 12000, 50, "f64", 3.0),
     Work("compute", "sqeuclidean", 3000, 784, "f32", 1.1),
     Work("compute", "sqeuclidean", 8192, 3, "f32", 1.2),
+    Work("compute", "cosine", 4096, 128, "f32", 2.0),
+    Work("compute", "cosine", 4096, 128, "f64", 2.0),
+    Work("compute", "correlation", 4096, 128, "f64", 2.0),
+    Work("compute", "canberra", 4096, 128, "f32", 2.0),
+    Work("compute", "canberra", 4096, 128, "f64", 2.0),
+    Work("compute", "braycurtis", 4096, 128, "f32", 5.0),
+    Work("compute", "braycurtis", 4096, 128, "f64", 5.0),
+    Work("compute", "seuclidean", 4096, 128, "f64", 6.0),
+    Work("compute", "cityblock", 4096, 128, "f64", 4.5, weighted=True),
+    Work("compute", "minkowski", 2048, 128, "f32", 20.0, p=3),
+    Work("compute", "minkowski", 2048, 128, "f64", 100.0, p=3),
     Work("file", "cityblock", 12000, 50, "f64", 5.0, ("Numba", "SciPy + Dask", "scikit-learn")),
     Work("file", "sqeuclidean", 16384, 128, "f32", 3.0, ("torch", "Numba", "scikit-learn", "NumPy")),
     Work("neighbors", "sqeuclidean", 32768, 128, "f32", 2.0),

@@ -4,6 +4,7 @@
 //! - `generated` — samples written in parallel
 //! - `result` — the file of a result: created by one rank, filled by all, read back
 //! - `array` — the matrices in it
+//! - `vector` — numbers for the features
 //! - `labels` — names of samples, copied into it
 //!
 //! Only the main thread calls these.
@@ -13,6 +14,7 @@ pub(crate) mod generated;
 pub(crate) mod labels;
 mod open;
 pub(crate) mod result;
+pub(crate) mod vector;
 
 use std::ffi::OsStr;
 use std::ops::Range;

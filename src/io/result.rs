@@ -28,12 +28,15 @@ use crate::element::{Dtype, StoreType};
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::kernel::Method;
-use crate::metric::Metric;
+use crate::metric::{Metric, Order};
 use crate::partition::Grid;
 use crate::problem::{
-    Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Problem,
-    Provenance, RADIUS, Radius, Within, first_arithmetic, unknown,
+    Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Parameters,
+    Problem, Provenance, RADIUS, Radius, Within, first_arithmetic, unknown,
 };
+
+/// The attribute with the order of the metric.
+const P: &str = "p";
 
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
@@ -91,6 +94,11 @@ impl NewFile {
     /// Copies labels of samples.
     pub fn labels(&self, name: &str, labels: &Labels) -> Attempt<()> {
         labels.copy_to(&self.file, name)
+    }
+
+    /// Stores some numbers.
+    pub fn values(&self, name: &str, values: &[f64]) -> Attempt<()> {
+        self.file.new_dataset_builder().with_data(values).create(name).map(drop)
     }
 
     /// Makes an array of this shape, in chunks or contiguous: room on the disk, which is filled later.
@@ -163,7 +171,8 @@ type Attributes = BTreeMap<&'static str, Value>;
 impl Header {
     fn attributes(&self) -> Attributes {
         let Self { identity, provenance, scaling_exponent } = self;
-        let Identity { format_version, arithmetic, problem, results, symmetric, inputs, labels } = identity;
+        let Identity { format_version, arithmetic, problem, results, symmetric, inputs, labels, parameters } =
+            identity;
         let inputs = serde_json::to_string(inputs).expect("numbers and texts can be written");
         // HDF5 ends a text with the first 0
         let text = |text: &str| Value::Text(text.replace('\0', " "));
@@ -190,6 +199,12 @@ impl Header {
             attributes.insert("results", text(&results.names().join(" ")));
             attributes.insert("dtype", text(&problem.dtype.to_string()));
             attributes.insert("store", text(results.stored_as(problem.dtype).name()));
+        }
+        for (name, id) in parameters.named() {
+            attributes.insert(name, text(&serde_json::to_string(id).expect("texts can be written")));
+        }
+        if let Some(p) = problem.p {
+            attributes.insert(P, Value::Real(p.get()));
         }
         for (name, labels) in LABELS.into_iter().zip(labels) {
             if let Some(source) = labels {
@@ -424,6 +439,28 @@ impl ResultReader {
         Ok(())
     }
 
+    /// The weights of the features, if they have any: of a variance, its inverse.
+    ///
+    /// # Errors
+    /// If they are not as they were stored.
+    pub fn weights(&self) -> Result<Option<Vec<f64>>> {
+        let mut weights = None;
+        for (name, id) in self.header.identity.parameters.named() {
+            let values = self.array(name).and_then(|array| {
+                let len = array.shape().first().copied().unwrap_or(0);
+                array.read_line::<f64>(0..len).map_err(|error| damaged(&self.shown, &error))
+            })?;
+            let digest = format!("{:016x}", xxh3_64(bytemuck::cast_slice(&values)));
+            if digest != id.digest || values.len() != self.header.identity.problem.d {
+                return Err(damaged(&self.shown, &format!("its {name} have changed since they were stored")));
+            }
+            let is_variance = name == Parameters::VARIANCE;
+            weights =
+                Some(values.iter().map(|value| if is_variance { 1.0 / value } else { *value }).collect());
+        }
+        Ok(weights)
+    }
+
     /// The results that are in it.
     pub fn asked(&self) -> Asked {
         self.header.identity.results
@@ -500,14 +537,8 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         (dtype, read_results(file, &text("results")?, store, dtype)?)
     };
     let edge = number("tile")?;
-    if edge == 0 {
-        return Err("attribute \"tile\" is 0".into());
-    }
-    let tile_bytes = edge.min(n).saturating_mul(edge.min(m)).saturating_mul(size_of::<f32>());
-    let bytes = if results.matrix { size_of::<f64>() } else { 1 };
-    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(bytes)).is_none() || tile_bytes > MAX_WRITE_BYTES {
-        return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
-    }
+    check_sizes((n, m), edge, results.matrix)?;
+    let parameters = read_parameters(file)?;
     let metric = text("metric")?;
     let method = text("kernel")?;
     let problem = Problem {
@@ -515,14 +546,24 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         m,
         d,
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
+        p: read_order(file)?,
+        weighted: !parameters.are_none(),
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
         dtype,
         tile: edge,
     };
     let symmetric = symmetric.map_err(|error| missing("symmetric", error))?;
     let labels = LABELS.map(|name| text(name).ok());
-    let identity =
-        Identity { format_version: version, arithmetic, problem, results, symmetric, inputs, labels };
+    let identity = Identity {
+        format_version: version,
+        arithmetic,
+        problem,
+        results,
+        symmetric,
+        inputs,
+        labels,
+        parameters,
+    };
     let provenance = Provenance {
         created: text("created")?,
         command_line: text("command_line")?,
@@ -549,6 +590,35 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         }
     }
     Ok(header)
+}
+
+/// Refuses distances that no file holds.
+fn check_sizes((n, m): (usize, usize), edge: usize, has_matrix: bool) -> std::result::Result<(), String> {
+    if edge == 0 {
+        return Err("attribute \"tile\" is 0".into());
+    }
+    let tile_bytes = edge.min(n).saturating_mul(edge.min(m)).saturating_mul(size_of::<f32>());
+    let bytes = if has_matrix { size_of::<f64>() } else { 1 };
+    if n.checked_mul(m).and_then(|pairs| pairs.checked_mul(bytes)).is_none() || tile_bytes > MAX_WRITE_BYTES {
+        return Err(format!("its sizes are impossible: {n} x {m} in tiles of {edge}"));
+    }
+    Ok(())
+}
+
+/// What the metric was given.
+fn read_parameters(file: &File) -> std::result::Result<Parameters, String> {
+    let vector = |name: &str| {
+        let Ok(attribute) = file.attr(name) else { return Ok(None) };
+        let told = attribute.read_scalar::<VarLenUnicode>().map_err(|error| unread(file, name, &error))?;
+        serde_json::from_str(&told).map(Some).map_err(|error| format!("attribute \"{name}\": {error}"))
+    };
+    Ok(Parameters { weights: vector(Parameters::WEIGHTS)?, variance: vector(Parameters::VARIANCE)? })
+}
+
+/// The order of the metric, if it has one.
+fn read_order(file: &File) -> std::result::Result<Option<Order>, String> {
+    let Ok(attribute) = file.attr(P) else { return Ok(None) };
+    Order::new(attribute.read_scalar().map_err(|error| unread(file, P, &error))?).map(Some)
 }
 
 /// The results that a file says it holds, stored in a type other than the one computed in if `store` is another.

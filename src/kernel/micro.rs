@@ -28,21 +28,22 @@ pub(super) fn zeros<S: Simd, T: SimdElement, const MR: usize>(
 
 /// Folds the features of two panels from `start`, the value over no features.
 ///
-/// `rows` holds MR values a feature, `cols` NV vectors a feature, as many features as the shorter.
+/// `rows` holds MR values a feature, `cols` NV vectors a feature, as many features as the shorter; `weights`, where terms have them, one.
 #[inline(always)]
 pub(super) fn fold<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
-    lanes: Lanes<S, T>,
-    rows: &[T],
-    cols: &[T::Vector<S>],
+    (lanes, step): (Lanes<S, T>, F),
+    (rows, cols, weights): (&[T], &[T::Vector<S>], &[T]),
     mut acc: MicroTile<T::Vector<S>, MR>,
 ) -> MicroTile<T::Vector<S>, MR> {
     let (rows, _) = rows.as_chunks::<MR>();
     let (cols, _) = cols.as_chunks::<NV>();
-    for (x, neg_y) in rows.iter().zip(cols) {
+    let weights = if F::WEIGHTED { &weights[..rows.len()] } else { weights };
+    for (l, (x, neg_y)) in rows.iter().zip(cols).enumerate() {
+        let weight = T::splat(lanes.simd, if F::WEIGHTED { weights[l] } else { T::default() });
         for i in 0..MR {
             let x = T::splat(lanes.simd, x[i]);
-            acc[i][0] = F::step(lanes, acc[i][0], x, neg_y[0]);
-            acc[i][1] = F::step(lanes.fused(), acc[i][1], x, neg_y[1]);
+            acc[i][0] = step.step(lanes, acc[i][0], x, neg_y[0], weight);
+            acc[i][1] = step.step(lanes.fused(), acc[i][1], x, neg_y[1], weight);
         }
     }
     acc
@@ -52,9 +53,8 @@ pub(super) fn fold<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
 /// every call but the last covers a multiple of [`BLOCK_FEATURES`] features.
 #[inline(always)]
 pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
-    lanes: Lanes<S, T>,
-    rows: &[T],
-    cols: &[T::Vector<S>],
+    (lanes, step): (Lanes<S, T>, F),
+    (rows, cols, weights): (&[T], &[T::Vector<S>], &[T]),
     partial: Option<Partial<T::Vector<S>, MR>>,
 ) -> Partial<T::Vector<S>, MR> {
     let zeros = zeros(lanes);
@@ -63,11 +63,13 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
         None => (Partial { value: zeros, error: zeros }, true),
     };
     if matches!(F::REDUCTION, Reduction::Max) || matches!(const { summation::<F, T>() }, Summation::InOrder) {
-        partial.value = fold::<S, T, F, MR>(lanes, rows, cols, partial.value);
+        partial.value = fold::<S, T, F, MR>((lanes, step), (rows, cols, weights), partial.value);
         return partial;
     }
-    for (rows, cols) in rows.chunks(BLOCK_FEATURES * MR).zip(cols.chunks(BLOCK_FEATURES * NV)) {
-        let block = fold::<S, T, F, MR>(lanes, rows, cols, zeros);
+    let blocks = rows.chunks(BLOCK_FEATURES * MR).zip(cols.chunks(BLOCK_FEATURES * NV));
+    for (number, (rows, cols)) in blocks.enumerate() {
+        let weights = if F::WEIGHTED { &weights[number * BLOCK_FEATURES..] } else { weights };
+        let block = fold::<S, T, F, MR>((lanes, step), (rows, cols, weights), zeros);
         if is_first {
             partial.value = block;
             is_first = false;
@@ -149,7 +151,7 @@ mod tests {
         let got: &[f32] = bytemuck::cast_slice(&total[0]);
         let error = (f64::from(got[0]) - exact).abs() / exact;
         assert!(error > 5e-5, "the blocks are not as bad as they were meant to be: {error:e}");
-        let bound = direct_relative_error::<Magnitudes, f32>(blocks * BLOCK_FEATURES);
+        let bound = direct_relative_error::<Magnitudes, f32>(Magnitudes, blocks * BLOCK_FEATURES);
         assert!(error <= bound, "{error:e}, bound {bound:e}");
     }
 }

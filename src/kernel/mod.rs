@@ -8,6 +8,7 @@
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
 //! - `sweep` — the loops around it, the Gram guard and the finish
+//! - `finish` — what is left to do when a strip is folded
 //! - `transpose` — the mirror image of a tile
 //! - `bounded` — which distances are within their limits
 //! - `extremes` — the range of samples, and whether all are finite
@@ -15,6 +16,7 @@
 
 mod bounded;
 mod extremes;
+mod finish;
 mod micro;
 mod pack;
 mod simd;
@@ -31,9 +33,11 @@ pub(crate) use transpose::{transpose, transpose_plain};
 
 use std::fmt;
 use std::marker::PhantomData;
+use std::ops::Range;
+use std::sync::OnceLock;
 
 use crate::element::Dtype;
-use crate::metric::{Extras, Fold, Metric, PowerOfTwo, Visitor};
+use crate::metric::{Extras, Finish, Fold, Measure, PowerOfTwo, Visitor};
 use crate::partition::lcm;
 use sweep::{Compiled, TileInput, Widths};
 
@@ -67,8 +71,8 @@ impl Method {
     }
 
     /// The faster method for a metric and number of features, among those it has.
-    pub fn fastest(metric: Metric, features: usize) -> Self {
-        if metric.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
+    pub fn fastest(measure: &Measure, features: usize) -> Self {
+        if measure.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
     }
 }
 
@@ -96,11 +100,12 @@ pub const fn guard_tau(dtype: Dtype) -> f64 {
     }
 }
 
-/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, and widened panels.
+/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, widened panels, and what a strip is divided by.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
     partials: Vec<T>,
     wide: Wide<T>,
+    divisors: Vec<T>,
 }
 
 /// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
@@ -117,18 +122,22 @@ impl<T> Scratch<T> {
     /// Empty; it grows to what the kernel needs.
     pub const fn new() -> Self {
         let wide = Wide { rows: Vec::new(), cols: Vec::new(), row_norms: Vec::new(), col_norms: Vec::new() };
-        Self { partials: Vec::new(), wide }
+        Self { partials: Vec::new(), wide, divisors: Vec::new() }
     }
 }
 
 /// A compute kernel for tiles of distances.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Kernel<T> {
-    metric: Metric,
+    measure: Measure,
     method: Method,
     level: Level,
     features: usize,
     compiled: Compiled<T>,
+    /// Of what the folded value is divided by, if it is.
+    divisor: Option<Compiled<T>>,
+    /// A weight for each feature, where terms have them, once they are needed.
+    weights: OnceLock<Box<[T]>>,
     /// Samples of the panels that the micro-kernel takes, and of those that are packed.
     full: Widths,
     widths: Widths,
@@ -141,14 +150,33 @@ impl<T: SimdElement> Kernel<T> {
     ///
     /// # Panics
     /// If there are no features, or the machine lacks the level.
-    pub fn new(metric: Metric, method: Method, features: usize, level: Level) -> Self {
+    pub fn new(measure: impl Into<Measure>, method: Method, features: usize, level: Level) -> Self {
+        let measure = measure.into();
         assert!(features > 0, "a sample has at least one feature");
-        assert!(method == Method::Direct || metric.has_gram(), "{} has no Gram form", metric.name());
+        assert!(
+            method == Method::Direct || measure.has_gram(),
+            "{} has no Gram form",
+            measure.metric().name()
+        );
         assert!(level.is_available(), "this machine has no {}", level.name());
-        let compiled = metric.visit(Select { method, level, element: PhantomData });
+        let select = || Select { method, level, element: PhantomData };
+        let compiled = measure.visit(select());
+        let divisor = measure.visit_divisor(select());
         // columns travel: their format is the level's, whatever is computed
         let full = Widths { rows: compiled.rows, cols: level.columns::<T>() };
-        Self { metric, method, level, features, compiled, full, widths: full, undo: None }
+        let kernel = Self {
+            measure,
+            method,
+            level,
+            features,
+            compiled,
+            divisor,
+            weights: OnceLock::new(),
+            full,
+            widths: full,
+            undo: None,
+        };
+        kernel.of_scaled(0)
     }
 
     /// The same kernel for tiles of m × n at most. Where that is less than a panel, panels are no wider than the tile: padding would
@@ -159,16 +187,28 @@ impl<T: SimdElement> Kernel<T> {
         Self { widths: Widths { rows: full.rows.min(m), cols: full.cols.min(n) }, ..self }
     }
 
+    /// The same kernel with other weights.
+    ///
+    /// # Panics
+    /// If only one of the two has weighted terms, or they differ in more than weights.
+    #[must_use]
+    pub fn of(self, measure: Measure) -> Self {
+        let same = (measure.form(), measure.exponent()) == (self.measure.form(), self.measure.exponent());
+        let weighted = measure.has_weighted_terms() == self.measure.has_weighted_terms();
+        assert!(same && weighted, "the kernel computes {:?}", self.measure.metric());
+        Self { measure, weights: OnceLock::new(), ..self }.of_scaled(0)
+    }
+
     /// The same kernel for samples that were scaled by 2^`exponent`: its distances are those of the samples as they were.
     #[must_use]
     pub fn of_scaled(self, exponent: i32) -> Self {
-        let undo = (exponent != 0).then(|| PowerOfTwo::new(-self.metric.degree() * exponent));
-        Self { undo, ..self }
+        let undo = self.measure.undo_exponent(exponent);
+        Self { undo: (undo != 0).then(|| PowerOfTwo::new(undo)), ..self }
     }
 
-    /// The metric it computes.
-    pub fn metric(&self) -> Metric {
-        self.metric
+    /// What it computes.
+    pub fn measure(&self) -> &Measure {
+        &self.measure
     }
 
     /// The SIMD level it runs on.
@@ -194,19 +234,53 @@ impl<T: SimdElement> Kernel<T> {
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
     /// cache lines of the mirror image.
     pub fn strip_rows(&self, n: usize) -> usize {
-        let whole = lcm(self.full.rows, transpose::LINE_BYTES / size_of::<T>());
+        let whole = self.whole_rows();
         (STRIP_BYTES / (n * size_of::<T>()) / whole).max(1) * whole
+    }
+
+    /// The same of a tile on the diagonal: whole panels of columns too.
+    pub fn diagonal_strip_rows(&self, n: usize) -> usize {
+        self.strip_rows(n).next_multiple_of(lcm(self.whole_rows(), self.full.cols))
+    }
+
+    fn whole_rows(&self) -> usize {
+        lcm(self.full.rows, transpose::LINE_BYTES / size_of::<T>())
     }
 
     /// Elements of the largest strip of a tile with up to `n` columns.
     pub fn strip_len(&self, n: usize) -> usize {
-        (STRIP_BYTES / size_of::<T>()).max(self.strip_rows(n) * n)
+        (STRIP_BYTES / size_of::<T>()).max(self.diagonal_strip_rows(n) * n)
+    }
+
+    /// Bytes that are kept for each feature: its weight as the kernel takes it, and as it is given, which has up to four copies while
+    /// samples are read.
+    pub fn feature_bytes(&self) -> usize {
+        let taken = if self.takes_weights() { size_of::<T>() } else { 0 };
+        let given = if self.measure.weights().is_empty() { 0 } else { 4 * size_of::<f64>() };
+        taken + given
+    }
+
+    fn takes_weights(&self) -> bool {
+        self.compiled.is_weighted || self.divisor.is_some()
+    }
+
+    /// A weight for each feature: 1 where none are given. Nothing where terms have none.
+    fn weights(&self) -> &[T] {
+        self.weights.get_or_init(|| {
+            let given = self.measure.weights();
+            let weight = |l: usize| T::from_f64(given.get(l).copied().unwrap_or(1.0));
+            let features = if self.takes_weights() { self.features } else { 0 };
+            (0..features).map(weight).collect()
+        })
     }
 
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
         let full = self.full;
-        sweep::partials_len(self.features, m, n, full) + sweep::wide_len(self.features, self.widths, full)
+        let divisors = if self.divisor.is_some() { self.strip_len(n).min(m * n) } else { 0 };
+        sweep::partials_len(self.features, m, n, full)
+            + sweep::wide_len(self.features, self.widths, full)
+            + divisors
     }
 
     /// Packs row-major samples for the rows of a tile.
@@ -239,20 +313,61 @@ impl<T: SimdElement> Kernel<T> {
         out: &mut [T],
         scratch: &mut Scratch<T>,
     ) -> u64 {
-        assert_eq!(out.len(), m * n, "a tile of {m} x {n}");
+        self.compute_cols((rows, m), (cols, n), 0..n, out, scratch)
+    }
+
+    /// The same of some of the columns, from the first of a panel on; the others in `out` stay as they are.
+    ///
+    /// # Panics
+    /// Likewise, or if the columns begin within a panel.
+    pub fn compute_cols(
+        &self,
+        (rows, m): (&[T], usize),
+        (cols, ld): (&[T], usize),
+        wanted: Range<usize>,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> u64 {
+        assert_eq!(out.len(), m * ld, "a tile of {m} x {ld}");
+        assert!(
+            wanted.start.is_multiple_of(self.widths.cols) && wanted.end <= ld,
+            "columns {wanted:?} of {ld}"
+        );
+        let cols = &cols[wanted.start / self.widths.cols * self.col_panels().len()..];
+        let n = wanted.len();
+        let out = &mut out[wanted.start..];
         let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
         assert!(
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
         let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
-        let (features, widths, finish) = (self.features, self.widths, self.metric.finish());
-        let input = TileInput { rows, m, cols, n, features, lens, widths, finish };
-        let tile = if self.widths == full { self.compiled.tile } else { self.compiled.narrow };
-        let recomputed = tile(input, out, scratch);
+        let Self { features, widths, ref measure, .. } = *self;
+        let weights = self.weights();
+        let (exponent, finish) = (measure.exponent(), measure.form().finish);
+        let input = TileInput { rows, m, cols, n, ld, features, lens, widths, weights, exponent, finish };
+        let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
+        let recomputed = tile(&self.compiled)(input, out, scratch);
+        if !finish.ends_in_registers() {
+            let mut divisors = std::mem::take(&mut scratch.divisors);
+            divisors.clear();
+            if let Some(divisor) = &self.divisor {
+                divisors.resize(m * n, T::default());
+                tile(divisor)(TileInput { finish: Finish::Plain, ld: n, ..input }, &mut divisors, scratch);
+            }
+            let mut divisors_left = divisors.as_slice();
+            for line in out.chunks_mut(ld) {
+                let of_line;
+                (of_line, divisors_left) = divisors_left.split_at(divisors_left.len().min(n));
+                finish::finish(finish, &mut line[..n], of_line, measure.total(features));
+            }
+            scratch.divisors = divisors;
+        }
         if let Some(undo) = self.undo {
-            for distance in out {
-                *distance = undo.times(*distance);
+            for line in out.chunks_mut(ld) {
+                for distance in &mut line[..n] {
+                    *distance = undo.times(*distance);
+                }
             }
         }
         recomputed
@@ -269,7 +384,7 @@ impl<T: SimdElement> Visitor for Select<T> {
     type Output = Compiled<T>;
 
     // Rows of a micro-tile: as many as leave registers for two vectors of columns and the temporaries.
-    fn visit<F: Fold>(self) -> Compiled<T> {
+    fn visit<F: Fold>(self, _: F) -> Compiled<T> {
         let gram = self.method == Method::Gemm;
         match self.level {
             #[cfg(target_arch = "x86_64")]

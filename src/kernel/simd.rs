@@ -30,6 +30,10 @@ pub trait SimdElement: Element {
     fn add<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a − b
     fn sub<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a·b
+    fn mul<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
+    /// a / b
+    fn div<S: Simd>(simd: S, a: Self::Vector<S>, b: Self::Vector<S>) -> Self::Vector<S>;
     /// a·b + c
     fn mul_add<S: Simd>(
         simd: S,
@@ -71,7 +75,7 @@ pub trait SimdElement: Element {
 
 macro_rules! simd_element {
     ($type:ident, $vector:ident, $mask:ident, $vectors:ident, $vectors_mut:ident, $splat:ident, $add:ident, $sub:ident,
-     $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $at_most:ident, $equal:ident, $select:ident, $and:ident, $or:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
+     $mul:ident, $div:ident, $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $at_most:ident, $equal:ident, $select:ident, $and:ident, $or:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
         impl SimdElement for $type {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -96,6 +100,14 @@ macro_rules! simd_element {
             #[inline(always)]
             fn sub<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
                 simd.$sub(a, b)
+            }
+            #[inline(always)]
+            fn mul<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$mul(a, b)
+            }
+            #[inline(always)]
+            fn div<S: Simd>(simd: S, a: S::$vector, b: S::$vector) -> S::$vector {
+                simd.$div(a, b)
             }
             #[inline(always)]
             fn mul_add<S: Simd>(simd: S, a: S::$vector, b: S::$vector, c: S::$vector) -> S::$vector {
@@ -187,6 +199,8 @@ simd_element!(
     splat_f32s,
     add_f32s,
     sub_f32s,
+    mul_f32s,
+    div_f32s,
     mul_add_f32s,
     max_f32s,
     min_f32s,
@@ -213,6 +227,8 @@ simd_element!(
     splat_f64s,
     add_f64s,
     sub_f64s,
+    mul_f64s,
+    div_f64s,
     mul_add_f64s,
     max_f64s,
     min_f64s,
@@ -314,6 +330,18 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
         T::add(self.simd, a, b)
     }
     #[inline(always)]
+    fn sub(self, a: Self::Value, b: Self::Value) -> Self::Value {
+        T::sub(self.simd, a, b)
+    }
+    #[inline(always)]
+    fn mul(self, a: Self::Value, b: Self::Value) -> Self::Value {
+        <T as SimdElement>::mul(self.simd, a, b)
+    }
+    #[inline(always)]
+    fn div(self, a: Self::Value, b: Self::Value) -> Self::Value {
+        T::div(self.simd, a, b)
+    }
+    #[inline(always)]
     fn mul_add(self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value {
         T::mul_add(self.simd, a, b, c)
     }
@@ -324,6 +352,14 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
     #[inline(always)]
     fn max(self, a: Self::Value, b: Self::Value) -> Self::Value {
         T::max_or_second(self.simd, b, a)
+    }
+    #[inline(always)]
+    fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value {
+        T::select(self.simd, T::equal(self.simd, a, b), self.zero(), value)
+    }
+    #[inline(always)]
+    fn zero(self) -> Self::Value {
+        T::splat(self.simd, T::default())
     }
     #[inline(always)]
     fn sqrt(self, a: Self::Value) -> Self::Value {

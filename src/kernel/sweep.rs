@@ -8,7 +8,7 @@ use pulp::{Simd, WithSimd};
 use super::micro::{MicroTile, Partial, fold, fold_blocks, total, zeros};
 use super::simd::{Lanes, NV, SimdElement, Token};
 use super::{Scratch, Wide, guard_tau};
-use crate::metric::{BLOCK_FEATURES, Finish, Fold, Product};
+use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
 /// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
@@ -24,11 +24,17 @@ pub(super) struct TileInput<'a, T> {
     pub(super) m: usize,
     pub(super) cols: &'a [T],
     pub(super) n: usize,
+    /// Elements from one row of distances to the next.
+    pub(super) ld: usize,
     pub(super) features: usize,
     /// Elements of a row panel and of a column panel.
     pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel: as many as the micro-kernel takes, or fewer where the tile has only so many.
     pub(super) widths: Widths,
+    /// A weight for each feature, where terms have them.
+    pub(super) weights: &'a [T],
+    /// Exponent of the terms, where they have one.
+    pub(super) exponent: Exponent,
     /// What is done with the folded values.
     pub(super) finish: Finish,
 }
@@ -40,7 +46,7 @@ pub(super) struct Widths {
     pub(super) cols: usize,
 }
 
-/// Computes a tile into a row-major m × n slice; returns how many entries failed the Gram guard.
+/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard.
 pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Scratch<T>) -> u64;
 
 /// What was compiled for a fold, type and level.
@@ -51,16 +57,21 @@ pub(super) struct Compiled<T> {
     pub(super) narrow: TileFn<T>,
     /// Samples of a row panel as the micro-kernel takes it.
     pub(super) rows: usize,
+    /// Whether terms have weights.
+    pub(super) is_weighted: bool,
 }
 
 /// The kernel of fold `F` on level `S`, through the Gram product if `gram`.
 pub(super) fn compiled<S: Token, T: SimdElement, F: Fold, const MR: usize>(gram: bool) -> Compiled<T> {
-    let (tile, narrow): (TileFn<T>, TileFn<T>) = if gram && F::GRAM {
+    // of terms with weights, one form does for panels of any width: what is folded takes longer than to find that out
+    let (tile, narrow): (TileFn<T>, TileFn<T>) = if F::WEIGHTED {
+        (run::<S, T, F, MR, false, true>, run::<S, T, F, MR, false, true>)
+    } else if gram && F::GRAM {
         (run::<S, T, F, MR, true, false>, run::<S, T, F, MR, true, true>)
     } else {
         (run::<S, T, F, MR, false, false>, run::<S, T, F, MR, false, true>)
     };
-    Compiled { tile, narrow, rows: MR }
+    Compiled { tile, narrow, rows: MR, is_weighted: F::WEIGHTED }
 }
 
 /// Features that are folded before the next micro-tile, a multiple of [`BLOCK_FEATURES`]: the same for all vectors, as a panel is as
@@ -136,13 +147,14 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> u64 {
         let Self { input, out, scratch, .. } = self;
-        let Scratch { partials, wide } = scratch;
+        let Scratch { partials, wide, .. } = scratch;
         let full = Widths { rows: MR, cols: NV * size_of::<T::Vector<S>>() / size_of::<T>() };
         let d = input.features;
         if NARROW {
             wide.prepare(d, input.widths, full);
         }
-        if d <= BLOCK_FEATURES {
+        // likewise of any number of features
+        if d <= BLOCK_FEATURES && !F::WEIGHTED {
             return Sweep::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
                 0..d,
                 out,
@@ -183,7 +195,7 @@ struct Sweep<
     input: TileInput<'a, T>,
     /// Samples in a column panel.
     nr: usize,
-    fold: PhantomData<F>,
+    step: F,
 }
 
 impl<
@@ -200,7 +212,7 @@ impl<
     #[inline(always)]
     fn new(simd: S, input: TileInput<'a, T>) -> Self {
         let nr = NV * size_of::<T::Vector<S>>() / size_of::<T>();
-        Self { lanes: Lanes::new(simd), input, nr, fold: PhantomData }
+        Self { lanes: Lanes::new(simd), input, nr, step: F::of(input.exponent) }
     }
 
     /// Folds `features` for every micro-tile (row panel i, column panel j), and finishes the tile with the last of
@@ -268,14 +280,15 @@ impl<
         j: usize,
         features: Range<usize>,
         wide: &'b mut Wide<T>,
-    ) -> (&'b [T], &'b [T::Vector<S>])
+    ) -> (&'b [T], &'b [T::Vector<S>], &'a [T])
     where
         'a: 'b,
     {
         let Wide { rows, cols, .. } = wide;
         let rows = lines(self.row_panel(i), self.widths().rows, features.clone(), rows, MR);
-        let cols = lines(self.col_panel(j), self.widths().cols, features, cols, self.nr);
-        (rows, T::vectors::<S>(cols).0)
+        let cols = lines(self.col_panel(j), self.widths().cols, features.clone(), cols, self.nr);
+        let weights = if F::WEIGHTED { &self.input.weights[features] } else { &[] };
+        (rows, T::vectors::<S>(cols).0, weights)
     }
 
     /// The squared norms of the samples of both panels, likewise.
@@ -296,12 +309,12 @@ impl<
     /// All features of a micro-tile, which are one block.
     #[inline(always)]
     fn fold_short(&self, i: usize, j: usize, wide: &mut Wide<T>) -> MicroTile<T::Vector<S>, MR> {
-        let (rows, cols) = self.panels(i, j, 0..self.input.features, wide);
+        let panels = self.panels(i, j, 0..self.input.features, wide);
         let zeros = zeros(self.lanes);
         if GRAM {
-            fold::<S, T, Product, MR>(self.lanes, rows, cols, zeros)
+            fold::<S, T, Product, MR>((self.lanes, Product), panels, zeros)
         } else {
-            fold::<S, T, F, MR>(self.lanes, rows, cols, zeros)
+            fold::<S, T, F, MR>((self.lanes, self.step), panels, zeros)
         }
     }
 
@@ -315,11 +328,11 @@ impl<
         start: Option<Partial<T::Vector<S>, MR>>,
         wide: &mut Wide<T>,
     ) -> Partial<T::Vector<S>, MR> {
-        let (rows, cols) = self.panels(i, j, features, wide);
+        let panels = self.panels(i, j, features, wide);
         if GRAM {
-            fold_blocks::<S, T, Product, MR>(self.lanes, rows, cols, start)
+            fold_blocks::<S, T, Product, MR>((self.lanes, Product), panels, start)
         } else {
-            fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, start)
+            fold_blocks::<S, T, F, MR>((self.lanes, self.step), panels, start)
         }
     }
 
@@ -334,9 +347,10 @@ impl<
         wide: &mut Wide<T>,
     ) -> u64 {
         let recomputed = if GRAM { self.guard(i, j, &mut block, wide) } else { 0 };
-        match self.input.finish {
-            Finish::Plain => self.finish_as(Finish::Plain, &mut block),
-            Finish::Root => self.finish_as(Finish::Root, &mut block),
+        if self.input.finish == Finish::Root {
+            self.finish_as(Finish::Root, &mut block);
+        } else {
+            self.finish_as(Finish::Plain, &mut block);
         }
         self.store(i, j, &block, out);
         recomputed
@@ -427,13 +441,13 @@ impl<
     fn direct(&self, i: usize, j: usize, wide: &mut Wide<T>) -> MicroTile<T::Vector<S>, MR> {
         let d = self.input.features;
         if !LONG {
-            let (rows, cols) = self.panels(i, j, 0..d, wide);
-            return fold::<S, T, F, MR>(self.lanes, rows, cols, zeros(self.lanes));
+            let panels = self.panels(i, j, 0..d, wide);
+            return fold::<S, T, F, MR>((self.lanes, self.step), panels, zeros(self.lanes));
         }
         let mut partial = None;
         for features in windows(d) {
-            let (rows, cols) = self.panels(i, j, features, wide);
-            partial = Some(fold_blocks::<S, T, F, MR>(self.lanes, rows, cols, partial));
+            let panels = self.panels(i, j, features, wide);
+            partial = Some(fold_blocks::<S, T, F, MR>((self.lanes, self.step), panels, partial));
         }
         total(self.lanes, &partial.expect("a sample has features"))
     }
@@ -441,12 +455,12 @@ impl<
     /// Writes the part of the block that lies inside the tile.
     #[inline(always)]
     fn store(self, i: usize, j: usize, block: &MicroTile<T::Vector<S>, MR>, out: &mut [T]) {
-        let (m, n) = (self.input.m, self.input.n);
+        let TileInput { m, n, ld, .. } = self.input;
         let (row, col) = (i * MR, j * self.nr);
         let (height, width) = (MR.min(m - row), self.nr.min(n - col));
         if height == MR && width == self.nr {
             for r in 0..MR {
-                let line = &mut out[(row + r) * n + col..][..self.nr];
+                let line = &mut out[(row + r) * ld + col..][..self.nr];
                 *T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole line") = block[r];
             }
             return;
@@ -454,7 +468,7 @@ impl<
         // a copy, so that the whole block can stay in registers above
         let block = *block;
         for (r, values) in block.iter().enumerate().take(height) {
-            let line = &mut out[(row + r) * n + col..][..width];
+            let line = &mut out[(row + r) * ld + col..][..width];
             line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
         }
     }

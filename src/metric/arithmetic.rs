@@ -11,12 +11,22 @@ pub trait Arithmetic: Copy {
     fn difference(self, x: Self::Value, neg_y: Self::Value) -> Self::Value;
     /// a + b
     fn add(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// a − b
+    fn sub(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// a·b
+    fn mul(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// a / b
+    fn div(self, a: Self::Value, b: Self::Value) -> Self::Value;
     /// a·b + c with one rounding.
     fn mul_add(self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value;
     /// |a|
     fn abs(self, a: Self::Value) -> Self::Value;
     /// `b` where b > a, else `a`: as in SciPy, a NaN among the features is passed over.
     fn max(self, a: Self::Value, b: Self::Value) -> Self::Value;
+    /// `value` where a ≠ b, as where either is NaN, else 0.
+    fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value;
+    /// 0
+    fn zero(self) -> Self::Value;
     /// √a, correctly rounded.
     fn sqrt(self, a: Self::Value) -> Self::Value;
     /// The one NaN where a is any, else `a`: of which NaN an operation gives, processors differ.
@@ -35,6 +45,15 @@ impl Arithmetic for Scalar {
     fn add(self, a: f64, b: f64) -> f64 {
         a + b
     }
+    fn sub(self, a: f64, b: f64) -> f64 {
+        a - b
+    }
+    fn mul(self, a: f64, b: f64) -> f64 {
+        a * b
+    }
+    fn div(self, a: f64, b: f64) -> f64 {
+        a / b
+    }
     fn mul_add(self, a: f64, b: f64, c: f64) -> f64 {
         a.mul_add(b, c)
     }
@@ -43,6 +62,13 @@ impl Arithmetic for Scalar {
     }
     fn max(self, a: f64, b: f64) -> f64 {
         if b > a { b } else { a }
+    }
+    #[allow(clippy::float_cmp, reason = "equal or not is what is asked")]
+    fn where_unequal(self, a: f64, b: f64, value: f64) -> f64 {
+        if a == b { 0.0 } else { value }
+    }
+    fn zero(self) -> f64 {
+        0.0
     }
     fn sqrt(self, a: f64) -> f64 {
         a.sqrt()

@@ -1,71 +1,152 @@
 //! Bounds on the errors of distances. `docs/ACCURACY.md` has them in words.
 
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Summation, Visitor, summation};
-use super::{Finish, Metric, PowerOfTwo};
+use super::root::ROOT_ROUNDINGS;
+use super::{Finish, Measure, PowerOfTwo, Reference};
 use crate::element::Element;
 
-impl Metric {
+impl Measure {
     /// Bound on |computed − definition|, see [`direct_relative_error`]; `gram_tau` is the guard's
     /// threshold τ if the Gram trick may have given the value, and k = `scaling` the exponent of the factor 2^k that the samples
     /// were scaled by.
     ///
     /// With u and η of the element type and ρ the relative error of the folded value D, an entry
-    /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η); a square root maps a
-    /// relative error ρ to at most ρ(1 + ρ)/2 and adds one rounding; and the definition, itself
+    /// errs by at most ρD + 2dη (each of the d terms may underflow, to within η; of weighted terms d + Σ wₗ stands for d); a p-th root maps a
+    /// relative error ρ to (1 + ρ)^(1/p) − 1 and adds its own; and the definition, itself
     /// computed in f64, adds its own bound. A definition that is not finite allows no error.
     ///
     /// All that holds for scaled samples. Scaled down (k < 0), a feature may underflow, to within η/2, and a difference to within η:
     /// that moves D′ = 2^k D by √d η at most, and D′² by 2√d ηD′ + dη² ≤ uD′² + dη²(1 + 1/u), of which the last part stays below dη.
     /// The factor 2^-k is exact, but where the result is subnormal: η for the distance and its definition.
-    pub fn tolerance<T: Element>(self, d: usize, gram_tau: Option<f64>, scaling: i32, reference: f64) -> f64 {
+    ///
+    /// A quotient N/S has an N within ρN + a and an S within σS + a, where σ is the relative error of sums of totals and a what products with
+    /// weights lose as they underflow; with λ = a/S it errs by ((ρ + σ + λ)·N/S + λ) / (1 − σ − λ), and by its rounding. Where
+    /// σ + λ is 1 or more, S has no digit, and nothing bounds the error.
+    ///
+    /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
+    /// errs by 2√2 κ√δ + 2κ² + 4ν² beside (ρ + 2ν)δ: see `prepared_error`.
+    pub fn tolerance<T: Element>(
+        &self,
+        d: usize,
+        gram_tau: Option<f64>,
+        scaling: i32,
+        reference: Reference,
+    ) -> f64 {
+        let Reference { distance: reference, divisor, exponent } = reference;
         if !reference.is_finite() {
             return 0.0;
         }
+        let u = T::UNIT_ROUNDOFF;
         let mut relative = self.folded_error::<T>(d, gram_tau);
-        let mut underflow = 2.0 * d as f64 * T::SMALLEST;
+        // a product with a weight may underflow, however small that is
+        let products = if self.has_weighted_terms() { d as f64 } else { 0.0 };
+        let mut underflow = 2.0 * (self.total(d) + products) * T::SMALLEST;
         if scaling < 0 {
-            relative += 2.0 * T::UNIT_ROUNDOFF;
+            relative += 2.0 * u;
             underflow *= 2.0;
         }
-        let undo = -self.degree() * scaling;
+        let undo = self.undo_exponent(scaling);
         let scaled = PowerOfTwo::<f64>::new(-undo).times(reference);
-        let error = if self.finish() == Finish::Root {
+        let error = match self.form().finish {
+            Finish::Plain => scaled * relative + underflow,
             // |√a − √b| ≤ √|a − b|, and ≤ |a − b| / √b
-            scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * T::UNIT_ROUNDOFF)
-                + underflow.sqrt().min(underflow / scaled)
-        } else {
-            scaled * relative + underflow
+            Finish::Root => {
+                scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * u)
+                    + underflow.sqrt().min(underflow / scaled)
+            }
+            Finish::RootOf(order) => {
+                let p = f64::from(order.halves()) / 2.0;
+                let of_root = (1.0 + relative).powf(1.0 / p) - (1.0 - relative).max(0.0).powf(1.0 / p);
+                let rounding = 2.0 * u + 2.0 * ROOT_ROUNDINGS as f64 * f64::UNIT_ROUNDOFF;
+                // a ↦ a^(1/p) errs by at most the root of the error where p ≥ 1, and by its slope times the error
+                let (at, power) = (scaled.powf(p) + underflow, 1.0 / p - 1.0);
+                let slope =
+                    2.0 * underflow / p * if p < 1.0 { at.powf(power) } else { scaled.powf(p * power) };
+                let of_underflow = if p < 1.0 { slope } else { underflow.powf(1.0 / p).min(slope) };
+                scaled * (of_root + rounding) + of_underflow
+            }
+            Finish::Share => scaled * (relative + 2.0 * u) + 2.0 * T::SMALLEST,
+            Finish::Quotient => {
+                let of_divisor = self.visit_divisor(Direct::<T>(d, std::marker::PhantomData)).unwrap_or(0.0);
+                let lost = if self.has_weighted_terms() || scaling < 0 {
+                    // of the definition too, which is of the pair at another scale
+                    let of_definition = underflow * (f64::SMALLEST / T::SMALLEST) / divisor;
+                    underflow / PowerOfTwo::<f64>::new(scaling + exponent).times(divisor) + of_definition
+                } else {
+                    0.0
+                };
+                let left = 1.0 - of_divisor - lost;
+                if left <= 0.0 {
+                    return f64::INFINITY;
+                }
+                ((relative + of_divisor + lost) * scaled + lost) / left + 2.0 * u * scaled + 2.0 * T::SMALLEST
+            }
+            Finish::HalfSquare => prepared_error::<T>(d, relative, reference),
         };
-        PowerOfTwo::<f64>::new(undo).times(error) + if scaling == 0 { 0.0 } else { T::SMALLEST }
+        PowerOfTwo::<f64>::new(undo).times(error) + if undo == 0 { 0.0 } else { T::SMALLEST }
     }
 
     /// |computed − definition|; 0 where they are the same to the element type, as it has one value only for all
     /// that is too large, and for NaN. Where a distance is too large for the type within its error, it may be infinite.
-    pub fn error<T: Element>(self, d: usize, gram_tau: Option<f64>, computed: T, definition: f64) -> f64 {
+    pub fn error<T: Element>(&self, d: usize, gram_tau: Option<f64>, computed: T, definition: f64) -> f64 {
         let (got, nearest) = (computed.to_f64(), T::from_f64(definition).to_f64());
         let relative = self.folded_error::<T>(d, gram_tau);
         let overflows = got == f64::INFINITY && definition * (1.0 + relative) > T::LARGEST;
         let same = got.to_bits() == nearest.to_bits() || (got.is_nan() && definition.is_nan());
-        if same || overflows { 0.0 } else { (got - definition).abs() }
+        match (got - definition).abs() {
+            _ if same || overflows => 0.0,
+            // nothing but a bound without an end allows it
+            error if error.is_nan() => f64::INFINITY,
+            error => error,
+        }
     }
 
     /// Relative error of the folded value and of its definition together.
-    fn folded_error<T: Element>(self, d: usize, gram_tau: Option<f64>) -> f64 {
+    fn folded_error<T: Element>(&self, d: usize, gram_tau: Option<f64>) -> f64 {
         struct Folded<T>(usize, Option<f64>, std::marker::PhantomData<T>);
         impl<T: Element> Visitor for Folded<T> {
             type Output = f64;
-            fn visit<F: Fold>(self) -> f64 {
+            fn visit<F: Fold>(self, fold: F) -> f64 {
                 let Self(d, gram_tau, _) = self;
-                let direct = direct_relative_error::<F, T>(d);
+                let direct = direct_relative_error::<F, T>(fold, d);
                 let computed = match gram_tau {
                     Some(tau) if F::GRAM => direct.max(gram_relative_error::<F, T>(d, tau)),
                     _ => direct,
                 };
-                computed + direct_relative_error::<F, f64>(d)
+                computed + direct_relative_error::<F, f64>(fold, d)
             }
         }
         self.visit(Folded::<T>(d, gram_tau, std::marker::PhantomData))
     }
+}
+
+/// Relative error of a fold and its definition together.
+struct Direct<T>(usize, std::marker::PhantomData<T>);
+
+impl<T: Element> Visitor for Direct<T> {
+    type Output = f64;
+    fn visit<F: Fold>(self, fold: F) -> f64 {
+        direct_relative_error::<F, T>(fold, self.0) + direct_relative_error::<F, f64>(fold, self.0)
+    }
+}
+
+/// Roundings in f64 of a feature of a prepared sample: two of its deviation from the mean, its scaling by the weight and the root of that,
+/// and the quotient. One more rounds it to the type.
+const PREPARED_ROUNDINGS: usize = 5;
+
+/// Bound on the error of half of the squared distance δ of two samples that were divided by their lengths, whose folded value errs by `relative`.
+///
+/// x̂ is x′ of length 1, times a factor within 1 ± ν, where each feature errs by κ at most, relatively: so |x̂ − x′| ≤ κ beside the factor.
+/// D̂ = |x̂ − ŷ| is within 2κ of D = √(2δ) beside the factors, so D̂²/2 within 2κD + 2κ². Factors a and b change D² to
+/// ab·D² + (a − b)², which is within 2νD² + 4ν². A length is the root of a sum, and so errs by half of what the sum does, and a rounding.
+fn prepared_error<T: Element>(d: usize, relative: f64, reference: f64) -> f64 {
+    let part = |u: f64| {
+        let kappa = gamma(PREPARED_ROUNDINGS, f64::UNIT_ROUNDOFF) + u;
+        let blocked = gamma(BLOCK_FEATURES + PREPARED_ROUNDINGS, f64::UNIT_ROUNDOFF);
+        let nu = blocked + 2.0 * f64::UNIT_ROUNDOFF + second_order_error::<f64>(d);
+        (2.0 * nu * reference + 4.0 * nu * nu) + 2.0 * kappa * ((2.0 * reference).sqrt() + kappa)
+    };
+    relative * reference * (1.0 + relative) + part(T::UNIT_ROUNDOFF) + part(f64::UNIT_ROUNDOFF) + T::SMALLEST
 }
 
 /// γ(k) = ku / (1 − ku): k successive roundings err by at most this, relatively.
@@ -101,9 +182,8 @@ pub fn second_order_error<T: Element>(d: usize) -> f64 {
 
 /// Relative error of the folded value of direct differences, see [`summation_error`]; a term (x − y)² counts the
 /// rounding of its difference twice. For a maximum: u.
-pub fn direct_relative_error<F: Fold, T: Element>(d: usize) -> f64 {
-    let roundings = if F::REDUCTION == Reduction::Max { 1 } else { 2 };
-    summation_error::<F, T>(d, roundings)
+pub fn direct_relative_error<F: Fold, T: Element>(fold: F, d: usize) -> f64 {
+    summation_error::<F, T>(d, fold.roundings())
 }
 
 /// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2σ(3)/τ, with σ the [`summation_error`].
@@ -123,24 +203,32 @@ mod tests {
     fn the_second_order_term_of_66_million_features_in_f32_is_2_4e_4() {
         let d = 66_000_000;
         assert!((second_order_error::<f32>(d) - 2.4e-4).abs() < 0.05e-4);
-        for error in [direct_relative_error::<Squares, f32>(d), direct_relative_error::<Magnitudes, f32>(d)] {
+        for error in [
+            direct_relative_error::<Squares, f32>(Squares, d),
+            direct_relative_error::<Magnitudes, f32>(Magnitudes, d),
+        ] {
             assert!(
                 (error - 2.4e-4 - gamma(BLOCK_FEATURES + 3, f32::UNIT_ROUNDOFF)).abs() < 0.05e-4,
                 "{error:e}"
             );
         }
         assert!(gram_relative_error::<Squares, f32>(d, 0.0625) > 32.0 * 2.4e-4);
-        assert!(direct_relative_error::<Squares, f64>(d) < gamma(BLOCK_FEATURES + 4, f64::UNIT_ROUNDOFF));
-        assert!(direct_relative_error::<Squares, f32>((1 << 32) + 1).is_infinite());
+        assert!(
+            direct_relative_error::<Squares, f64>(Squares, d) < gamma(BLOCK_FEATURES + 4, f64::UNIT_ROUNDOFF)
+        );
+        assert!(direct_relative_error::<Squares, f32>(Squares, (1 << 32) + 1).is_infinite());
     }
 
     #[test]
     fn up_to_a_block_and_in_order_a_sum_errs_by_one_rounding_a_term() {
         for d in [1, 255, 256] {
             let u = f32::UNIT_ROUNDOFF;
-            assert_eq!(direct_relative_error::<Squares, f32>(d).to_bits(), gamma(d + 2, u).to_bits());
+            assert_eq!(
+                direct_relative_error::<Squares, f32>(Squares, d).to_bits(),
+                gamma(d + 2, u).to_bits()
+            );
         }
-        let in_order = direct_relative_error::<Magnitudes, f64>(5000);
+        let in_order = direct_relative_error::<Magnitudes, f64>(Magnitudes, 5000);
         assert_eq!(in_order.to_bits(), gamma(5002, f64::UNIT_ROUNDOFF).to_bits());
     }
 }

@@ -1,64 +1,112 @@
 //! The metrics on single f64 values: the definition that results are checked against.
 
-use super::Finish;
 use super::arithmetic::{Arithmetic, Scalar};
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Visitor};
 use super::prepare::compensated_sum;
-use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_square};
-use crate::element::Element;
+use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_power};
+use super::{Finish, Measure};
 
-/// One pair of samples, see [`super::Metric::distance`].
-pub(super) struct Definition<'a, T> {
-    pub(super) x: &'a [T],
-    pub(super) y: &'a [T],
-    pub(super) finish: Finish,
+/// A distance from the definition, which others are compared with.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Reference {
+    /// The distance.
+    pub distance: f64,
+    /// Of a quotient, the divisor Σ wₗ |xₗ + yₗ| times 2^-`exponent`: it may have left the range of numbers.
+    pub divisor: f64,
+    /// See `divisor`.
+    pub exponent: i32,
 }
 
-impl<T: Element> Visitor for Definition<'_, T> {
-    type Output = f64;
+/// One pair of prepared samples, see [`Measure::reference`].
+pub(super) struct Definition<'a> {
+    pub(super) x: &'a [f64],
+    pub(super) y: &'a [f64],
+    pub(super) measure: &'a Measure,
+}
 
-    fn visit<F: Fold>(self) -> f64 {
-        let total = self.fold::<F>(|x, y| (x, y));
-        let is_safe = !F::SQUARES || (smallest_safe_square::<f64>()..=f64::MAX).contains(&total);
-        if is_safe { self.finish.of(Scalar, total) } else { self.visit_scaled::<F>(total) }
+impl Definition<'_> {
+    pub(super) fn reference(&self) -> Reference {
+        let folded = self.measure.visit(Folded { pair: self, change: |x, y| (x, y) });
+        let power = self.measure.power().halves();
+        let is_safe = [0, 2].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
+        let degree = self.measure.degree().halves().cast_signed();
+        // with weights, and of quotients, parts may overflow where the distance does not
+        let is_weighted = self.measure.has_weighted_terms();
+        let may_be_infinite = degree > 0 && !is_weighted;
+        let is_safe = is_safe && (may_be_infinite || folded.is_finite());
+        let limit = f64::MAX / (2 * self.x.len()) as f64;
+        let is_small = || self.x.iter().chain(self.y).all(|value| value.abs() <= limit);
+        let is_safe = is_safe && (degree > 0 || power == 0 || is_small());
+        // what a product with a weight may lose is a part of the divisor
+        let is_safe = is_safe && !(is_weighted && self.measure.form().finish == Finish::Quotient);
+        let (reference, exponent) =
+            if is_safe { (self.finished(folded, |x, y| (x, y)), 0) } else { self.scaled(folded) };
+        // one rounding where the distance is subnormal
+        let undo = PowerOfTwo::new(self.measure.undo_exponent(0) + exponent);
+        Reference { distance: undo.times(reference.distance), ..reference }
+    }
+
+    fn finished(&self, folded: f64, change: impl Fn(f64, f64) -> (f64, f64)) -> Reference {
+        let finish = self.measure.form().finish;
+        let divisor = self.measure.visit_divisor(Folded { pair: self, change });
+        let divisor = divisor.unwrap_or_else(|| self.measure.total(self.x.len()));
+        Reference { distance: finish.rest(finish.of(Scalar, folded), divisor), divisor, exponent: 0 }
+    }
+
+    /// The same where powers have left the range of numbers, or may have, with the folded value: the pair is scaled by the
+    /// power of two that brings its largest difference to 1, or its largest value where a quotient is folded. Returns the distance and the
+    /// exponent of the factor that it lacks.
+    fn scaled(&self, folded: f64) -> (Reference, i32) {
+        let values = || self.x.iter().chain(self.y).copied();
+        let is_quotient = self.measure.degree().halves() == 0;
+        let largest = if is_quotient {
+            values().fold(0.0, |largest, value| value.abs().max(largest))
+        } else {
+            self.x.iter().zip(self.y).fold(0.0, |largest, (x, y)| (x - y).abs().max(largest))
+        };
+        if values().any(|value| !value.is_finite()) || largest == 0.0 {
+            return (self.finished(folded, |x, y| (x, y)), 0);
+        }
+        let exponent = exponent_of(largest);
+        let scale = PowerOfTwo::<f64>::new(-exponent);
+        let reference = if exponent > 0 || is_quotient {
+            // values first: differences may be too large
+            let change = |x: f64, y: f64| (scale.times(x), scale.times(y));
+            self.finished(self.measure.visit(Folded { pair: self, change }), change)
+        } else {
+            // differences first: they lose nothing, values might
+            let change = |x: f64, y: f64| (scale.times(x - y), 0.0);
+            self.finished(self.measure.visit(Folded { pair: self, change }), change)
+        };
+        let degree = self.measure.degree().halves().cast_signed();
+        (Reference { exponent, ..reference }, degree * exponent / 2)
     }
 }
 
-impl<T: Element> Definition<'_, T> {
-    /// The terms folded over all features, of values that `change` has made of a feature's values.
-    fn fold<F: Fold>(&self, change: impl Fn(f64, f64) -> (f64, f64)) -> f64 {
-        let fold = |(x, y): (&[T], &[T])| {
-            x.iter().zip(y).fold(0.0, |acc, (x, y)| {
-                let (x, y) = change(x.to_f64(), y.to_f64());
-                F::step(Scalar, acc, x, -y)
+/// The terms folded over all features, of values that `change` has made of a feature's values.
+struct Folded<'a, C> {
+    pair: &'a Definition<'a>,
+    change: C,
+}
+
+impl<C: Fn(f64, f64) -> (f64, f64)> Visitor for Folded<'_, C> {
+    type Output = f64;
+
+    fn visit<F: Fold>(self, fold: F) -> f64 {
+        let Definition { x, y, measure } = self.pair;
+        let weights = measure.weights();
+        let of_block = |number: usize| {
+            let first = number * BLOCK_FEATURES;
+            let features = first..x.len().min(first + BLOCK_FEATURES);
+            features.fold(0.0, |acc, l| {
+                let (x, y) = (self.change)(x[l], y[l]);
+                fold.step(Scalar, acc, x, -y, weights.get(l).copied().unwrap_or(1.0))
             })
         };
-        let blocks = self.x.chunks(BLOCK_FEATURES).zip(self.y.chunks(BLOCK_FEATURES)).map(fold);
+        let blocks = (0..x.len().div_ceil(BLOCK_FEATURES)).map(of_block);
         match F::REDUCTION {
             Reduction::Max => blocks.fold(0.0, |a, b| Scalar.max(a, b)),
             Reduction::Sum => compensated_sum(blocks),
         }
-    }
-
-    /// The same where squares have left the range of numbers, or may have, with their `total`: the pair is scaled by the
-    /// power of two that brings its largest difference to 1.
-    fn visit_scaled<F: Fold>(&self, total: f64) -> f64 {
-        let differences = || self.x.iter().zip(self.y).map(|(x, y)| (x.to_f64() - y.to_f64()).abs());
-        let is_finite = self.x.iter().chain(self.y).all(|value| value.is_finite());
-        let largest = differences().fold(0.0, f64::max);
-        if !is_finite || largest == 0.0 {
-            return self.finish.of(Scalar, total);
-        }
-        let exponent = exponent_of(largest);
-        let scale = PowerOfTwo::new(-exponent);
-        let total = if exponent > 0 {
-            // values first: differences may be too large
-            self.fold::<F>(|x, y| (scale.times(x), scale.times(y)))
-        } else {
-            // differences first: they lose nothing, values might
-            self.fold::<F>(|x, y| (scale.times(x - y), 0.0))
-        };
-        let degree = if self.finish == Finish::Root { 1 } else { 2 };
-        PowerOfTwo::new(degree * exponent).times(self.finish.of(Scalar, total))
     }
 }

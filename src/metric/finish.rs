@@ -1,6 +1,8 @@
 //! Finishes: from what was folded over all features to the distance.
 
 use super::arithmetic::Arithmetic;
+use super::fold::Exponent;
+use super::root::root;
 
 /// What is done with the folded value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -9,15 +11,40 @@ pub enum Finish {
     Plain,
     /// Its square root is.
     Root,
+    /// Its root of this order is.
+    RootOf(Exponent),
+    /// Half of it is, and 2 at most: of samples of length 1, whose squared distance is folded.
+    HalfSquare,
+    /// Its share of the sum of all weights is, of features if there are none.
+    Share,
+    /// Its quotient with Σ wₗ |xₗ + yₗ| is.
+    Quotient,
 }
 
 impl Finish {
-    /// The distance of a folded value. Whatever NaN that is, the distance is the one NaN.
+    /// What is done while the value is in a register. Whatever NaN that is, it is the one NaN then.
     #[inline(always)]
     pub fn of<A: Arithmetic>(self, a: A, folded: A::Value) -> A::Value {
-        a.one_nan(match self {
-            Self::Plain => folded,
-            Self::Root => a.sqrt(folded),
-        })
+        a.one_nan(if self == Self::Root { a.sqrt(folded) } else { folded })
+    }
+
+    /// Whether nothing is left to do after [`Self::of`].
+    pub const fn ends_in_registers(self) -> bool {
+        matches!(self, Self::Plain | Self::Root)
+    }
+
+    /// What is left to do: the distance, where `divisor` is the sum of all weights, or Σ wₗ |xₗ + yₗ|.
+    #[inline(always)]
+    pub fn rest(self, folded: f64, divisor: f64) -> f64 {
+        match self {
+            Self::Plain | Self::Root => folded,
+            Self::RootOf(order) => root(folded, order),
+            Self::HalfSquare => {
+                let half = folded / 2.0;
+                // NaN stays
+                if half > 2.0 { 2.0 } else { half }
+            }
+            Self::Share | Self::Quotient => folded / divisor,
+        }
     }
 }

@@ -27,21 +27,53 @@ pub enum Summation {
 /// Features that are summed in order before a compensated addition, see [`Summation::Blocked`].
 pub const BLOCK_FEATURES: usize = 256;
 
+/// Exponent of the terms of a fold, a multiple of a half: `whole`, and a half more if `has_half`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Exponent {
+    whole: u32,
+    has_half: bool,
+}
+
+impl Exponent {
+    /// Of so many halves.
+    pub const fn of_halves(halves: u32) -> Self {
+        Self { whole: halves / 2, has_half: halves % 2 == 1 }
+    }
+
+    /// How many halves it is.
+    pub const fn halves(self) -> u32 {
+        2 * self.whole + self.has_half as u32
+    }
+}
+
 /// A fold: its step from one feature to the next.
 pub trait Fold: Copy + Send + Sync + 'static {
     /// How features are put together.
-    const REDUCTION: Reduction;
+    const REDUCTION: Reduction = Reduction::Sum;
     /// Order of summation in f32.
     const SUMMATION_F32: Summation = Summation::Blocked;
     /// Order of summation in f64.
     const SUMMATION_F64: Summation = Summation::Blocked;
     /// Whether the folded value is |x|² + |y|² − 2x·y, which a matrix product gives.
     const GRAM: bool = false;
-    /// Whether the terms are squares. They leave the range of numbers long before the samples do, which are scaled then.
-    const SQUARES: bool = false;
+    /// Whether every term has a weight: 1 where no weights are given.
+    const WEIGHTED: bool = false;
+
+    /// The fold, whose terms have this exponent if it takes one.
+    fn of(exponent: Exponent) -> Self;
+
+    /// Roundings that a term goes through, relative to the term: that of its weight among them.
+    fn roundings(self) -> usize;
 
     /// The folded value after one more feature with values x and y; starts from 0.
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value;
+    fn step<A: Arithmetic>(
+        self,
+        a: A,
+        acc: A::Value,
+        x: A::Value,
+        neg_y: A::Value,
+        weight: A::Value,
+    ) -> A::Value;
 }
 
 /// Order of summation of a fold in elements of type `T`.
@@ -52,72 +84,143 @@ pub const fn summation<F: Fold, T: Element>() -> Summation {
     }
 }
 
-/// Work to be done with a fold that is known only at run time, see [`super::Metric::visit`].
+/// Work to be done with a fold that is known only at run time, see [`super::Measure::visit`].
 pub trait Visitor {
     /// What the work returns.
     type Output;
-    /// Does the work for fold `F`.
-    fn visit<F: Fold>(self) -> Self::Output;
+    /// Does the work with fold `F`.
+    fn visit<F: Fold>(self, fold: F) -> Self::Output;
 }
 
-/// Σ (xₗ − yₗ)²
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Squares;
+/// The folds: what each has beside its constants, the roundings of a term, and the step.
+macro_rules! folds {
+    ($($(#[$doc:meta])* $name:ident { $($constant:ident: $type:ty = $value:expr;)* }
+        roundings $roundings:literal,
+        |$a:ident, $acc:ident, $x:ident, $neg_y:ident, $weight:pat_param| $step:expr;)*) => {$(
+        $(#[$doc])*
+        #[derive(Clone, Copy, Debug)]
+        pub struct $name;
 
-impl Fold for Squares {
-    const REDUCTION: Reduction = Reduction::Sum;
-    const GRAM: bool = true;
-    const SQUARES: bool = true;
+        impl Fold for $name {
+            $(const $constant: $type = $value;)*
 
-    #[inline(always)]
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
+            fn of(_: Exponent) -> Self {
+                Self
+            }
+
+            fn roundings(self) -> usize {
+                $roundings
+            }
+
+            #[inline(always)]
+            fn step<A: Arithmetic>(
+                self,
+                $a: A,
+                $acc: A::Value,
+                $x: A::Value,
+                $neg_y: A::Value,
+                $weight: A::Value,
+            ) -> A::Value {
+                $step
+            }
+        }
+    )*};
+}
+
+folds! {
+    /// Σ (xₗ − yₗ)²
+    Squares { GRAM: bool = true; } roundings 2, |a, acc, x, neg_y, _| {
         // an addition: the multipliers have the square
         let difference = a.add(x, neg_y);
         a.mul_add(difference, difference, acc)
-    }
+    };
+
+    /// Σ wₗ (xₗ − yₗ)²
+    WeightedSquares { WEIGHTED: bool = true; } roundings 4, |a, acc, x, neg_y, weight| {
+        let difference = a.add(x, neg_y);
+        a.mul_add(a.mul(weight, difference), difference, acc)
+    };
+
+    /// Σ |xₗ − yₗ|
+    Magnitudes {
+        // SciPy's cityblock adds the features one after the other; so do we, to return its bits.
+        SUMMATION_F64: Summation = Summation::InOrder;
+    } roundings 2, |a, acc, x, neg_y, _| a.add(acc, a.abs(a.difference(x, neg_y)));
+
+    /// Σ wₗ |xₗ − yₗ|
+    WeightedMagnitudes { WEIGHTED: bool = true; } roundings 2, |a, acc, x, neg_y, weight| {
+        a.mul_add(weight, a.abs(a.difference(x, neg_y)), acc)
+    };
+
+    /// max |xₗ − yₗ|
+    Largest {
+        REDUCTION: Reduction = Reduction::Max;
+        // A maximum does not round: its order is free.
+        SUMMATION_F32: Summation = Summation::InOrder;
+        SUMMATION_F64: Summation = Summation::InOrder;
+    } roundings 1, |a, acc, x, neg_y, _| a.max(acc, a.abs(a.difference(x, neg_y)));
+
+    /// Σ wₗ |xₗ − yₗ| / (|xₗ| + |yₗ|), where 0/0 is 0
+    Ratios { WEIGHTED: bool = true; } roundings 4, |a, acc, x, neg_y, weight| {
+        let both = a.add(a.abs(x), a.abs(neg_y));
+        let ratio = a.div(a.abs(a.add(x, neg_y)), both);
+        a.mul_add(weight, a.where_unequal(both, a.zero(), ratio), acc)
+    };
+
+    /// Σ wₗ |xₗ + yₗ|
+    Totals { WEIGHTED: bool = true; } roundings 2, |a, acc, x, neg_y, weight| {
+        a.mul_add(weight, a.abs(a.sub(x, neg_y)), acc)
+    };
+
+    /// Σ wₗ of the features in which x and y differ
+    Unequal { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.add(acc, a.where_unequal(x, a.sub(a.zero(), neg_y), weight))
+    };
+
+    /// −Σ xₗ·yₗ: of the Gram trick.
+    Product {} roundings 1, |a, acc, x, neg_y, _| a.mul_add(x, neg_y, acc);
 }
 
-/// Σ |xₗ − yₗ|
+/// Σ wₗ |xₗ − yₗ|^p, where p is a multiple of a half
 #[derive(Clone, Copy, Debug)]
-pub struct Magnitudes;
+pub struct Powers(Exponent);
 
-impl Fold for Magnitudes {
-    const REDUCTION: Reduction = Reduction::Sum;
-    // SciPy's cityblock adds the features one after the other; so do we, to return its bits.
-    const SUMMATION_F64: Summation = Summation::InOrder;
+impl Fold for Powers {
+    const WEIGHTED: bool = true;
 
-    #[inline(always)]
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
-        a.add(acc, a.abs(a.difference(x, neg_y)))
+    fn of(exponent: Exponent) -> Self {
+        Self(exponent)
     }
-}
 
-/// max |xₗ − yₗ|
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Largest;
-
-impl Fold for Largest {
-    const REDUCTION: Reduction = Reduction::Max;
-    // A maximum does not round: its order is free.
-    const SUMMATION_F32: Summation = Summation::InOrder;
-    const SUMMATION_F64: Summation = Summation::InOrder;
-
-    #[inline(always)]
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
-        a.max(acc, a.abs(a.difference(x, neg_y)))
+    // p of the difference, one of the weight, the root, and as many products as factors
+    fn roundings(self) -> usize {
+        let halves = self.0.halves() as usize;
+        halves.div_ceil(2) + 2 + halves.div_ceil(2)
     }
-}
-
-/// −Σ xₗ·yₗ: of the Gram trick.
-#[derive(Clone, Copy, Debug)]
-pub struct Product;
-
-impl Fold for Product {
-    const REDUCTION: Reduction = Reduction::Sum;
 
     #[inline(always)]
-    fn step<A: Arithmetic>(a: A, acc: A::Value, x: A::Value, neg_y: A::Value) -> A::Value {
-        a.mul_add(x, neg_y, acc)
+    fn step<A: Arithmetic>(
+        self,
+        a: A,
+        acc: A::Value,
+        x: A::Value,
+        neg_y: A::Value,
+        weight: A::Value,
+    ) -> A::Value {
+        let Self(Exponent { whole, has_half }) = self;
+        let difference = a.abs(a.add(x, neg_y));
+        let mut term = weight;
+        if has_half {
+            let root = a.sqrt(difference);
+            if whole == 0 {
+                return a.mul_add(term, root, acc);
+            }
+            term = a.mul(term, root);
+        }
+        for _ in 1..whole {
+            term = a.mul(term, difference);
+        }
+        a.mul_add(term, difference, acc)
     }
 }
 
@@ -135,10 +238,13 @@ mod tests {
             // of all kinds: infinite, NaN and subnormal ones too, where bits are drawn from few
             let mask = if rng.random() { u64::MAX } else { 0x8ff0_0000_0000_0001 };
             let [x, y, acc] = [0; 3].map(|_| f64::from_bits(rng.random::<u64>() & mask));
-            let [one, other] = [(x, y), (y, x)].map(|(x, y)| F::step(Scalar, acc, x, -y));
+            let weight = rng.random::<f64>();
+            let halves = rng.random_range(1..17);
+            let fold = F::of(Exponent::of_halves(halves));
+            let [one, other] = [(x, y), (y, x)].map(|(x, y)| fold.step(Scalar, acc, x, -y, weight));
             for finish in [Finish::Plain, Finish::Root] {
                 let bits = [one, other].map(|total| finish.of(Scalar, total).to_bits());
-                assert_eq!(bits[0], bits[1], "{x:e} and {y:e} after {acc:e}, {finish:?}");
+                assert_eq!(bits[0], bits[1], "{x:e} and {y:e} after {acc:e}, {finish:?}, {halves} halves");
                 assert!(!f64::from_bits(bits[0]).is_nan() || bits[0] == f64::NAN.to_bits());
             }
         }
@@ -150,5 +256,11 @@ mod tests {
         check_symmetry::<Magnitudes>();
         check_symmetry::<Largest>();
         check_symmetry::<Product>();
+        check_symmetry::<WeightedSquares>();
+        check_symmetry::<WeightedMagnitudes>();
+        check_symmetry::<Ratios>();
+        check_symmetry::<Totals>();
+        check_symmetry::<Unequal>();
+        check_symmetry::<Powers>();
     }
 }

@@ -1,13 +1,15 @@
 //! The metrics: what is folded over the features, and what is done with it.
 //!
-//! A metric is one line in the table below: its names, which are SciPy's, its [`Fold`] and its [`Finish`].
-//! These are written once in abstract [`Arithmetic`]; `kernel` evaluates them on vectors of any
-//! element type and SIMD level, [`Metric::distance`] on scalars as the definition results are checked against.
+//! A metric is one line in the table below: its names, which are SciPy's, what is done with each sample first, the terms that are
+//! folded over the features, and the [`Finish`]. Folds and finishes are written once in abstract [`Arithmetic`]; `kernel` evaluates them
+//! on vectors of any element type and SIMD level, [`Measure::distance`] on scalars as the definition results are checked against.
 //!
+//! - `measure` — a metric with its parameters
+//! - `prepare` — what is done with one sample alone
 //! - `fold` — what is accumulated over features
 //! - `finish` — from the folded value to the distance
-//! - `prepare` — what is needed of one sample alone
-//! - `scaling` — powers of two that keep squares in the range of numbers
+//! - `root` — roots of any order
+//! - `scaling` — powers of two that keep powers in the range of numbers
 //! - `bound` — how far a distance may be from its definition
 
 mod arithmetic;
@@ -15,21 +17,36 @@ pub mod bound;
 mod definition;
 mod finish;
 mod fold;
+mod measure;
 mod prepare;
+mod root;
 mod scaling;
 
 pub use arithmetic::Arithmetic;
+pub use definition::Reference;
 pub use finish::Finish;
-pub use fold::{BLOCK_FEATURES, Fold, Magnitudes, Product, Reduction, Summation, Visitor, summation};
-pub use prepare::{CompensatedSum, Extras, squared_norm, squared_norm_of_block};
-pub use scaling::PowerOfTwo;
+pub use fold::{
+    BLOCK_FEATURES, Exponent, Fold, Magnitudes, Product, Reduction, Summation, Visitor, summation,
+};
+pub use measure::{Form, Measure, Order, Terms};
+pub use prepare::{CompensatedSum, Extras, Preparation, squared_norm, squared_norm_of_block};
+pub use scaling::{PowerOfTwo, exponent_of};
 
 use std::fmt;
 
-use crate::element::Element;
+/// What a metric may be given beside the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Parameter {
+    /// The order p.
+    Order,
+    /// A weight for each feature.
+    Weights,
+    /// A variance for each feature.
+    Variance,
+}
 
 macro_rules! metrics {
-    ($($metric:ident = $name:literal, aliases $aliases:expr, $fold:ident, $finish:ident, $text:literal;)*) => {
+    ($($metric:ident = $name:literal, aliases $aliases:expr, takes $takes:expr, $preparation:ident, $terms:ident, $finish:ident, $text:literal;)*) => {
         /// A metric by its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Metric { $(#[doc = $text] $metric,)* }
@@ -53,24 +70,50 @@ macro_rules! metrics {
                 match self { $(Self::$metric => $text,)* }
             }
 
-            /// Calls the visitor with the metric's fold as a type.
-            pub fn visit<V: Visitor>(self, visitor: V) -> V::Output {
-                match self { $(Self::$metric => visitor.visit::<fold::$fold>(),)* }
+            /// What it may be given beside the samples.
+            pub const fn takes(self) -> &'static [Parameter] {
+                match self { $(Self::$metric => &$takes,)* }
             }
 
-            /// What is done with the folded value.
-            pub const fn finish(self) -> Finish {
-                match self { $(Self::$metric => Finish::$finish,)* }
+            /// What it is made of; of an order other than 2 see [`Measure::new`].
+            pub const fn form(self) -> Form {
+                match self {
+                    $(Self::$metric => Form {
+                        preparation: Preparation::$preparation,
+                        terms: Terms::$terms,
+                        finish: Finish::$finish,
+                    },)*
+                }
             }
         }
     };
 }
 
+use Parameter::{Order as P, Variance as V, Weights as W};
+
 metrics! {
-    Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], Squares, Plain, "sum over features of (x - y)^2";
-    Euclidean = "euclidean", aliases ["euclid", "eu", "e", "l2"], Squares, Root, "square root of the sum over features of (x - y)^2";
-    Cityblock = "cityblock", aliases ["cblock", "cb", "c", "l1", "manhattan"], Magnitudes, Plain, "sum over features of |x - y|";
-    Chebyshev = "chebyshev", aliases ["chebychev", "cheby", "cheb", "ch"], Largest, Plain, "largest |x - y| of all features";
+    Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], takes [W],
+        None, Squares, Plain, "sum over features of (x - y)^2";
+    Euclidean = "euclidean", aliases ["euclid", "eu", "e", "l2"], takes [W],
+        None, Squares, Root, "square root of the sum over features of (x - y)^2";
+    Cityblock = "cityblock", aliases ["cblock", "cb", "c", "l1", "manhattan"], takes [W],
+        None, Magnitudes, Plain, "sum over features of |x - y|";
+    Chebyshev = "chebyshev", aliases ["chebychev", "cheby", "cheb", "ch"], takes [W],
+        None, Largest, Plain, "largest |x - y| of all features";
+    Minkowski = "minkowski", aliases ["mi", "m", "pnorm"], takes [P, W],
+        None, Powers, Plain, "p-th root of the sum over features of |x - y|^p";
+    Seuclidean = "seuclidean", aliases ["se", "s"], takes [V],
+        None, Squares, Root, "square root of the sum over features of (x - y)^2 / variance";
+    Cosine = "cosine", aliases ["cos"], takes [W],
+        Direction, Squares, HalfSquare, "1 - x.y / (|x| |y|)";
+    Correlation = "correlation", aliases ["co"], takes [W],
+        Deviation, Squares, HalfSquare, "1 - correlation of the features of x and y";
+    Canberra = "canberra", aliases [], takes [W],
+        None, Ratios, Plain, "sum over features of |x - y| / (|x| + |y|), where 0 / 0 is 0";
+    Braycurtis = "braycurtis", aliases [], takes [W],
+        None, Magnitudes, Quotient, "sum over features of |x - y|, divided by that of |x + y|";
+    Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W],
+        None, Unequal, Share, "share of the features in which x and y differ";
 }
 
 impl fmt::Display for Metric {
@@ -101,27 +144,15 @@ impl Metric {
         Self::ALL.iter().copied().find(is_named)
     }
 
-    /// Whether the Gram trick serves this metric.
-    pub fn has_gram(self) -> bool {
-        struct Gram;
-        impl Visitor for Gram {
-            type Output = bool;
-            fn visit<F: Fold>(self) -> bool {
-                F::GRAM
-            }
-        }
-        self.visit(Gram)
+    /// Whether results of the first version of the format can be of it.
+    pub const fn is_of_format_1(self) -> bool {
+        matches!(self, Self::Sqeuclidean | Self::Euclidean | Self::Cityblock | Self::Chebyshev)
     }
 
-    /// The distance of two samples in f64, from the definition.
-    ///
-    /// Every term is computed directly and rounded; sums are [`Summation::Blocked`]. Squares that are too large or too small
-    /// for f64 are computed of the pair scaled by a power of two.
-    ///
-    /// # Panics
-    /// If the samples differ in their number of features.
-    pub fn distance<T: Element>(self, x: &[T], y: &[T]) -> f64 {
-        assert_eq!(x.len(), y.len(), "samples have different numbers of features");
-        self.visit(definition::Definition { x, y, finish: self.finish() })
+    /// Whether distances stay what they are if the same number is taken off all values.
+    pub fn ignores_shifts(self) -> bool {
+        self.form().preparation != Preparation::Direction
+            && !self.form().is_ratio()
+            && self.form().finish != Finish::Quotient
     }
 }

@@ -1,7 +1,86 @@
-//! Preparation: what a finish needs of one sample alone. It is carried with the sample's features.
+//! Preparation: what is done with a sample before its distances are computed, and what a finish needs of it alone, which is carried with its
+//! features.
 
 use super::fold::BLOCK_FEATURES;
+use super::scaling::{PowerOfTwo, exponent_of};
 use crate::element::Element;
+
+/// What is done with a sample before its distances are computed, feature by feature in f64, rounded once to the type computed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preparation {
+    /// Nothing.
+    None,
+    /// Features whose weight is 0 become 0.
+    Selected,
+    /// √wₗ xₗ, divided by the length of all together: NaN where that is 0.
+    Direction,
+    /// The same of what is left after the mean Σ wₗ xₗ / Σ wₗ is taken off: NaN where all are equal.
+    Deviation,
+}
+
+impl Preparation {
+    /// Prepares a sample; `weights` is empty where there are none.
+    pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64]) {
+        match self {
+            Self::None => {}
+            Self::Selected => {
+                for (value, weight) in sample.iter_mut().zip(weights) {
+                    if *weight <= 0.0 {
+                        *value = T::default();
+                    }
+                }
+            }
+            Self::Direction => normalise(sample, weights, false),
+            Self::Deviation => normalise(sample, weights, true),
+        }
+    }
+}
+
+/// Σ wₗ · `term` of each value, and Σ `term` without weights.
+fn weighted_sum<T: Element>(sample: &[T], weights: &[f64], term: impl Fn(f64) -> f64) -> f64 {
+    let of_block = |(number, block): (usize, &[T])| {
+        let mut sum = 0.0;
+        for (place, value) in block.iter().enumerate() {
+            let term = term(value.to_f64());
+            sum += weights.get(number * BLOCK_FEATURES + place).map_or(term, |weight| weight * term);
+        }
+        sum
+    };
+    compensated_sum(sample.chunks(BLOCK_FEATURES).enumerate().map(of_block))
+}
+
+/// Divides a sample by its length, after its mean is taken off if it is `centred`.
+fn normalise<T: Element>(sample: &mut [T], weights: &[f64], centred: bool) {
+    let (mut low, mut high, mut finite) = (f64::INFINITY, f64::NEG_INFINITY, true);
+    for (place, value) in sample.iter().enumerate() {
+        if weights.get(place).is_none_or(|weight| *weight > 0.0) {
+            let value = value.to_f64();
+            (low, high, finite) = (low.min(value), high.max(value), finite && value.is_finite());
+        }
+    }
+    #[allow(clippy::float_cmp, reason = "only of equal values nothing is left")]
+    let has_direction = if centred { low != high } else { low != 0.0 || high != 0.0 };
+    if !finite || !has_direction {
+        sample.fill(T::NAN);
+        return;
+    }
+    // exact, and their squares are numbers then
+    let scale = PowerOfTwo::<f64>::new(-exponent_of(low.abs().max(high.abs())));
+    let mean_of = |term: &dyn Fn(f64) -> f64| {
+        let total = if weights.is_empty() { sample.len() as f64 } else { weighted_sum(weights, &[], |w| w) };
+        weighted_sum(sample, weights, term) / total
+    };
+    let mean = if centred { mean_of(&|value| scale.times(value)) } else { 0.0 };
+    // the rounding of the mean, which the deviations still have in common
+    let rest = if centred { mean_of(&|value| scale.times(value) - mean) } else { 0.0 };
+    let deviation = |value: f64| (scale.times(value) - mean) - rest;
+    let length = weighted_sum(sample, weights, |value| deviation(value) * deviation(value)).sqrt();
+    for (place, value) in sample.iter_mut().enumerate() {
+        let deviation = deviation(value.to_f64());
+        let weighted = weights.get(place).map_or(deviation, |weight| deviation * weight.sqrt());
+        *value = T::from_f64(weighted / length);
+    }
+}
 
 /// What is carried with the features of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

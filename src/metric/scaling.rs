@@ -1,6 +1,8 @@
 //! Scaling by powers of two: samples whose squares would leave the range of numbers are multiplied by one.
 
-use super::{Finish, Fold, Metric, Visitor};
+use super::fold::Exponent;
+use super::root::root;
+use super::{Finish, Measure};
 use crate::element::{Dtype, Element};
 
 /// The factor 2^e for any exponent e: a product has one rounding, also where the factor or the product is no normal number.
@@ -37,68 +39,82 @@ impl<T: Element> PowerOfTwo<T> {
 }
 
 /// 2^`exponent`, a normal number. Of an exponent beyond those, the panic says so.
-fn normal_power(exponent: i32) -> f64 {
+pub(super) fn normal_power(exponent: i32) -> f64 {
     let biased = u64::try_from(exponent + f64::MAX_EXP - 1).expect("a normal number");
     f64::from_bits(biased << (f64::MANTISSA_DIGITS - 1))
 }
 
 /// The whole number e with 2^e ≤ `value` < 2^(e + 1), of a positive number; 1024 of infinity.
-pub(super) fn exponent_of(value: f64) -> i32 {
+pub fn exponent_of(value: f64) -> i32 {
     let (value, shift) = if value < f64::MIN_POSITIVE { (value * normal_power(64), 64) } else { (value, 0) };
     let biased = i32::try_from(value.to_bits() >> (f64::MANTISSA_DIGITS - 1)).expect("a positive number");
     biased - (f64::MAX_EXP - 1) - shift
 }
 
-/// Below this, squares lose digits as they come near the smallest normal number.
-pub(super) fn smallest_safe_square<T: Element>() -> f64 {
+/// Below this, powers lose digits as they come near the smallest normal number.
+pub(super) fn smallest_safe_power<T: Element>() -> f64 {
     T::SMALLEST_NORMAL / T::UNIT_ROUNDOFF
 }
 
-impl Metric {
+impl Measure {
     /// The exponent k of the factor 2^k that samples of `d` features are scaled by before their distances are computed in
     /// type `T`; `largest` is the largest magnitude M of all finite values of X and Y.
     ///
-    /// It is 0 unless the metric sums squares, and d(2M)², which bounds every squared distance, could exceed the largest
-    /// number, or M² lies below the smallest normal number divided by u. Then 2^k M is as large as is safe, for rows
-    /// that are tiny beside others to keep as much as they can: d(2·2^k M)² is at most a quarter of the largest number, and more
-    /// than a sixteenth of it.
-    pub fn scaling_exponent<T: Element>(self, d: usize, largest: f64) -> i32 {
-        if !self.has_squares() || largest == 0.0 {
+    /// Of terms of power p, it is 0 unless D = d(2M)^p, which bounds every folded value, could exceed the largest number, or M^p lies below
+    /// the smallest normal number divided by u, where p is not 1: multiples lose no more digits than the samples have lost. Then 2^k M is
+    /// as large as is safe, for rows that are tiny beside others to keep as much as they can: D is at most a quarter of the
+    /// largest number. With weights, the sum of them stands for d, and M^p is multiplied by the largest. Distances of terms of power 1 grow with the
+    /// samples and may be infinite, unless they are quotients, or have weights; those are scaled where their parts are too large, and quotients of
+    /// weighted sums where they are too small.
+    pub fn scaling_exponent<T: Element>(&self, d: usize, largest: f64) -> i32 {
+        let p = self.power();
+        let is_quotient = self.degree() == Exponent::of_halves(0);
+        let weighted = self.has_weighted_terms();
+        let never = p.halves() == 0 || p.halves() == 2 && !is_quotient && !weighted;
+        if self.form().prepares() || largest == 0.0 || never {
             return 0;
         }
-        let root = (d as f64).sqrt();
+        let of_power = |value: f64| if p.halves() == 4 { value.sqrt() } else { root(value, p) };
+        // differences must not overflow either, whatever they are multiplied by
+        let limit = |value: f64| of_power(value).min(value);
+        let total = if weighted && p.halves() < 4 { self.total(d).max(1.0) } else { self.total(d) };
+        // each quotient of two values is a term of its own
+        let total = if self.form().is_ratio() { 1.0 } else { of_power(total) };
         // half of the largest number: rounding may make a sum larger than it is
-        let too_large = 2.0 * root * largest > (T::LARGEST / 2.0).sqrt();
-        let too_small = largest < smallest_safe_square::<T>().sqrt();
+        let too_large = 2.0 * total * largest > limit(T::LARGEST / 2.0);
+        let can_be_small = p.halves() != 2 || weighted && self.form().finish == Finish::Quotient;
+        let too_small =
+            can_be_small && largest < of_power(smallest_safe_power::<T>() / self.largest_weight());
         if !too_large && !too_small {
             return 0;
         }
         let exponent = exponent_of(largest);
         let mantissa = PowerOfTwo::<f64>::new(-exponent).times(largest);
-        exponent_of((T::LARGEST / 4.0).sqrt() / (2.0 * root * mantissa)) - exponent
+        exponent_of(limit(T::LARGEST / 4.0) / (2.0 * total * mantissa)) - exponent
+    }
+
+    /// Exponent of the factor that undoes the scaling of samples by 2^`scaling` and that of the weights, in their distances.
+    pub fn undo_exponent(&self, scaling: i32) -> i32 {
+        // of halves, two make a whole
+        let of_samples = -scaling * self.degree().halves().cast_signed() / 2;
+        of_samples + self.weights_exponent()
     }
 
     /// The power of a common factor of all samples that their distances grow by.
-    pub fn degree(self) -> i32 {
-        if self.has_squares() && self.finish() == Finish::Plain { 2 } else { 1 }
-    }
-
-    /// Whether it sums squares, which leave the range of numbers long before the samples do.
-    fn has_squares(self) -> bool {
-        struct Squares;
-        impl Visitor for Squares {
-            type Output = bool;
-            fn visit<F: Fold>(self) -> bool {
-                F::SQUARES
-            }
-        }
-        self.visit(Squares)
+    pub fn degree(&self) -> Exponent {
+        Exponent::of_halves(match self.form().finish {
+            Finish::HalfSquare | Finish::Share | Finish::Quotient => 0,
+            Finish::Root | Finish::RootOf(_) => 2,
+            Finish::Plain if self.form().is_ratio() => 0,
+            Finish::Plain => self.power().halves(),
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::Metric;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -159,14 +175,14 @@ mod tests {
             let largest = T::from_f64(largest.min(T::LARGEST)).to_f64();
             let d = 1 << rng.random_range(0..30) | rng.random_range(0..2);
             for metric in [Metric::Cityblock, Metric::Chebyshev] {
-                assert_eq!(metric.scaling_exponent::<T>(d, largest), 0);
+                assert_eq!(Measure::from(metric).scaling_exponent::<T>(d, largest), 0);
             }
-            let k = Metric::Euclidean.scaling_exponent::<T>(d, largest);
-            assert_eq!(Metric::Sqeuclidean.scaling_exponent::<T>(d, largest), k);
+            let k = Measure::from(Metric::Euclidean).scaling_exponent::<T>(d, largest);
+            assert_eq!(Measure::from(Metric::Sqeuclidean).scaling_exponent::<T>(d, largest), k);
             // logarithms of d(2M)² and M², which have no limits
             let square = 2.0 * largest.log2();
             let (bound, close) = ((d as f64).log2() + 2.0 + square, 1e-9);
-            let limits = (T::LARGEST.log2() - 1.0, smallest_safe_square::<T>().log2());
+            let limits = (T::LARGEST.log2() - 1.0, smallest_safe_power::<T>().log2());
             if bound < limits.0 - close && square > limits.1 + close {
                 assert_eq!(k, 0, "{largest:e}, {d} features");
             }
@@ -181,10 +197,10 @@ mod tests {
     fn samples_are_scaled_only_where_squares_leave_the_range_and_then_to_just_below_its_end() {
         check_scaling::<f32>();
         check_scaling::<f64>();
-        assert_eq!(Metric::Euclidean.scaling_exponent::<f32>(5, 0.0), 0);
-        assert_eq!(Metric::Euclidean.scaling_exponent::<f32>(5, 1.0), 0);
-        assert!(Metric::Euclidean.scaling_exponent::<f32>(5, 1e-29) > 0);
-        assert!(Metric::Euclidean.scaling_exponent::<f32>(5, 1e20) < 0);
-        assert!(Metric::Euclidean.scaling_exponent::<f64>(5, f64::MAX) < 0);
+        assert_eq!(Measure::from(Metric::Euclidean).scaling_exponent::<f32>(5, 0.0), 0);
+        assert_eq!(Measure::from(Metric::Euclidean).scaling_exponent::<f32>(5, 1.0), 0);
+        assert!(Measure::from(Metric::Euclidean).scaling_exponent::<f32>(5, 1e-29) > 0);
+        assert!(Measure::from(Metric::Euclidean).scaling_exponent::<f32>(5, 1e20) < 0);
+        assert!(Measure::from(Metric::Euclidean).scaling_exponent::<f64>(5, f64::MAX) < 0);
     }
 }

@@ -11,6 +11,7 @@ use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
 use crate::kernel::PanelShape;
+use crate::metric::{Measure, Metric};
 use crate::number::Number;
 use crate::partition::lcm;
 use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples};
@@ -168,7 +169,7 @@ pub fn load<T: Number>(
     samples: &Samples,
     rows: Range<usize>,
     edge: usize,
-    mut target: Target<'_, T>,
+    (mut target, measure): (Target<'_, T>, &Measure),
 ) -> Result<Survey> {
     let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge, samples.rows);
     let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
@@ -184,7 +185,7 @@ pub fn load<T: Number>(
         let work = || {
             let all = band.rows.clone();
             reading.slabs(all).fold(Survey::default(), |mut survey, slab| {
-                survey.merge(&band.pack(slab, &mut target, &samples.marks, samples.subtracted));
+                survey.merge(&band.pack(slab, (&mut target, measure), &samples.marks, samples.subtracted));
                 survey
             })
         };
@@ -197,7 +198,8 @@ pub fn load<T: Number>(
 
 /// What `rows` of the samples are like.
 pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
-    load(workers, samples, rows, 1, Target::<T> { rows: None, cols: None })
+    let nothing = Target::<T> { rows: None, cols: None };
+    load(workers, samples, rows, 1, (nothing, &Metric::Cityblock.into()))
 }
 
 /// Samples that were read together.
@@ -212,7 +214,7 @@ impl<T: Number> Band<T> {
     fn pack(
         &mut self,
         rows: Range<usize>,
-        target: &mut Target<'_, T>,
+        (target, measure): (&mut Target<'_, T>, &Measure),
         marks: &[Mark],
         subtracted: i128,
     ) -> Survey {
@@ -251,6 +253,7 @@ impl<T: Number> Band<T> {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);
             }
+            samples.chunks_exact_mut(features).for_each(|sample| measure.prepare(sample));
             survey
         };
         let merge = |mut one: Survey, other: Survey| {

@@ -6,6 +6,7 @@
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
+//! - `variance` — of the features of all samples
 //! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;
@@ -14,6 +15,7 @@ mod rate;
 mod rounds;
 mod scale;
 mod survey;
+mod variance;
 mod worker;
 
 pub(crate) use load::{Target, load, reading_bytes, survey_of};
@@ -21,6 +23,7 @@ pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};
+pub(crate) use variance::variances;
 pub use worker::{Order, ThreadWorker};
 
 use rayon::prelude::*;

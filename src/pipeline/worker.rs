@@ -3,6 +3,7 @@
 //! There is one queue of orders for all workers: who is free takes the next. All compute the same bits, so nobody needs to know who
 //! did what.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -10,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::Workers;
 use crate::block::Block;
 use crate::failpoint;
-use crate::kernel::{Checksum, Kernel, Scratch, Summary};
+use crate::kernel::{Checksum, Kernel, Scratch, Summary, transpose};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::sink::{Parcel, Place, Rounded};
@@ -51,13 +52,15 @@ pub struct ThreadWorker<'a, T> {
     grid: Grid,
     rows: &'a Block<T>,
     scratch: Scratch<T>,
+    /// What is above the diagonal of a tile that lies on it, as its mirror image.
+    below: Vec<T>,
     checksum: Checksum,
 }
 
 impl<'a, T: Number> ThreadWorker<'a, T> {
     /// For tiles of the grid, whose rows lie in this block.
     pub fn new(kernel: &'a Kernel<T>, grid: Grid, rows: &'a Block<T>) -> Self {
-        Self { kernel, grid, rows, scratch: Scratch::new(), checksum: Checksum::default() }
+        Self { kernel, grid, rows, scratch: Scratch::new(), below: Vec::new(), checksum: Checksum::default() }
     }
 
     /// Computes a tile.
@@ -68,14 +71,20 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let (row_panels, col_panels) = (self.rows.slot(tile.i), cols.slot(tile.j));
         let (level, panel) = (self.kernel.level(), self.rows.shape());
         let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
-        let strip = self.kernel.strip_rows(n).min(m);
+        let is_diagonal = self.grid.symmetric && tile.i == tile.j;
+        let strip = if is_diagonal { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
+        let strip = strip.min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
         // strip by strip, so that what is computed is summed up and collected from a near cache
         for first in (0..m).step_by(strip) {
             let height = strip.min(m - first);
             let values = parcel.strip(first, height, (m, n));
             let panels = &row_panels[panel.count(first) * panel.len()..];
-            recomputed += self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch);
+            recomputed += if is_diagonal {
+                self.compute_diagonal((panels, first), (col_panels, n), values)
+            } else {
+                self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch)
+            };
             let rows = row_range.start + first..row_range.start + first + height;
             let (sum, part) = self.checksum.with_summary(level, values, rows, col_range.clone());
             checksum = checksum.wrapping_add(sum);
@@ -86,6 +95,32 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
         let upper = parcel.upper();
         Computed { done: Done { tile, checksum, stored, upper, overflows, summary, recomputed }, parcel }
+    }
+}
+
+impl<T: Number> ThreadWorker<'_, T> {
+    /// A strip of a tile on the diagonal, from its row `first` on: what lies below the diagonal was computed with the strips before.
+    fn compute_diagonal(
+        &mut self,
+        (rows, first): (&[T], usize),
+        (cols, n): (&[T], usize),
+        values: &mut [T],
+    ) -> u64 {
+        let height = values.len() / n;
+        let last = first + height;
+        let mut compute = |wanted: Range<usize>| {
+            self.kernel.compute_cols((rows, height), (cols, n), wanted, values, &mut self.scratch)
+        };
+        let on_diagonal = compute(first..last);
+        let recomputed = if last < n { on_diagonal + 2 * compute(last..n) } else { on_diagonal };
+        self.below.resize(n * n, T::default());
+        for (line, below) in values.chunks_exact_mut(n).zip(self.below[first * n..].chunks_exact(n)) {
+            line[..first].copy_from_slice(&below[..first]);
+        }
+        if last < n {
+            transpose(self.kernel.level(), values, height, n, &mut self.below[first..], n);
+        }
+        recomputed
     }
 }
 

@@ -75,7 +75,10 @@ impl Memory {
             let kept = [
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
+                // what is above the diagonal of a tile
+                if grid.symmetric { product(&[threads, height, width, size])? } else { 0 },
                 product(&[threads, THREAD_BYTES])?,
+                product(&[kernel.feature_bytes(), rows.features])?,
             ];
             Some(Self {
                 rows: own,

@@ -143,7 +143,8 @@ pub struct Record {
 impl Record {
     /// The summary for people.
     pub fn summary(&self, output: Option<&Path>) -> String {
-        let Problem { n, m, d, metric, method, dtype, tile } = self.problem;
+        let Problem { n, m, d, method, dtype, tile, .. } = self.problem;
+        let metric = self.problem.shown_metric();
         let mut text = String::new();
         let mut line = |name: &str, value: String| {
             let _ = writeln!(text, "{name:<12} {value}");

@@ -3,14 +3,16 @@
 use std::ops::Range;
 
 use super::job::Job;
+use super::parameters::Vectors;
 use super::reading::{self, Known};
 use crate::block::Block;
 use crate::comm::Comm;
 use crate::error::Result;
 use crate::kernel::Kernel;
+use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{Target, Workers, load, scale};
+use crate::pipeline::{Target, Workers, load, scale, variances};
 use crate::problem::InputId;
 use crate::source::Samples;
 
@@ -26,6 +28,9 @@ pub(super) struct Findings {
     pub(super) ids: Vec<InputId>,
     /// Of all ranks' samples of X, and of Y if there is one.
     pub(super) known: Known,
+    /// What the metric is given, and the metric with it.
+    pub(super) vectors: Vectors,
+    pub(super) measure: Measure,
     /// Exponent of the power of two that the samples were scaled by.
     pub(super) scaling: i32,
 }
@@ -47,7 +52,7 @@ impl<T: Number> Blocks<T> {
         };
         let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
         let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
-            comm.agree(load(workers, samples, range, edge, target))
+            comm.agree(load(workers, samples, range, edge, (target, kernel.measure())))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
@@ -61,16 +66,29 @@ impl<T: Number> Blocks<T> {
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
         comm.on_root(|| reading::judge(inputs, &known, job.args.allow_nonfinite, T::DTYPE))?;
-        let scaling = problem.metric.scaling_exponent::<T>(problem.d, known.largest());
+        let mut vectors = job.vectors.clone();
+        if vectors.need_variance() {
+            let (x, total) = ((&mut rows, row_samples.clone()), n + inputs.y.as_ref().map_or(0, |y| y.rows));
+            let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
+            let found = variances(comm, workers, x, y, total);
+            let names: Vec<_> = inputs.all().map(Samples::describe).collect();
+            let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
+                vectors.check_range(problem)?;
+                Ok(vectors)
+            });
+            vectors = comm.agree(with_variance)?;
+        }
+        let measure = problem.measure(vectors.weights(problem.d).as_deref());
+        let scaling = measure.scaling_exponent::<T>(problem.d, known.largest());
         if scaling != 0 {
             log::info!(
-                "the samples are scaled by 2^{scaling} so that their squares neither overflow nor vanish: their largest magnitude is {:e}",
+                "the samples are scaled by 2^{scaling} so that their powers neither overflow nor vanish: their largest magnitude is {:e}",
                 known.largest()
             );
             scale(workers, &mut rows, row_samples, scaling);
             scale(workers, &mut cols, col_samples, scaling);
         }
         let ids = inputs.ids(&known.digests(), known.subtracted);
-        Ok(Self { rows, cols, findings: Findings { ids, known, scaling } })
+        Ok(Self { rows, cols, findings: Findings { ids, known, vectors, measure, scaling } })
     }
 }

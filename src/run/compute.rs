@@ -36,7 +36,7 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
 /// The result of an earlier run is the one that is asked for, or it is in the way.
 fn already_there<T: Number>(comm: &Comm, job: &Job<'_>, run: &Run, mut workdir: Workdir) -> Result<()> {
     let (inputs, shown) = (&job.inputs, workdir.output().display().to_string());
-    let check = |ids| match run.plan.identity.difference(&job.identity(ids)) {
+    let check = |ids| match run.plan.identity.difference(&job.identity(ids, &job.vectors)) {
         Some(difference) => Err(Error::Failed(format!(
             "{shown} exists, and is another result: {difference}; choose another name, or use --force"
         ))),
@@ -77,7 +77,7 @@ fn run<T: Number>(
         begun.inspect_err(|_| claim.iter_mut().for_each(|claim| claim.give_up(comm)))?;
 
     let Blocks { rows, cols, findings } = blocks;
-    let kernel = kernel.of_scaled(findings.scaling);
+    let kernel = kernel.of(findings.measure.clone()).of_scaled(findings.scaling);
     let mut progress = Progress::start(tiles_left(comm, job, &restored.done), comm.is_root());
     let mail_interval = job.args.checkpoint_interval;
     let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop, mail_interval };

@@ -171,7 +171,7 @@ fn halves(of: usize) -> impl Iterator<Item = usize> {
 /// The kernel of a problem, with panels for its tiles.
 pub(super) fn kernel<T: Number>(problem: &Problem, schedule: &Schedule, level: Level) -> Kernel<T> {
     let (height, width) = schedule.grid.tile_shape();
-    Kernel::new(problem.metric, problem.method, problem.d, level).for_tiles(height, width)
+    Kernel::new(problem.measure_of_any_weights(), problem.method, problem.d, level).for_tiles(height, width)
 }
 
 #[cfg(test)]

@@ -61,7 +61,7 @@ fn result(path: &Path) -> Result<()> {
     for (name, text) in sink::shown(&reader) {
         let _ = writeln!(out, "{name:<12} {text}");
     }
-    let _ = writeln!(out, "metric       {}, {} kernel", problem.metric, problem.method);
+    let _ = writeln!(out, "metric       {}, {} kernel", problem.shown_metric(), problem.method);
     let _ =
         writeln!(out, "symmetric    {}", if grid.symmetric { "yes (one input)" } else { "no (two inputs)" });
     let _ = writeln!(
@@ -72,6 +72,9 @@ fn result(path: &Path) -> Result<()> {
         grid.edge,
         grid.edge
     );
+    for (name, id) in header.identity.parameters.named() {
+        let _ = writeln!(out, "{name:<12} {}, digest {}", id.from, id.digest);
+    }
     for (name, source) in LABELS.into_iter().zip(&header.identity.labels) {
         if let Some(source) = source {
             let _ = writeln!(out, "{name:<12} from {source}");
@@ -185,7 +188,8 @@ fn advice(entries: &[Entry], said: &str) -> String {
 fn unfinished(workdir: &Workdir, text: &str) -> Result<()> {
     let Run { plan, number } = Run::of(text, workdir)?;
     let RunPlan { identity, provenance: made, .. } = &plan;
-    let Problem { n, m, d, metric, method, dtype, tile } = identity.problem;
+    let Problem { n, m, d, method, dtype, tile, .. } = identity.problem;
+    let metric = identity.problem.shown_metric();
     let grid = identity.grid();
     let (mut journalled, mut latest, journals) = (Journalled::nothing(&grid), None, workdir.journals()?);
     for rank in &journals {

@@ -1,10 +1,11 @@
 //! What a run is to do, settled by all ranks before anything is made or read.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fit::{self, Fit, Layout};
 use super::inputs::Inputs;
 use super::limits;
+use super::parameters::Vectors;
 use super::placement::{self, Cores};
 use super::setup;
 use super::unfinished::Earlier;
@@ -27,6 +28,8 @@ pub(super) struct Job<'a> {
     pub(super) args: &'a ComputeArgs,
     pub(super) inputs: Inputs,
     pub(super) problem: Problem,
+    /// What the metric is given beside the samples.
+    pub(super) vectors: Vectors,
     pub(super) schedule: Schedule,
     /// What is made of the distances.
     pub(super) results: Results,
@@ -48,6 +51,8 @@ impl<'a> Job<'a> {
         let tile = args.problem.tile.or(found.run().map(|run| run.plan.identity.problem.tile));
         let wanted = ProblemArgs { tile, ..args.problem.clone() };
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
+        let vectors = Vectors::agreed(comm, &args.problem, problem.d)?;
+        comm.agree(vectors.check_range(&problem))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
         let level = setup::common_level(comm)?;
         let asked = if args.output.is_some() {
@@ -59,12 +64,23 @@ impl<'a> Job<'a> {
         let results = Results::of(asked);
         // before anything is made
         comm.on_root(|| inputs.labels(&args.problem).map(drop))?;
-        Ok(Self { args, inputs, problem, schedule, results, cores, level, started: host::timestamp() })
+        Ok(Self {
+            args,
+            inputs,
+            problem,
+            vectors,
+            schedule,
+            results,
+            cores,
+            level,
+            started: host::timestamp(),
+        })
     }
 
     /// How its tiles are computed.
     pub(super) fn kernel<T: Number>(&self) -> Kernel<T> {
-        fit::kernel(&self.problem, &self.schedule, self.level)
+        let weights = self.vectors.weights(self.problem.d);
+        fit::kernel(&self.problem, &self.schedule, self.level).of(self.problem.measure(weights.as_deref()))
     }
 
     /// What this rank gathers the results in.
@@ -108,8 +124,9 @@ impl<'a> Job<'a> {
     /// Refuses names that cannot be written without harm. On one rank.
     pub(super) fn check_names(&self, workdir: Option<&Workdir>) -> Result<()> {
         let Self { args, .. } = self;
-        let inputs: Vec<&Path> =
-            std::iter::once(args.input.as_path()).chain(args.problem.against.as_deref()).collect();
+        let vectors: Vec<PathBuf> = Vectors::files(&args.problem).collect();
+        let others = args.problem.against.iter().chain(&vectors).map(PathBuf::as_path);
+        let inputs: Vec<&Path> = std::iter::once(args.input.as_path()).chain(others).collect();
         if let Some(record) = &args.json {
             let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
             let others: Vec<&Path> = inputs.iter().copied().chain(outputs.into_iter().flatten()).collect();
@@ -122,7 +139,8 @@ impl<'a> Job<'a> {
     pub(super) fn tell<T: Number>(&self, comm: &Comm, memory: &Memory) {
         let Self { problem, schedule, results, cores, .. } = self;
         placement::tell(comm, cores);
-        let Problem { n, m, d, metric, method, dtype, tile } = problem;
+        let Problem { n, m, d, method, dtype, tile, .. } = problem;
+        let metric = problem.shown_metric();
         log::info!(
             "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",
             self.level.name(),
@@ -139,9 +157,10 @@ impl<'a> Job<'a> {
     }
 
     /// What it computes, with as much of the inputs as is known.
-    pub(super) fn identity(&self, inputs: Vec<InputId>) -> Identity {
+    pub(super) fn identity(&self, inputs: Vec<InputId>, vectors: &Vectors) -> Identity {
         let ProblemArgs { ids, against_ids, .. } = &self.args.problem;
-        Identity::new(self.problem, self.results.asked, inputs, [ids.clone(), against_ids.clone()])
+        let labels = [ids.clone(), against_ids.clone()];
+        Identity::new(self.problem, self.results.asked, inputs, labels, vectors.ids())
     }
 
     pub(super) fn provenance(&self, ranks: usize) -> Provenance {

@@ -10,6 +10,7 @@ mod inputs;
 mod job;
 mod limits;
 mod outcome;
+mod parameters;
 mod placement;
 mod plan;
 mod reading;

@@ -152,7 +152,10 @@ fn warn_of_range<T: Number>(record: &Record, allow_nonfinite: bool) {
     if record.max == f64::INFINITY && !allow_nonfinite {
         log::warn!("some distances are infinite: they are too large for {dtype}; {ways_out}");
     }
-    if record.scaling_exponent > 0 && metric.degree() > 1 && record.max < T::SMALLEST_NORMAL {
+    if record.scaling_exponent > 0
+        && record.problem.measure_of_any_weights().degree().halves() > 2
+        && record.max < T::SMALLEST_NORMAL
+    {
         log::warn!(
             "all distances have lost digits, or are 0: the largest, {:e}, is below the normal numbers of {dtype}; {ways_out}",
             record.max

@@ -277,8 +277,8 @@ fn measured_rate<T: Number>(
     let most = if results.are_mailed() { MEASURED_ROWS.next_multiple_of(grid.edge) } else { usize::MAX };
     let grid = Grid { m: grid.m.min(most), symmetric, ..grid };
     let (height, width) = grid.tile_shape();
-    let kernel =
-        Kernel::<T>::new(problem.metric, problem.method, features, kernel.level()).for_tiles(height, width);
+    let kernel = Kernel::<T>::new(kernel.measure().clone(), problem.method, features, kernel.level())
+        .for_tiles(height, width);
     // tiles are computed again and again, so that nothing is near enough to enter a list: short ones do
     let nearest = results
         .asked
@@ -329,7 +329,8 @@ fn size_lines(record: &Record) -> Vec<Line> {
     let mut lines = Vec::new();
     let mut line = |name: &'static str, value: String| lines.push((name, value));
     let Record { problem, balance, traffic, volume, machine, .. } = record;
-    let Problem { n, m, d, metric, method, dtype, tile } = problem;
+    let Problem { n, m, d, method, dtype, tile, .. } = problem;
+    let metric = problem.shown_metric();
     // first, since a result that has no place is not worth planning
     let beside = if record.radius.is_empty() { "" } else { "; without the pairs within the radius" };
     line("disk", format!("{}{beside}", record.disk.line()));
@@ -510,7 +511,7 @@ mod tests {
             (1, 1, 1, 1),
         ] {
             let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-            let problem = Problem { n, m, d, metric, method, dtype, tile };
+            let problem = Problem { n, m, d, metric, p: None, weighted: false, method, dtype, tile };
             let (grid, features) = measured_grid(&problem);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
@@ -521,7 +522,17 @@ mod tests {
             assert!((grid.n + grid.m) * features >= ((n + m) * features).min(MEASURED_VALUES), "{grid:?}");
         }
         let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-        let wide = Problem { n: 9000, m: 9000, d: 1000, metric, method, dtype, tile: 4096 };
+        let wide = Problem {
+            n: 9000,
+            m: 9000,
+            d: 1000,
+            metric,
+            p: None,
+            weighted: false,
+            method,
+            dtype,
+            tile: 4096,
+        };
         let (height, width) = measured_grid(&wide).0.tile_shape();
         assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
     }

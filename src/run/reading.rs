@@ -104,8 +104,8 @@ pub(super) fn survey<T: Number>(
 /// The whole number that makes all samples exact, if some are not and it can be taken off.
 fn centre(surveys: &[Survey], metric: Metric, dtype: Dtype) -> Option<i128> {
     // distances of these do not change if all samples move together
-    match metric {
-        Metric::Euclidean | Metric::Sqeuclidean | Metric::Cityblock | Metric::Chebyshev => {}
+    if !metric.ignores_shifts() {
+        return None;
     }
     if surveys.iter().all(|survey| survey.found(Sort::Inexact).values == 0) {
         return None;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::inputs::Shape;
+use super::parameters::Vectors;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element, StoreType};
@@ -10,6 +11,7 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::MAX_WRITE_BYTES;
 use crate::kernel::Level;
+use crate::metric::{Measure, Order, Parameter};
 use crate::partition::choose_edge;
 use crate::problem::{Asked, Nearest, Problem, Radius, Within};
 use crate::schedule::Schedule;
@@ -21,7 +23,17 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
     let Shape { n, m, d, dtype, .. } = shape;
     let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
-    let Some(method) = args.kernel.method(metric, d) else {
+    let takes_order = metric.takes().contains(&Parameter::Order);
+    if args.p.is_some() && !takes_order {
+        return Err(Error::Usage(format!(
+            "--p: {metric} has no order; leave the option out, or use --metric minkowski"
+        )));
+    }
+    let p = takes_order.then(|| args.p.unwrap_or(Order::TWO));
+    Vectors::check(args)?;
+    let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
+    let measure = Measure::new(metric, p, weighted.then_some(&[1.0]));
+    let Some(method) = args.kernel.method(&measure, d) else {
         return Err(Error::Usage(format!(
             "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
         )));
@@ -52,7 +64,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_WRITE_BYTES}; choose a smaller one"
         )));
     }
-    Ok(Problem { n, m, d, metric, method, dtype, tile })
+    Ok(Problem { n, m, d, metric, p, weighted, method, dtype, tile })
 }
 
 /// The results that the command line asks for: the matrix unless it names others.

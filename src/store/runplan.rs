@@ -52,13 +52,14 @@ mod tests {
     use crate::element::Dtype;
     use crate::kernel::Method;
     use crate::metric::Metric;
-    use crate::problem::{Asked, InputId};
+    use crate::problem::{Asked, InputId, Parameters};
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     fn plan() -> RunPlan {
         let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem = Problem { n: 10, m: 10, d: 3, metric, method, dtype, tile: 4 };
+        let problem =
+            Problem { n: 10, m: 10, d: 3, metric, p: None, weighted: false, method, dtype, tile: 4 };
         let id = InputId {
             path: "/x.h5".into(),
             dataset: "/x".into(),
@@ -78,7 +79,7 @@ mod tests {
             hdf5_version: "1.10.8".into(),
         };
         RunPlan {
-            identity: Identity::new(problem, Asked::MATRIX, vec![id], [None, None]),
+            identity: Identity::new(problem, Asked::MATRIX, vec![id], [None, None], Parameters::default()),
             replaces: false,
             provenance,
         }

@@ -7,7 +7,7 @@ use ndarray::Array2;
 use pairdist::element::Element;
 use pairdist::io::Stored;
 use pairdist::kernel::{Method, guard_tau};
-use pairdist::metric::Metric;
+use pairdist::metric::{Measure, Metric, Order, Parameter, Reference};
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -65,34 +65,97 @@ pub(crate) fn stored(path: impl AsRef<Path>) -> Vec<u64> {
     stored
 }
 
+/// A metric, and what it is given beside the samples.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Given {
+    pub(crate) metric: Metric,
+    pub(crate) p: Option<Order>,
+    pub(crate) weighted: bool,
+}
+
+impl From<Metric> for Given {
+    fn from(metric: Metric) -> Self {
+        let weighted = metric.takes().contains(&Parameter::Variance);
+        Self { metric, p: None, weighted }
+    }
+}
+
+impl Given {
+    /// Every metric, with orders of all kinds, and with and without weights where it takes some.
+    pub(crate) fn all() -> Vec<Self> {
+        let mut all = Vec::new();
+        for given in Metric::ALL.iter().map(|metric| Self::from(*metric)) {
+            let orders: &[f64] = if given.metric.takes().contains(&Parameter::Order) {
+                &[0.5, 1.0, 1.5, 2.0, 3.0, 7.5, 8.0, f64::INFINITY]
+            } else {
+                &[2.0]
+            };
+            for p in orders {
+                let p = (orders.len() > 1).then(|| Order::new(*p).expect("an order"));
+                all.push(Self { p, ..given });
+                if given.metric.takes().contains(&Parameter::Weights) {
+                    all.push(Self { p, weighted: true, ..given });
+                }
+            }
+        }
+        all
+    }
+
+    /// Some of them, which have every fold, preparation and finish.
+    pub(crate) fn some() -> Vec<Self> {
+        let plain = Metric::ALL
+            .iter()
+            .map(|metric| Self::from(*metric))
+            .filter(|given| given.metric != Metric::Minkowski);
+        let order = |p, weighted| Self { metric: Metric::Minkowski, p: Order::new(p).ok(), weighted };
+        let weighted = [Metric::Cityblock, Metric::Canberra, Metric::Braycurtis]
+            .map(|metric| Self { weighted: true, ..metric.into() });
+        plain.chain([order(3.0, false), order(2.5, true)]).chain(weighted).collect()
+    }
+
+    /// With weights of all magnitudes, some of them 0.
+    pub(crate) fn measure(self, features: usize) -> Measure {
+        let weight = |l: usize| (1 + l * 37 % 101) as f64 * [0.01, 0.1, 1.0, 0.0, 100.0][l % 5];
+        let weights: Vec<f64> = (0..features).map(weight).collect();
+        Measure::new(self.metric, self.p, self.weighted.then_some(&weights))
+    }
+}
+
 /// Every distance in f64, by the definition of the metric.
-pub(crate) fn definition<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T>) -> Array2<f64> {
+pub(crate) fn definition<T: Element>(
+    given: impl Into<Given>,
+    x: &Array2<T>,
+    y: &Array2<T>,
+) -> Array2<Reference> {
+    let measure = given.into().measure(x.ncols());
     let [x, y] = [x, y].map(|samples| samples.rows().into_iter().map(|row| row.to_vec()).collect::<Vec<_>>());
-    Array2::from_shape_fn((x.len(), y.len()), |(i, j)| metric.distance(&x[i], &y[j]))
+    Array2::from_shape_fn((x.len(), y.len()), |(i, j)| measure.reference(&x[i], &y[j]))
 }
 
 /// Exponent of the power of two that the program scales samples by.
-pub(crate) fn scaling<T: Element>(metric: Metric, x: &Array2<T>, y: &Array2<T>) -> i32 {
+pub(crate) fn scaling<T: Element>(given: impl Into<Given>, x: &Array2<T>, y: &Array2<T>) -> i32 {
     let values = x.iter().chain(y).filter(|value| value.is_finite());
     let largest = values.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
-    metric.scaling_exponent::<T>(x.ncols(), largest)
+    given.into().measure(x.ncols()).scaling_exponent::<T>(x.ncols(), largest)
 }
 
-/// Demands that every entry lies within [`Metric::tolerance`] of the definition.
+/// Demands that every entry lies within [`Measure::tolerance`] of the definition.
 pub(crate) fn assert_within_tolerance<T: Element>(
     what: &str,
-    (metric, method, features, scaling): (Metric, Method, usize, i32),
+    (given, method, features, scaling): (impl Into<Given>, Method, usize, i32),
     got: &Array2<T>,
-    expected: &Array2<f64>,
+    expected: &Array2<Reference>,
 ) {
     assert_eq!(got.shape(), expected.shape(), "{what}");
+    let given = given.into();
+    let measure = given.measure(features);
     let tau = (method == Method::Gemm).then(|| guard_tau(T::DTYPE));
     for ((place, got), &expected) in got.indexed_iter().zip(expected) {
-        let error = metric.error::<T>(features, tau, *got, expected);
-        let allowed = metric.tolerance::<T>(features, tau, scaling, expected);
+        let error = measure.error::<T>(features, tau, *got, expected.distance);
+        let allowed = measure.tolerance::<T>(features, tau, scaling, expected);
         assert!(
             error <= allowed,
-            "{what}: {metric}, {method}, {}, {features} features, entry {place:?}: {got}, by definition {expected:e}, allowed {allowed:e}",
+            "{what}: {given:?}, {method}, {}, {features} features, entry {place:?}: {got}, by definition {expected:?}, allowed {allowed:e}",
             T::DTYPE
         );
     }

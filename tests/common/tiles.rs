@@ -2,23 +2,30 @@
 
 use ndarray::Array2;
 use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
-use pairdist::metric::{Metric, PowerOfTwo};
+use pairdist::metric::{Measure, PowerOfTwo};
 use pairdist::number::Number;
 
-use super::samples::scaling;
+use super::samples::Given;
 
 /// A metric, and how it is computed.
-pub(crate) type Way = (Metric, Method);
+pub(crate) type Way = (Given, Method);
+
+/// The ways in which it is computed.
+pub(crate) fn ways_of(given: Given) -> impl Iterator<Item = Way> {
+    let ways = [Method::Direct, Method::Gemm].map(|method| (given, method));
+    ways.into_iter().filter(|&(given, method)| method == Method::Direct || given.measure(1).has_gram())
+}
 
 pub(crate) fn ways() -> impl Iterator<Item = Way> {
-    let methods = [Method::Direct, Method::Gemm];
-    let ways = Metric::ALL.iter().flat_map(move |&metric| methods.map(|method| (metric, method)));
-    ways.filter(|&(metric, method)| method == Method::Direct || metric.has_gram())
+    Given::some().into_iter().flat_map(ways_of)
+}
+
+pub(crate) fn levels() -> impl Iterator<Item = Level> {
+    Level::ALL.iter().copied().filter(|level| level.is_available())
 }
 
 /// Every way on every level of this machine.
 pub(crate) fn kernels() -> impl Iterator<Item = (Way, Level)> {
-    let levels = || Level::ALL.iter().copied().filter(|level| level.is_available());
     ways().flat_map(move |way| levels().map(move |level| (way, level)))
 }
 
@@ -27,10 +34,13 @@ fn packed<T: Number>(
     samples: &Array2<T>,
     shape: PanelShape,
     exponent: i32,
+    measure: &Measure,
     pack: impl Fn(&[T], &mut [T]),
 ) -> Vec<T> {
     let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
-    pack(samples.as_slice().expect("samples are row-major"), &mut panels);
+    let mut values = samples.as_slice().expect("samples are row-major").to_vec();
+    values.chunks_exact_mut(samples.ncols()).for_each(|sample| measure.prepare(sample));
+    pack(&values, &mut panels);
     if exponent != 0 {
         for (number, panel) in panels.chunks_exact_mut(shape.len()).enumerate() {
             let rows = shape.width.min(samples.nrows() - number * shape.width);
@@ -44,11 +54,12 @@ fn packed<T: Number>(
 /// entries that failed the Gram guard.
 pub(crate) fn tile_with<T: Number>(
     scratch: &mut Scratch<T>,
-    ((metric, method), level): (Way, Level),
+    ((given, method), level): (Way, Level),
     x: &Array2<T>,
     y: &Array2<T>,
 ) -> (Array2<T>, u64) {
-    let kernel = Kernel::<T>::new(metric, method, x.ncols(), level).for_tiles(x.nrows(), y.nrows());
+    let measure = given.measure(x.ncols());
+    let kernel = Kernel::<T>::new(measure, method, x.ncols(), level).for_tiles(x.nrows(), y.nrows());
     tile_of(scratch, kernel, x, y)
 }
 
@@ -59,10 +70,16 @@ pub(crate) fn tile_of<T: Number>(
     x: &Array2<T>,
     y: &Array2<T>,
 ) -> (Array2<T>, u64) {
-    let exponent = scaling(kernel.metric(), x, y);
+    let values = x.iter().chain(y).filter(|value| value.is_finite());
+    let largest = values.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
+    let exponent = kernel.measure().scaling_exponent::<T>(x.ncols(), largest);
     let kernel = kernel.of_scaled(exponent);
-    let rows = packed(x, kernel.row_panels(), exponent, |samples, panels| kernel.pack_rows(samples, panels));
-    let cols = packed(y, kernel.col_panels(), exponent, |samples, panels| kernel.pack_cols(samples, panels));
+    let rows = packed(x, kernel.row_panels(), exponent, kernel.measure(), |samples, panels| {
+        kernel.pack_rows(samples, panels);
+    });
+    let cols = packed(y, kernel.col_panels(), exponent, kernel.measure(), |samples, panels| {
+        kernel.pack_cols(samples, panels);
+    });
     let mut tile = Array2::from_elem((x.nrows(), y.nrows()), T::NAN);
     let out = tile.as_slice_mut().expect("a tile is row-major");
     let recomputed = kernel.compute(&rows, x.nrows(), &cols, y.nrows(), out, scratch);

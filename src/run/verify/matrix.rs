@@ -32,8 +32,9 @@ impl<'a> MatrixCheck<'a> {
 
     /// Compares an entry with the definition.
     fn compare<T: Number>(&self, (row, col): (usize, usize), value: f64, x: &[T], y: &[T]) -> Worst {
-        let definition = self.case.problem().metric.distance(x, y);
-        let wrong = |value| Wrong { row, col, fault: Fault::Distance, value, definition };
+        let definition = self.case.measure.reference(x, y);
+        let wrong =
+            |value| Wrong { row, col, fault: Fault::Distance, value, definition: definition.distance };
         self.case.compare::<T>(value, definition, wrong)
     }
 

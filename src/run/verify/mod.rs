@@ -26,6 +26,7 @@ use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::result::{Header, ResultReader};
 use crate::kernel::{Method, guard_tau};
+use crate::metric::{Measure, Reference};
 use crate::number::Number;
 use crate::partition::{Grid, range_of};
 use crate::pipeline::Workers;
@@ -52,6 +53,8 @@ struct Case {
     grid: Grid,
     x: Samples,
     y: Option<Samples>,
+    /// The metric with its parameters.
+    measure: Measure,
 }
 
 /// The whole number that was taken off the samples.
@@ -230,7 +233,8 @@ impl Case {
         let x = x.open(&inputs[0], path)?;
         let y = inputs.get(1).map(|id| y.open(id, path)).transpose()?;
         let grid = file.header.grid();
-        Ok(Self { file, grid, x, y })
+        let measure = file.header.identity.problem.measure(file.weights()?.as_deref());
+        Ok(Self { file, grid, x, y, measure })
     }
 
     /// Each input, and what the result says of it.
@@ -295,23 +299,29 @@ impl Case {
     }
 
     /// A stored distance against its definition; `wrong` says where it is, if it is beyond its bound.
-    fn compare<T: Number>(&self, value: f64, definition: f64, wrong: impl FnOnce(f64) -> Wrong) -> Worst {
-        Worst::compared(self.error::<T>(value, definition), value, definition, wrong)
+    fn compare<T: Number>(
+        &self,
+        value: f64,
+        definition: Reference,
+        wrong: impl FnOnce(f64) -> Wrong,
+    ) -> Worst {
+        Worst::compared(self.error::<T>(value, definition), value, definition.distance, wrong)
     }
 
     /// What a stored distance differs by from its definition, and by how much it may: the bound of the metric, and half a unit in the last
     /// place where it was rounded to be stored.
-    fn error<T: Number>(&self, value: f64, definition: f64) -> (f64, f64) {
+    fn error<T: Number>(&self, value: f64, definition: Reference) -> (f64, f64) {
         let store = self.file.asked().stored_as(self.problem().dtype);
         self.error_as::<T>(value, definition, store)
     }
 
     /// Likewise, of one that is stored in this type.
-    fn error_as<T: Number>(&self, value: f64, definition: f64, store: StoreType) -> (f64, f64) {
-        let Problem { d, metric, method, dtype, .. } = *self.problem();
+    fn error_as<T: Number>(&self, value: f64, definition: Reference, store: StoreType) -> (f64, f64) {
+        let (Problem { d, method, dtype, .. }, measure) = (*self.problem(), &self.measure);
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
-        let tolerance = metric.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
-        let error = metric.error::<T>(d, tau, T::from_f64(value), definition);
+        let tolerance = measure.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
+        let definition = definition.distance;
+        let error = measure.error::<T>(d, tau, T::from_f64(value), definition);
         if store.size() < dtype.size() {
             with_rounding((error, tolerance), value, definition, store)
         } else {

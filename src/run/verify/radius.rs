@@ -81,15 +81,16 @@ impl RowCheck for RadiusCheck<'_> {
         let first = indices.partition_point(|index| *index < start);
         let mut listed = indices.iter().zip(distances).skip(first).peekable();
         for (index, y) in samples.zip(values.chunks_exact(x.len())) {
-            let definition = case.problem().metric.distance(x, y);
+            let reference = case.measure.reference(x, y);
+            let definition = reference.distance;
             let wrong = |fault, value| Wrong { row: row.number, col: index, fault, value, definition };
-            let (_, tolerance) = case.error_as::<T>(radius, definition, self.reader.store);
+            let (_, tolerance) = case.error_as::<T>(radius, reference, self.reader.store);
             let mut is_listed = false;
             while let Some((_, &value)) =
                 listed.next_if(|(other, _)| usize::try_from(**other).is_ok_and(|other| other == index))
             {
                 is_listed = true;
-                let (error, tolerance) = case.error_as::<T>(value, definition, self.reader.store);
+                let (error, tolerance) = case.error_as::<T>(value, reference, self.reader.store);
                 let wrong = |value| wrong(Fault::NeighbourDistance, value);
                 worst.add(&Worst::compared((error, tolerance), value, definition, wrong));
             }

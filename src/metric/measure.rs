@@ -1,0 +1,313 @@
+//! A metric with its parameters: all that decides the distance of two samples.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::definition::{Definition, Reference};
+use super::fold::{
+    Exponent, Largest, Magnitudes, Powers, Ratios, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
+    WeightedSquares,
+};
+use super::prepare::Preparation;
+use super::scaling::{PowerOfTwo, exponent_of};
+use super::{Finish, Metric};
+use crate::element::Element;
+
+/// What is folded over the features of two samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Terms {
+    /// (xₗ − yₗ)²
+    Squares,
+    /// |xₗ − yₗ|
+    Magnitudes,
+    /// |xₗ − yₗ|, of which the largest is kept
+    Largest,
+    /// |xₗ − yₗ|^p
+    Powers,
+    /// |xₗ − yₗ| / (|xₗ| + |yₗ|)
+    Ratios,
+    /// 1 where xₗ ≠ yₗ
+    Unequal,
+}
+
+/// What a metric is made of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Form {
+    /// What is done with each sample first.
+    pub preparation: Preparation,
+    /// What is folded over the features.
+    pub terms: Terms,
+    /// What is done with the folded value.
+    pub finish: Finish,
+}
+
+impl Form {
+    /// Whether samples have another length after their preparation.
+    pub fn prepares(&self) -> bool {
+        matches!(self.preparation, Preparation::Direction | Preparation::Deviation)
+    }
+
+    /// Whether its terms are quotients.
+    pub fn is_ratio(&self) -> bool {
+        self.terms == Terms::Ratios
+    }
+}
+
+/// The order p of a Minkowski distance: a multiple of a half up to 8, or infinity.
+#[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Order(f64);
+
+/// It is no NaN.
+impl Eq for Order {}
+
+impl Order {
+    /// Euclid's.
+    pub const TWO: Self = Self(2.0);
+    const LARGEST: f64 = 8.0;
+
+    /// Of this value.
+    ///
+    /// # Errors
+    /// If it is none; the text says what it could be.
+    pub fn new(p: f64) -> Result<Self, String> {
+        if p.is_nan() || p <= 0.0 {
+            return Err(format!("p must be larger than 0, and is {p}"));
+        }
+        if p.is_finite() && (p > Self::LARGEST || (2.0 * p).fract() != 0.0) {
+            return Err(format!("p can be a multiple of 0.5 up to 8, or inf, and is {p}"));
+        }
+        Ok(Self(p))
+    }
+
+    /// Its value.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+    fn exponent(self) -> Exponent {
+        Exponent::of_halves((2.0 * self.0) as u32)
+    }
+}
+
+// JSON has no infinity, so there it is a text.
+impl From<Order> for String {
+    fn from(order: Order) -> Self {
+        order.to_string()
+    }
+}
+
+impl TryFrom<String> for Order {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        Self::new(text.parse().map_err(|error| format!("p \"{text}\": {error}"))?)
+    }
+}
+
+impl fmt::Display for Order {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// Weights of the features, divided by a power of two where they are very large or small.
+#[derive(Clone, Debug, PartialEq)]
+struct Weights {
+    values: Arc<[f64]>,
+    /// Their sum, and the largest.
+    total: f64,
+    largest: f64,
+    /// What distances are multiplied by for it, as a power of two.
+    exponent: i32,
+}
+
+/// A metric with its parameters.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Measure {
+    metric: Metric,
+    form: Form,
+    exponent: Exponent,
+    weights: Option<Weights>,
+}
+
+impl From<Metric> for Measure {
+    fn from(metric: Metric) -> Self {
+        Self::new(metric, None, None)
+    }
+}
+
+impl Measure {
+    /// Of a metric, the order of which is 2 unless it is given, and a weight for each feature, all of which are 1 unless they are given.
+    ///
+    /// # Panics
+    /// If no weight is positive, or any is negative or no number.
+    pub fn new(metric: Metric, order: Option<Order>, weights: Option<&[f64]>) -> Self {
+        let (mut form, mut exponent) = (metric.form(), Exponent::default());
+        if form.terms == Terms::Powers {
+            let order = order.unwrap_or(Order::TWO);
+            let plain = |terms, finish| Form { terms, finish, ..form };
+            form = match order.get() {
+                1.0 => plain(Terms::Magnitudes, Finish::Plain),
+                2.0 => plain(Terms::Squares, Finish::Root),
+                f64::INFINITY => plain(Terms::Largest, Finish::Plain),
+                _ => {
+                    exponent = order.exponent();
+                    plain(Terms::Powers, Finish::RootOf(exponent))
+                }
+            };
+        }
+        if form.terms == Terms::Largest && weights.is_some() {
+            form.preparation = Preparation::Selected;
+        }
+        let weights = weights.map(|weights| Weights::new(weights, form));
+        Self { metric, form, exponent, weights }
+    }
+
+    /// The metric.
+    pub fn metric(&self) -> Metric {
+        self.metric
+    }
+
+    /// What it is made of.
+    pub fn form(&self) -> Form {
+        self.form
+    }
+
+    /// The exponent of the terms that have one.
+    pub fn exponent(&self) -> Exponent {
+        self.exponent
+    }
+
+    /// The power of the terms in the differences; 0 where they do not grow with them.
+    pub fn power(&self) -> Exponent {
+        match self.form.terms {
+            Terms::Squares => Exponent::of_halves(4),
+            Terms::Magnitudes | Terms::Largest | Terms::Ratios => Exponent::of_halves(2),
+            Terms::Powers => self.exponent,
+            Terms::Unequal => Exponent::of_halves(0),
+        }
+    }
+
+    /// The weights, as they are taken; none where there are none.
+    pub fn weights(&self) -> &[f64] {
+        self.weights.as_ref().map_or(&[], |weights| &weights.values)
+    }
+
+    /// The sum of these weights: the number of features `d` where there are none.
+    pub fn total(&self, d: usize) -> f64 {
+        self.weights.as_ref().map_or(d as f64, |weights| weights.total)
+    }
+
+    /// The largest of these weights.
+    pub(super) fn largest_weight(&self) -> f64 {
+        self.weights.as_ref().map_or(1.0, |weights| weights.largest)
+    }
+
+    pub(super) fn weights_exponent(&self) -> i32 {
+        self.weights.as_ref().map_or(0, |weights| weights.exponent)
+    }
+
+    /// The first weight that is not 0, but so small beside the largest that `T` does not hold it with all its digits.
+    pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
+        let is_too_small = |weight: &f64| *weight > 0.0 && *weight < T::SMALLEST_NORMAL;
+        self.weights().iter().position(is_too_small).filter(|_| self.has_weighted_terms())
+    }
+
+    /// Whether weights are part of the terms: they are none where samples are prepared with them.
+    pub fn has_weighted_terms(&self) -> bool {
+        self.weights.is_some() && self.form.preparation == Preparation::None
+    }
+
+    /// Whether the Gram trick serves it.
+    pub fn has_gram(&self) -> bool {
+        self.form.terms == Terms::Squares && !self.has_weighted_terms()
+    }
+
+    /// Prepares a sample for its distances.
+    pub fn prepare<T: Element>(&self, sample: &mut [T]) {
+        self.form.preparation.apply(sample, self.weights());
+    }
+
+    /// Calls the visitor with the fold.
+    pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
+        use super::fold::Fold;
+        match (self.form.terms, self.has_weighted_terms()) {
+            (Terms::Squares, false) => visitor.visit(Squares),
+            (Terms::Squares, true) => visitor.visit(WeightedSquares),
+            (Terms::Magnitudes, false) => visitor.visit(Magnitudes),
+            (Terms::Magnitudes, true) => visitor.visit(WeightedMagnitudes),
+            (Terms::Largest, _) => visitor.visit(Largest),
+            (Terms::Powers, _) => visitor.visit(Powers::of(self.exponent)),
+            (Terms::Ratios, _) => visitor.visit(Ratios),
+            (Terms::Unequal, _) => visitor.visit(Unequal),
+        }
+    }
+
+    /// Calls the visitor with the fold that the folded value is divided by, if it is divided by one.
+    pub fn visit_divisor<V: Visitor>(&self, visitor: V) -> Option<V::Output> {
+        (self.form.finish == Finish::Quotient).then(|| visitor.visit(Totals))
+    }
+
+    /// The distance of two samples in f64, from the definition: see [`Self::reference`].
+    ///
+    /// # Panics
+    /// If the samples differ in their number of features.
+    pub fn distance<T: Element>(&self, x: &[T], y: &[T]) -> f64 {
+        self.reference(x, y).distance
+    }
+
+    /// The distance of two samples in f64, from the definition, and what its error depends on.
+    ///
+    /// Every term is computed directly and rounded; sums are [`super::Summation::Blocked`]. Powers that are too large or too small
+    /// for f64 are computed of the pair scaled by a power of two.
+    ///
+    /// # Panics
+    /// If the samples differ in their number of features.
+    pub fn reference<T: Element>(&self, x: &[T], y: &[T]) -> Reference {
+        assert_eq!(x.len(), y.len(), "samples have different numbers of features");
+        let wide = |sample: &[T]| {
+            let mut sample: Vec<f64> = sample.iter().map(|value| value.to_f64()).collect();
+            self.prepare(&mut sample);
+            sample
+        };
+        Definition { x: &wide(x), y: &wide(y), measure: self }.reference()
+    }
+}
+
+/// Weights are taken as they are if the exponent of the largest is no larger.
+const MIDDLE: i32 = 60;
+
+impl Weights {
+    fn new(weights: &[f64], form: Form) -> Self {
+        let largest = weights.iter().copied().fold(0.0, f64::max);
+        let is_weight = |weight: &f64| *weight >= 0.0 && weight.is_finite();
+        assert!(
+            largest > 0.0 && weights.iter().all(is_weight),
+            "some weights are positive, and none negative"
+        );
+        // of the exponent of the weights, the distances' must be a whole part
+        let (whole, halves) = match form.finish {
+            // they are no part of a largest term
+            Finish::Plain if form.terms == Terms::Largest => (1, 0),
+            Finish::Plain => (1, 2),
+            Finish::Root => (2, 4),
+            Finish::RootOf(order) => (order.halves().cast_signed(), order.halves().cast_signed()),
+            Finish::HalfSquare | Finish::Share | Finish::Quotient => (1, 0),
+        };
+        let exponent = exponent_of(largest);
+        // of a quotient, samples and weights are kept away from the smallest numbers
+        let is_kept = exponent.abs() <= MIDDLE && form.finish != Finish::Quotient;
+        let exponent = if is_kept { 0 } else { exponent.div_euclid(whole) * whole };
+        let factor = PowerOfTwo::<f64>::new(-exponent);
+        let values: Arc<[f64]> = weights.iter().map(|weight| factor.times(*weight)).collect();
+        let total = super::prepare::compensated_sum(values.iter().copied());
+        Self {
+            values,
+            total,
+            largest: factor.times(largest),
+            exponent: if halves == 0 { 0 } else { 2 * exponent / halves },
+        }
+    }
+}

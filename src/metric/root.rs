@@ -1,0 +1,127 @@
+//! Roots of an order that is a multiple of a half, by operations that round alike on all processors: the C library's `pow` does not.
+
+use super::fold::Exponent;
+
+/// The smallest numbers are multiplied by 2^(this · q) before their q-th root is taken, and so become normal.
+const SHIFT: i32 = 64;
+
+/// Roundings of the largest error of [`root`], in units of f64: see there.
+pub const ROOT_ROUNDINGS: usize = 9;
+
+/// value^(1/p), of a value that is not negative, and p an exponent above 0.
+///
+/// Square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
+/// the value. The last step of that errs by 2u at most, and by what the method leaves, which is less than u/8; a square doubles the
+/// error, a square root halves it.
+#[inline(always)]
+pub fn root(value: f64, order: Exponent) -> f64 {
+    let halves = order.halves();
+    // value^(2/halves)
+    if halves % 2 == 1 {
+        let root = odd_root(value, halves);
+        return root * root;
+    }
+    let (mut value, mut degree) = (value, halves / 2);
+    while degree % 2 == 0 {
+        value = value.sqrt();
+        degree /= 2;
+    }
+    odd_root(value, degree)
+}
+
+/// value^(1/q) for an odd q up to 15.
+#[inline(always)]
+fn odd_root(value: f64, q: u32) -> f64 {
+    if q == 1 {
+        return value;
+    }
+    let degree = f64::from(q);
+    let is_subnormal = value < f64::MIN_POSITIVE;
+    let (up, down) = (power_of_two(SHIFT * q.cast_signed()), power_of_two(-SHIFT));
+    let normal = if is_subnormal { value * up } else { value };
+    let mut root = guess(normal, degree);
+    let steps = if q == 3 { 5 } else { 7 };
+    for _ in 0..steps {
+        let mut power = root;
+        for _ in 2..q {
+            power *= root;
+        }
+        root += (normal / power - root) / degree;
+    }
+    let root = if is_subnormal { root * down } else { root };
+    // 0, infinity and NaN are their own roots
+    if value > 0.0 && value < f64::INFINITY { root } else { value }
+}
+
+fn power_of_two(exponent: i32) -> f64 {
+    super::scaling::normal_power(exponent)
+}
+
+/// The q-th root to within a tenth: the exponent and the first bits of the value, read as one number, are nearly its logarithm.
+#[inline(always)]
+fn guess(value: f64, q: f64) -> f64 {
+    // a number below 2³² as the last bits of one between 2⁵² and 2⁵³
+    const INTEGER: f64 = (1_u64 << 52) as f64;
+    const ONE: f64 = (1023_u64 << 20) as f64;
+    let upper = f64::from_bits(INTEGER.to_bits() | value.to_bits() >> 32) - INTEGER;
+    let root = (upper - ONE) / q + ONE;
+    f64::from_bits((root + INTEGER).to_bits() << 32)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    /// The exponents that `--p` takes and that are no other metric.
+    fn orders() -> impl Iterator<Item = Exponent> {
+        (1..=16).filter(|halves| ![2, 4].contains(halves)).map(Exponent::of_halves)
+    }
+
+    #[test]
+    fn a_power_of_two_to_the_order_has_an_exact_root() {
+        for order in orders() {
+            let halves = order.halves().cast_signed();
+            for exponent in (-1000 / halves..1000 / halves).filter(|exponent| exponent % 2 == 0) {
+                let got = root(power_of_two(exponent / 2 * halves), order);
+                let expected = power_of_two(exponent);
+                assert!((got - expected).abs() <= 4.0 * f64::EPSILON * expected, "2^{exponent}, {order:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_error_is_within_its_bound() {
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+        for order in orders() {
+            let p = f64::from(order.halves()) / 2.0;
+            for _ in 0..20_000 {
+                // roots that are numbers, of values of all magnitudes
+                let most = if p < 1.0 { 500 } else { 1020 };
+                let value = power_of_two(rng.random_range(-most..most)) * (1.0 + rng.random::<f64>());
+                let (got, expected) = (root(value, order), value.powf(1.0 / p));
+                let error = (got - expected).abs() / expected / (f64::EPSILON / 2.0);
+                // the reference errs too: 1 / p is rounded, which counts as often as the logarithm is large
+                let reference = 1.0 + value.ln().abs() / p;
+                assert!(error <= ROOT_ROUNDINGS as f64 + reference, "{value:e}, {order:?}: {error} units");
+            }
+        }
+    }
+
+    #[test]
+    fn zero_infinity_and_nan_are_their_own_roots_and_subnormal_numbers_have_some() {
+        for order in orders() {
+            assert_eq!(root(0.0, order).to_bits(), 0);
+            assert_eq!(root(f64::INFINITY, order).to_bits(), f64::INFINITY.to_bits());
+            assert!(root(f64::NAN, order).is_nan());
+        }
+        let cube = Exponent::of_halves(6);
+        for units in [1.0_f64, 8.0, 1e3, 1e12] {
+            let value = units * f64::from_bits(1);
+            // 2^-1074 is the cube of 2^-358
+            let expected = units.cbrt() * power_of_two(-358);
+            assert!((root(value, cube) - expected).abs() < 4e-15 * expected, "{units}");
+        }
+    }
+}
