@@ -116,7 +116,7 @@ impl PanelShape {
         }
         let (values, norms) = panel.split_at_mut(self.width * self.features);
         let rows = strip.len() / self.features;
-        transpose(self.level, strip, rows, self.features, values, self.width);
+        transpose(self.level, (rows, self.features), (strip, self.features), (values, self.width));
         if negate {
             for value in values {
                 *value = -*value;

@@ -2,31 +2,45 @@
 //!
 //! Squares of one vector's length are transposed in registers where the machine has AVX2; elsewhere element by element.
 
+use std::ops::Range;
+
 use super::{Level, SimdElement};
 
 /// Bytes of a cache line: squares of such an edge are transposed.
 pub(super) const LINE_BYTES: usize = 64;
 
-/// Transposes the m × n matrix `from`, row-major, to n rows of m elements, `ld` elements apart in `to`.
+/// Transposes an m × n matrix, whose rows are so many elements apart, to n rows of m elements, which are as many apart as is given
+/// with them.
 ///
 /// # Panics
 /// If a slice is shorter than that.
-pub fn transpose<T: SimdElement>(level: Level, from: &[T], m: usize, n: usize, to: &mut [T], ld: usize) {
-    assert!(from.len() >= m * n && (n == 0 || to.len() >= (n - 1) * ld + m), "{m} x {n}, rows {ld} apart");
+pub fn transpose<T: SimdElement>(
+    level: Level,
+    (m, n): (usize, usize),
+    from: (&[T], usize),
+    to: (&mut [T], usize),
+) {
+    let needed = |rows: usize, len: usize, ld: usize| if rows == 0 { 0 } else { (rows - 1) * ld + len };
+    let is_whole = from.0.len() >= needed(m, n, from.1) && to.0.len() >= needed(n, m, to.1);
+    assert!(is_whole, "{m} x {n}, rows {} and {} apart", from.1, to.1);
     #[cfg(target_arch = "x86_64")]
     if let Some(simd) = avx2(level) {
-        return pulp::Simd::vectorize(simd, Avx2 { simd, from, m, n, to, ld });
+        return pulp::Simd::vectorize(simd, Avx2 { simd, m, n, from, to });
     }
     let _ = level;
-    transpose_plain(from, m, n, to, ld);
+    transpose_plain((m, n), from, to);
 }
 
 /// Likewise, of any elements, without vectors.
-pub fn transpose_plain<T: Copy>(from: &[T], m: usize, n: usize, to: &mut [T], ld: usize) {
+pub fn transpose_plain<T: Copy>(
+    (m, n): (usize, usize),
+    (from, from_ld): (&[T], usize),
+    (to, to_ld): (&mut [T], usize),
+) {
     let square = LINE_BYTES / size_of::<T>();
     for i in (0..m).step_by(square) {
         for j in (0..n).step_by(square) {
-            scalar(from, i..m.min(i + square), j..n.min(j + square), n, to, ld);
+            scalar(i..m.min(i + square), j..n.min(j + square), (from, from_ld), (&mut *to, to_ld));
         }
     }
 }
@@ -34,16 +48,14 @@ pub fn transpose_plain<T: Copy>(from: &[T], m: usize, n: usize, to: &mut [T], ld
 /// Element by element, a part of the matrix.
 #[inline(always)]
 fn scalar<T: Copy>(
-    from: &[T],
-    rows: std::ops::Range<usize>,
-    cols: std::ops::Range<usize>,
-    n: usize,
-    to: &mut [T],
-    ld: usize,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    (from, from_ld): (&[T], usize),
+    (to, to_ld): (&mut [T], usize),
 ) {
     for j in cols {
         for i in rows.clone() {
-            to[j * ld + i] = from[i * n + j];
+            to[j * to_ld + i] = from[i * from_ld + j];
         }
     }
 }
@@ -56,11 +68,10 @@ fn avx2(level: Level) -> Option<pulp::x86::V3> {
 #[cfg(target_arch = "x86_64")]
 struct Avx2<'a, T> {
     simd: pulp::x86::V3,
-    from: &'a [T],
     m: usize,
     n: usize,
-    to: &'a mut [T],
-    ld: usize,
+    from: (&'a [T], usize),
+    to: (&'a mut [T], usize),
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -69,7 +80,7 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
 
     #[inline(always)]
     fn with_simd<S: pulp::Simd>(self, _: S) {
-        let Self { simd, from, m, n, to, ld } = self;
+        let Self { simd, m, n, from: (from, from_ld), to: (to, to_ld) } = self;
         let square = LINE_BYTES / size_of::<T>();
         let lanes = square / 2;
         let (whole_m, whole_n) = (m / lanes * lanes, n / square * square);
@@ -77,13 +88,13 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
             for i in (0..whole_m).step_by(lanes) {
                 // two squares of one vector's length
                 for c in [0, lanes] {
-                    let (at, into) = (i * n + j + c, (j + c) * ld + i);
-                    T::transpose_square(simd, &from[at..], n, &mut to[into..], ld);
+                    let (at, into) = (i * from_ld + j + c, (j + c) * to_ld + i);
+                    T::transpose_square(simd, &from[at..], from_ld, &mut to[into..], to_ld);
                 }
             }
         }
-        scalar(from, whole_m..m, 0..n, n, to, ld);
-        scalar(from, 0..whole_m, whole_n..n, n, to, ld);
+        scalar(whole_m..m, 0..n, (from, from_ld), (&mut *to, to_ld));
+        scalar(0..whole_m, whole_n..n, (from, from_ld), (to, to_ld));
     }
 }
 
@@ -94,14 +105,17 @@ mod tests {
     fn check<T: SimdElement>() {
         for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
             for (m, n) in [(1, 1), (3, 40), (17, 16), (16, 16), (33, 35), (64, 48)] {
-                let from: Vec<T> = (0..m * n).map(|value| T::from_f64(value as f64)).collect();
-                let ld = m + 3;
-                let mut to = vec![T::default(); ld * n];
-                transpose(level, &from, m, n, &mut to, ld);
-                assert!(
-                    (0..m * n).all(|at| to[at / m * ld + at % m] == from[at % m * n + at / m]),
-                    "{m} x {n}"
-                );
+                let [from_ld, to_ld] = [n + 2, m + 3];
+                let from: Vec<T> = (0..m * from_ld).map(|value| T::from_f64(value as f64)).collect();
+                let mut to = vec![T::default(); to_ld * n];
+                transpose(level, (m, n), (&from, from_ld), (&mut to, to_ld));
+                let is_there = |at: usize| {
+                    let (i, j) = (at / n, at % n);
+                    to[j * to_ld + i] == from[i * from_ld + j]
+                };
+                assert!((0..m * n).all(is_there), "{m} x {n}");
+                // nothing else is written
+                assert!(to.chunks(to_ld).all(|row| row[m..] == [T::default(); 3]), "{m} x {n}");
             }
         }
     }

@@ -52,7 +52,7 @@ pub struct ThreadWorker<'a, T> {
     grid: Grid,
     rows: &'a Block<T>,
     scratch: Scratch<T>,
-    /// What is above the diagonal of a tile that lies on it, as its mirror image.
+    /// What is below the diagonal of a tile that lies on it, if the tile is not kept.
     below: Vec<T>,
     checksum: Checksum,
 }
@@ -78,10 +78,10 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         // strip by strip, so that what is computed is summed up and collected from a near cache
         for first in (0..m).step_by(strip) {
             let height = strip.min(m - first);
-            let values = parcel.strip(first, height, (m, n));
+            let (values, rest) = parcel.strip(first, height, (m, n));
             let panels = &row_panels[panel.count(first) * panel.len()..];
             recomputed += if is_diagonal {
-                self.compute_diagonal((panels, first), (col_panels, n), values)
+                self.compute_diagonal((panels, first), (col_panels, n), values, rest)
             } else {
                 self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch)
             };
@@ -99,12 +99,14 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
 }
 
 impl<T: Number> ThreadWorker<'_, T> {
-    /// A strip of a tile on the diagonal, from its row `first` on: what lies below the diagonal was computed with the strips before.
+    /// A strip of a tile on the diagonal, from its row `first` on: what lies below the diagonal comes from the strips before. `rest` are
+    /// the rows after it, if the tile is kept.
     fn compute_diagonal(
         &mut self,
         (rows, first): (&[T], usize),
         (cols, n): (&[T], usize),
         values: &mut [T],
+        rest: Option<&mut [T]>,
     ) -> u64 {
         let height = values.len() / n;
         let last = first + height;
@@ -113,12 +115,16 @@ impl<T: Number> ThreadWorker<'_, T> {
         };
         let on_diagonal = compute(first..last);
         let recomputed = if last < n { on_diagonal + 2 * compute(last..n) } else { on_diagonal };
-        self.below.resize(n * n, T::default());
-        for (line, below) in values.chunks_exact_mut(n).zip(self.below[first * n..].chunks_exact(n)) {
-            line[..first].copy_from_slice(&below[..first]);
-        }
+        let rest = rest.unwrap_or_else(|| {
+            self.below.resize(n * n, T::default());
+            for (row, below) in values.chunks_exact_mut(n).zip(self.below[first * n..].chunks_exact(n)) {
+                row[..first].copy_from_slice(&below[..first]);
+            }
+            &mut self.below[last * n..]
+        });
         if last < n {
-            transpose(self.kernel.level(), values, height, n, &mut self.below[first..], n);
+            let shape = (height, n - last);
+            transpose(self.kernel.level(), shape, (&values[last..], n), (&mut rest[first..], n));
         }
         recomputed
     }

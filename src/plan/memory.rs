@@ -75,8 +75,12 @@ impl Memory {
             let kept = [
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
-                // what is above the diagonal of a tile
-                if grid.symmetric { product(&[threads, height, width, size])? } else { 0 },
+                // what is below the diagonal of a tile, if its own place is not kept
+                if grid.symmetric && !results.keep_tiles::<T>() {
+                    product(&[threads, height, width, size])?
+                } else {
+                    0
+                },
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
             ];

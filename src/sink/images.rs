@@ -65,7 +65,8 @@ impl<S: Storable> Images<S> {
             bytemuck::cast_slice(values)
         };
         if has_mirror {
-            S::transpose(place.level, stored, values.len() / width, width, &mut mirror[first..], height);
+            let shape = (values.len() / width, width);
+            S::transpose(place.level, shape, (stored, width), (&mut mirror[first..], height));
         }
         stored
     }

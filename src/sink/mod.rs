@@ -137,6 +137,11 @@ impl Results {
         self.kinds::<T>().try_fold(0_u64, |sum, kind| sum.checked_add(kind.kept_bytes(share)?))
     }
 
+    /// Whether any of them keeps tiles whole until they are stored.
+    pub fn keep_tiles<T: Number>(&self) -> bool {
+        self.kinds::<T>().any(Kind::keeps_tiles)
+    }
+
     /// Whether any of them mails what belongs to mirror images.
     pub fn are_mailed(&self) -> bool {
         self.kinds::<f64>().any(Kind::is_mailed)
@@ -194,14 +199,20 @@ impl<T: Number> Parcel<T> {
 
     fn values_len(results: &Results, grid: &Grid, strip_len: usize) -> usize {
         let (height, width) = grid.tile_shape();
-        let is_kept = results.kinds::<T>().any(Kind::keeps_tiles);
-        if is_kept { height * width } else { strip_len.min(height * width) }
+        if results.keep_tiles::<T>() { height * width } else { strip_len.min(height * width) }
     }
 
-    /// Room for `rows` rows from `first` of a tile of this shape.
-    pub fn strip(&mut self, first: usize, rows: usize, shape: (usize, usize)) -> &mut [T] {
+    /// Room for `rows` rows from `first` of a tile of this shape, and for the rows after them if the tile is kept.
+    pub fn strip(
+        &mut self,
+        first: usize,
+        rows: usize,
+        shape: (usize, usize),
+    ) -> (&mut [T], Option<&mut [T]>) {
+        let is_kept = self.is_kept(shape);
         let (place, len) = self.place(first, rows, shape);
-        &mut self.values[place..place + len]
+        let (strip, rest) = self.values[place..].split_at_mut(len);
+        (strip, is_kept.then_some(rest))
     }
 
     /// Has the parts collect these rows of the tile.
@@ -212,9 +223,13 @@ impl<T: Number> Parcel<T> {
     }
 
     /// Where the rows lie, and how many elements they have.
-    fn place(&self, first: usize, rows: usize, (height, width): (usize, usize)) -> (usize, usize) {
-        let is_kept = self.values.len() >= height * width;
-        (if is_kept { first * width } else { 0 }, rows * width)
+    fn place(&self, first: usize, rows: usize, shape: (usize, usize)) -> (usize, usize) {
+        let (_, width) = shape;
+        (if self.is_kept(shape) { first * width } else { 0 }, rows * width)
+    }
+
+    fn is_kept(&self, (height, width): (usize, usize)) -> bool {
+        self.values.len() >= height * width
     }
 
     /// All that it holds of a tile of so many distances and that is to be written.

@@ -42,8 +42,8 @@ pub trait Storable: FileType + bytemuck::Pod + Send + Sync {
     /// The same values in the wide type; `room` is for those that are not.
     fn widened<'a>(values: &'a [Self], room: &'a mut Vec<Self::Wide>) -> &'a [Self::Wide];
 
-    /// Transposes the m × n matrix `from` to rows that are `ld` elements apart in `to`.
-    fn transpose(level: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize);
+    /// Transposes an m × n matrix; with each slice goes how many elements its rows are apart.
+    fn transpose(level: Level, shape: (usize, usize), from: (&[Self], usize), to: (&mut [Self], usize));
 }
 
 macro_rules! storable {
@@ -61,8 +61,13 @@ macro_rules! storable {
                 values
             }
 
-            fn transpose(level: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize) {
-                transpose(level, from, m, n, to, ld);
+            fn transpose(
+                level: Level,
+                shape: (usize, usize),
+                from: (&[Self], usize),
+                to: (&mut [Self], usize),
+            ) {
+                transpose(level, shape, from, to);
             }
         }
     };
@@ -90,8 +95,8 @@ impl Storable for f16 {
         room
     }
 
-    fn transpose(_: Level, from: &[Self], m: usize, n: usize, to: &mut [Self], ld: usize) {
-        transpose_plain(from, m, n, to, ld);
+    fn transpose(_: Level, shape: (usize, usize), from: (&[Self], usize), to: (&mut [Self], usize)) {
+        transpose_plain(shape, from, to);
     }
 }
 
