@@ -93,7 +93,7 @@ pub struct ProblemArgs {
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
     /// Order of minkowski: a multiple of 0.5 up to 8, or inf [default: 2]
-    #[arg(long, value_name = "P", value_parser = order, allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = order, allow_hyphen_values = true)]
     pub p: Option<Order>,
     /// A weight for each feature, 0 or more: the only dataset of that length in W.h5, or the one that is named
     #[arg(long, value_name = "W.h5[:NAME]")]
@@ -101,7 +101,7 @@ pub struct ProblemArgs {
     /// A variance for each feature, of seuclidean [default: those of the samples]
     #[arg(long, value_name = "V.h5[:NAME]")]
     pub variance: Option<PathBuf>,
-    /// How (squared) Euclidean distances are computed, and those of directions
+    /// How (squared) Euclidean distances are computed, and those of cosine and correlation
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub kernel: KernelChoice,
     /// Type to compute in [default: that of the samples]
@@ -117,7 +117,7 @@ pub struct ProblemArgs {
     #[arg(long, value_name = "K", value_parser = positive())]
     pub neighbors: Option<usize>,
     /// Of every sample, write all at distance R or less as a sparse matrix; with one input, others than itself
-    #[arg(long, value_name = "R", value_parser = radius, allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", value_parser = radius, allow_hyphen_values = true)]
     pub radius: Option<f64>,
     /// Have every sample come first among its own neighbours, and within its own radius
     #[arg(long)]
@@ -431,14 +431,15 @@ impl TypedValueParser for MetricParser {
 }
 
 /// Metrics that people ask for, and what gives them meanwhile.
-const WITHOUT: [(&str, &str); 1] = [(
-    "jaccard",
+const WITHOUT: [(&[&str], &str); 1] = [(
+    &["jaccard", "jacc", "ja", "j"],
     "if all values are 0 or 1, the Jaccard distance is 2c / (a + b + c), where c is the cityblock distance, and a and b count the ones of the two samples",
 )];
 
 fn no_metric(name: &str) -> String {
     let known: Vec<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
-    let without = WITHOUT.iter().find(|(other, _)| other.eq_ignore_ascii_case(name));
+    let without =
+        WITHOUT.iter().find(|(others, _)| others.iter().any(|other| other.eq_ignore_ascii_case(name)));
     let without = without.map(|(_, how)| format!("; {how}")).unwrap_or_default();
     format!("the metrics are {}{without}", known.join(", "))
 }

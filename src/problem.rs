@@ -62,9 +62,9 @@ impl Problem {
         Measure::new(self.metric, self.p, weights)
     }
 
-    /// The same where weights are not known, or do not matter: its tiles are computed in the same way.
+    /// See [`Measure::of_any_weights`].
     pub fn measure_of_any_weights(&self) -> Measure {
-        self.measure(self.weighted.then_some(&[1.0]))
+        Measure::of_any_weights(self.metric, self.p, self.weighted)
     }
 
     /// The matrix in tiles, of one input or two.

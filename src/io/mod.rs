@@ -120,9 +120,9 @@ fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
         let links = group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)?;
         match links.iter().find(|(link, _)| link == part).map(|(_, info)| info.link_type) {
             Some(LinkType::Hard) => Ok(()),
-            Some(_) => {
-                Err(hdf5::Error::from(format!("\"{part}\" is a link, and links are not followed here")))
-            }
+            Some(_) => Err(hdf5::Error::from(format!(
+                "\"{part}\" is a link, and links are not followed here; name what it leads to"
+            ))),
             None => Err(none()),
         }
     };

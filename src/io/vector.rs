@@ -13,10 +13,10 @@ use crate::text::listed;
 /// Groups inside each other that are looked into.
 const DEPTH: usize = 16;
 
-/// Reads `len` numbers: the dataset of that name, or the only one of that shape. Returns its name too.
+/// Reads `len` numbers: the dataset of that name, or the only one of that many. Returns its name too.
 ///
 /// # Errors
-/// If there is no such dataset in this very file, or more than one where none is named, or it holds something else.
+/// If there is no such dataset in this very file, or more than one where none is named, or it holds something else, or less.
 pub fn read_vector(path: &Path, name: Option<&str>, len: usize) -> Result<(String, Vec<f64>)> {
     let (file, shown) = (open(path)?, path.display());
     let (name, dataset) = match name {
@@ -27,66 +27,113 @@ pub fn read_vector(path: &Path, name: Option<&str>, len: usize) -> Result<(Strin
         }
         None => only(&file, path, len)?,
     };
+    let what = format!("\"{name}\" in {shown}");
     let shape = dataset.shape();
-    if shape != [len] {
+    if !is_of(&shape, len) {
         fail!(
-            "\"{name}\" in {shown} has shape {shape:?}; there must be one number for each of {len} features"
+            "{what} has shape {shape:?}; write one number for each of {len} features, as an array of one dimension"
         );
     }
-    if !is_numeric(&dataset) {
-        fail!("\"{name}\" in {shown} does not hold numbers; write them as integers or floats");
+    let Some(kind) = Kind::of(&dataset) else {
+        fail!("{what} does not hold numbers of up to 64 bits; write them as integers or floats");
+    };
+    if is_partly_written(&dataset) {
+        fail!("{what} was never written, or not all of it; write all its numbers");
     }
-    let read = dataset.read_raw::<f64>();
-    Ok((name.clone(), read.context(|| format!("\"{name}\" in {shown} cannot be read"))?))
+    if let Some(packing) = ["scale_factor", "add_offset"].iter().find(|name| dataset.attr(name).is_ok()) {
+        fail!("{what} has an attribute {packing}, which is not followed here; write the numbers themselves");
+    }
+    let read = || match kind {
+        Kind::Number => dataset.read_raw::<f64>(),
+        Kind::Truth => Ok(dataset.read_raw::<bool>()?.into_iter().map(f64::from).collect()),
+    };
+    let values = read().context(|| format!("{what} cannot be read"))?;
+    Ok((name, values))
 }
 
-fn is_numeric(dataset: &Dataset) -> bool {
-    let kind = dataset.dtype().and_then(|dtype| dtype.to_descriptor());
-    matches!(kind, Ok(TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_)))
+/// Whether an array of this shape holds `len` values along one dimension.
+fn is_of(shape: &[usize], len: usize) -> bool {
+    let is_line = shape.iter().filter(|&&edge| edge != 1).count() <= 1;
+    !shape.is_empty() && is_line && shape.iter().product::<usize>() == len
+}
+
+/// What values are stored as.
+enum Kind {
+    Number,
+    /// Booleans of h5py.
+    Truth,
+}
+
+impl Kind {
+    fn of(dataset: &Dataset) -> Option<Self> {
+        match dataset.dtype().and_then(|dtype| dtype.to_descriptor()).ok()? {
+            TypeDescriptor::Integer(_) | TypeDescriptor::Unsigned(_) | TypeDescriptor::Float(_) => {
+                Some(Self::Number)
+            }
+            TypeDescriptor::Boolean => Some(Self::Truth),
+            _ => None,
+        }
+    }
+}
+
+/// Whether some of it would be read as the fill value.
+fn is_partly_written(dataset: &Dataset) -> bool {
+    let (Some(chunk), Some(stored)) = (dataset.chunk(), dataset.num_chunks()) else {
+        return dataset.storage_size() == 0;
+    };
+    let along = dataset.shape().into_iter().zip(chunk).map(|(values, edge)| values.div_ceil(edge.max(1)));
+    stored < along.product()
 }
 
 /// The only dataset of `len` numbers in a file.
 fn only(file: &File, path: &Path, len: usize) -> Result<(String, Dataset)> {
-    let mut found = Vec::new();
-    let looked = file.group("/").and_then(|root| collect(&root, "", DEPTH, len, &mut found));
+    let mut all = Vec::new();
+    let looked = file.group("/").and_then(|root| collect(&root, "", DEPTH, &mut all));
     looked.context(|| format!("{} cannot be read", path.display()))?;
-    if found.len() > 1 {
-        let names = listed(found.iter().map(|(name, _)| name.clone()), ", ");
-        fail!(
-            "{} has {} datasets of {len} numbers: {names}; name one of them after the file, as in FILE:NAME",
-            path.display(),
-            found.len()
-        );
+    let shown = path.display();
+    let is_fit = |dataset: &Dataset| is_of(&dataset.shape(), len) && Kind::of(dataset).is_some();
+    let fit: Vec<_> = all.iter().filter(|(_, dataset)| is_fit(dataset)).collect();
+    match fit.as_slice() {
+        [(name, dataset)] => Ok((name.clone(), dataset.clone())),
+        [] => {
+            let shape = |dataset: &Dataset| {
+                let shape: Vec<_> = dataset.shape().iter().map(usize::to_string).collect();
+                let numbers = if Kind::of(dataset).is_some() { "" } else { ", not numbers of up to 64 bits" };
+                format!(
+                    "{}{numbers}",
+                    if shape.is_empty() { "a single value".into() } else { shape.join(" x ") }
+                )
+            };
+            let found =
+                listed(all.iter().map(|(name, dataset)| format!("{name} ({})", shape(dataset))), ", ");
+            let found = if found.is_empty() { "no dataset".to_owned() } else { found };
+            fail!(
+                "{shown} has no dataset with one number for each of {len} features, but {found}; write one"
+            );
+        }
+        _ => {
+            let names = listed(fit.iter().map(|(name, _)| name.clone()), ", ");
+            fail!(
+                "{shown} has {} datasets of {len} numbers: {names}; name one of them after the file, as in FILE:NAME",
+                fit.len()
+            );
+        }
     }
-    let Some(only) = found.pop() else {
-        fail!(
-            "{} has no dataset with one number for each of {len} features; write one, or name a dataset after the file, as in FILE:NAME",
-            path.display()
-        );
-    };
-    Ok(only)
 }
 
-fn collect(
-    group: &Group,
-    place: &str,
-    depth: usize,
-    len: usize,
-    found: &mut Vec<(String, Dataset)>,
-) -> Attempt<()> {
+/// The datasets of a group and those inside it.
+fn collect(group: &Group, place: &str, depth: usize, found: &mut Vec<(String, Dataset)>) -> Attempt<()> {
     for (link, info) in group.links(hdf5::IndexType::Name, hdf5::IterationOrder::Native)? {
         let name = format!("{place}/{link}");
         if info.link_type != LinkType::Hard {
             continue;
         }
         if let Ok(dataset) = group.dataset(&link) {
-            if dataset.shape() == [len] && is_numeric(&dataset) {
-                found.push((name, dataset));
-            }
+            found.push((name, dataset));
         } else if let Ok(inner) = group.group(&link)
             && depth > 0
         {
-            collect(&inner, &name, depth - 1, len, found)?;
+            collect(&inner, &name, depth - 1, found)?;
         }
     }
     Ok(())

@@ -355,11 +355,11 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
     }
     #[inline(always)]
     fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value {
-        T::select(self.simd, T::equal(self.simd, a, b), self.zero(), value)
+        T::select(self.simd, T::equal(self.simd, a, b), self.constant(0.0), value)
     }
     #[inline(always)]
-    fn zero(self) -> Self::Value {
-        T::splat(self.simd, T::default())
+    fn constant(self, value: f64) -> Self::Value {
+        T::splat(self.simd, T::from_f64(value))
     }
     #[inline(always)]
     fn sqrt(self, a: Self::Value) -> Self::Value {

@@ -25,8 +25,8 @@ pub trait Arithmetic: Copy {
     fn max(self, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `value` where a ≠ b, as where either is NaN, else 0.
     fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value;
-    /// 0
-    fn zero(self) -> Self::Value;
+    /// A number that both types have, or an infinity.
+    fn constant(self, value: f64) -> Self::Value;
     /// √a, correctly rounded.
     fn sqrt(self, a: Self::Value) -> Self::Value;
     /// The one NaN where a is any, else `a`: of which NaN an operation gives, processors differ.
@@ -67,8 +67,8 @@ impl Arithmetic for Scalar {
     fn where_unequal(self, a: f64, b: f64, value: f64) -> f64 {
         if a == b { 0.0 } else { value }
     }
-    fn zero(self) -> f64 {
-        0.0
+    fn constant(self, value: f64) -> f64 {
+        value
     }
     fn sqrt(self, a: f64) -> f64 {
         a.sqrt()

@@ -24,7 +24,7 @@ impl Measure {
     /// σ + λ is 1 or more, S has no digit, and nothing bounds the error.
     ///
     /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
-    /// errs by 2√2 κ√δ + 2κ² + 4ν² beside (ρ + 2ν)δ: see `prepared_error`.
+    /// errs by 2√2 κ√δ + 2κ² + 6ν² beside (ρ + 2ν)δ: see `prepared_error`.
     pub fn tolerance<T: Element>(
         &self,
         d: usize,
@@ -60,8 +60,9 @@ impl Measure {
                 let rounding = 2.0 * u + 2.0 * ROOT_ROUNDINGS as f64 * f64::UNIT_ROUNDOFF;
                 // a ↦ a^(1/p) errs by at most the root of the error where p ≥ 1, and by its slope times the error
                 let (at, power) = (scaled.powf(p) + underflow, 1.0 / p - 1.0);
+                // in an order in which no part is rounded to 0
                 let slope =
-                    2.0 * underflow / p * if p < 1.0 { at.powf(power) } else { scaled.powf(p * power) };
+                    2.0 / p * if p < 1.0 { at.powf(power) } else { scaled.powf(p * power) } * underflow;
                 let of_underflow = if p < 1.0 { slope } else { underflow.powf(1.0 / p).min(slope) };
                 scaled * (of_root + rounding) + of_underflow
             }
@@ -139,12 +140,15 @@ const PREPARED_ROUNDINGS: usize = 5;
 /// x̂ is x′ of length 1, times a factor within 1 ± ν, where each feature errs by κ at most, relatively: so |x̂ − x′| ≤ κ beside the factor.
 /// D̂ = |x̂ − ŷ| is within 2κ of D = √(2δ) beside the factors, so D̂²/2 within 2κD + 2κ². Factors a and b change D² to
 /// ab·D² + (a − b)², which is within 2νD² + 4ν². A length is the root of a sum, and so errs by half of what the sum does, and a rounding.
+///
+/// A mean errs by less than ν times the length over √Σw, which moves all deviations alike. Such a shift is orthogonal to them: it makes
+/// a length larger by ν² at most, which ν has room for, and differs by 2ν at most between x̂ and ŷ. Its square, halved, is 2ν².
 fn prepared_error<T: Element>(d: usize, relative: f64, reference: f64) -> f64 {
     let part = |u: f64| {
         let kappa = gamma(PREPARED_ROUNDINGS, f64::UNIT_ROUNDOFF) + u;
         let blocked = gamma(BLOCK_FEATURES + PREPARED_ROUNDINGS, f64::UNIT_ROUNDOFF);
         let nu = blocked + 2.0 * f64::UNIT_ROUNDOFF + second_order_error::<f64>(d);
-        (2.0 * nu * reference + 4.0 * nu * nu) + 2.0 * kappa * ((2.0 * reference).sqrt() + kappa)
+        (2.0 * nu * reference + 6.0 * nu * nu) + 2.0 * kappa * ((2.0 * reference).sqrt() + kappa)
     };
     relative * reference * (1.0 + relative) + part(T::UNIT_ROUNDOFF) + part(f64::UNIT_ROUNDOFF) + T::SMALLEST
 }

@@ -1,10 +1,10 @@
 //! The metrics on single f64 values: the definition that results are checked against.
 
+use super::Measure;
 use super::arithmetic::{Arithmetic, Scalar};
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Visitor};
 use super::prepare::compensated_sum;
 use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_power};
-use super::{Finish, Measure};
 
 /// A distance from the definition, which others are compared with.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,16 +29,14 @@ impl Definition<'_> {
         let folded = self.measure.visit(Folded { pair: self, change: |x, y| (x, y) });
         let power = self.measure.power().halves();
         let is_safe = [0, 2].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
-        let degree = self.measure.degree().halves().cast_signed();
         // with weights, and of quotients, parts may overflow where the distance does not
-        let is_weighted = self.measure.has_weighted_terms();
-        let may_be_infinite = degree > 0 && !is_weighted;
-        let is_safe = is_safe && (may_be_infinite || folded.is_finite());
+        let (is_weighted, is_quotient) =
+            (self.measure.has_weighted_terms(), self.measure.form().is_quotient());
+        let is_safe = is_safe && (!is_weighted && !is_quotient || folded.is_finite());
         let limit = f64::MAX / (2 * self.x.len()) as f64;
         let is_small = || self.x.iter().chain(self.y).all(|value| value.abs() <= limit);
-        let is_safe = is_safe && (degree > 0 || power == 0 || is_small());
         // what a product with a weight may lose is a part of the divisor
-        let is_safe = is_safe && !(is_weighted && self.measure.form().finish == Finish::Quotient);
+        let is_safe = is_safe && (!is_quotient || !is_weighted && is_small());
         let (reference, exponent) =
             if is_safe { (self.finished(folded, |x, y| (x, y)), 0) } else { self.scaled(folded) };
         // one rounding where the distance is subnormal
@@ -58,7 +56,7 @@ impl Definition<'_> {
     /// exponent of the factor that it lacks.
     fn scaled(&self, folded: f64) -> (Reference, i32) {
         let values = || self.x.iter().chain(self.y).copied();
-        let is_quotient = self.measure.degree().halves() == 0;
+        let is_quotient = self.measure.form().is_quotient();
         let largest = if is_quotient {
             values().fold(0.0, |largest, value| value.abs().max(largest))
         } else {

@@ -15,7 +15,7 @@ pub enum Finish {
     RootOf(Exponent),
     /// Half of it is, and 2 at most: of samples of length 1, whose squared distance is folded.
     HalfSquare,
-    /// Its share of the sum of all weights is, of features if there are none.
+    /// Its share of the sum of all weights is, of features if there are none, and 1 at most.
     Share,
     /// Its quotient with Σ wₗ |xₗ + yₗ| is.
     Quotient,
@@ -39,12 +39,15 @@ impl Finish {
         match self {
             Self::Plain | Self::Root => folded,
             Self::RootOf(order) => root(folded, order),
-            Self::HalfSquare => {
-                let half = folded / 2.0;
-                // NaN stays
-                if half > 2.0 { 2.0 } else { half }
-            }
-            Self::Share | Self::Quotient => folded / divisor,
+            Self::HalfSquare => at_most(2.0, folded / 2.0),
+            Self::Share => at_most(1.0, folded / divisor),
+            Self::Quotient => folded / divisor,
         }
     }
+}
+
+/// NaN stays.
+#[inline(always)]
+fn at_most(most: f64, value: f64) -> f64 {
+    if value > most { most } else { value }
 }

@@ -162,9 +162,14 @@ folds! {
 
     /// Σ wₗ |xₗ − yₗ| / (|xₗ| + |yₗ|), where 0/0 is 0
     Ratios { WEIGHTED: bool = true; } roundings 4, |a, acc, x, neg_y, weight| {
-        let both = a.add(a.abs(x), a.abs(neg_y));
-        let ratio = a.div(a.abs(a.add(x, neg_y)), both);
-        a.mul_add(weight, a.where_unequal(both, a.zero(), ratio), acc)
+        let (of_x, of_y) = (a.abs(x), a.abs(neg_y));
+        let both = a.add(of_x, of_y);
+        // where the sum is too large, the quotient of halves: a subnormal number beside such a large one does not count
+        let half = a.constant(0.5);
+        let scale = a.add(half, a.where_unequal(both, a.constant(f64::INFINITY), half));
+        let difference = a.abs(a.mul_add(x, scale, a.mul(neg_y, scale)));
+        let ratio = a.div(difference, a.mul_add(of_x, scale, a.mul(of_y, scale)));
+        a.mul_add(weight, a.where_unequal(both, a.constant(0.0), ratio), acc)
     };
 
     /// Σ wₗ |xₗ + yₗ|
@@ -174,7 +179,7 @@ folds! {
 
     /// Σ wₗ of the features in which x and y differ
     Unequal { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
-        a.add(acc, a.where_unequal(x, a.sub(a.zero(), neg_y), weight))
+        a.add(acc, a.where_unequal(x, a.sub(a.constant(0.0), neg_y), weight))
     };
 
     /// −Σ xₗ·yₗ: of the Gram trick.

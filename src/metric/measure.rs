@@ -47,9 +47,9 @@ impl Form {
         matches!(self.preparation, Preparation::Direction | Preparation::Deviation)
     }
 
-    /// Whether its terms are quotients.
-    pub fn is_ratio(&self) -> bool {
-        self.terms == Terms::Ratios
+    /// Whether the distance is the quotient of two folded values.
+    pub fn is_quotient(&self) -> bool {
+        self.finish == Finish::Quotient
     }
 }
 
@@ -165,6 +165,11 @@ impl Measure {
         Self { metric, form, exponent, weights }
     }
 
+    /// The same where weights are not known yet, or do not matter: tiles are computed in the same way.
+    pub fn of_any_weights(metric: Metric, order: Option<Order>, weighted: bool) -> Self {
+        Self::new(metric, order, weighted.then_some(&[1.0]))
+    }
+
     /// The metric.
     pub fn metric(&self) -> Metric {
         self.metric
@@ -184,9 +189,9 @@ impl Measure {
     pub fn power(&self) -> Exponent {
         match self.form.terms {
             Terms::Squares => Exponent::of_halves(4),
-            Terms::Magnitudes | Terms::Largest | Terms::Ratios => Exponent::of_halves(2),
+            Terms::Magnitudes | Terms::Largest => Exponent::of_halves(2),
             Terms::Powers => self.exponent,
-            Terms::Unequal => Exponent::of_halves(0),
+            Terms::Ratios | Terms::Unequal => Exponent::of_halves(0),
         }
     }
 
@@ -209,10 +214,16 @@ impl Measure {
         self.weights.as_ref().map_or(0, |weights| weights.exponent)
     }
 
-    /// The first weight that is not 0, but so small beside the largest that `T` does not hold it with all its digits.
+    /// The first weight that is not 0, but so small beside the largest that `T` does not hold it with all its digits, or that what a
+    /// sample is divided by could lose digits.
     pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
-        let is_too_small = |weight: &f64| *weight > 0.0 && *weight < T::SMALLEST_NORMAL;
-        self.weights().iter().position(is_too_small).filter(|_| self.has_weighted_terms())
+        let smallest = match self.form.preparation {
+            Preparation::None => T::SMALLEST_NORMAL,
+            // they only select
+            Preparation::Selected => return None,
+            Preparation::Direction | Preparation::Deviation => SMALLEST_PREPARED_WEIGHT,
+        };
+        self.weights().iter().position(|weight| *weight > 0.0 && *weight < smallest)
     }
 
     /// Whether weights are part of the terms: they are none where samples are prepared with them.
@@ -233,7 +244,9 @@ impl Measure {
     /// Calls the visitor with the fold.
     pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
         use super::fold::Fold;
-        match (self.form.terms, self.has_weighted_terms()) {
+        // of a quotient, both parts are added in the same order: where they have the same terms it is 1
+        let weighted = self.has_weighted_terms() || self.form.is_quotient();
+        match (self.form.terms, weighted) {
             (Terms::Squares, false) => visitor.visit(Squares),
             (Terms::Squares, true) => visitor.visit(WeightedSquares),
             (Terms::Magnitudes, false) => visitor.visit(Magnitudes),
@@ -247,7 +260,7 @@ impl Measure {
 
     /// Calls the visitor with the fold that the folded value is divided by, if it is divided by one.
     pub fn visit_divisor<V: Visitor>(&self, visitor: V) -> Option<V::Output> {
-        (self.form.finish == Finish::Quotient).then(|| visitor.visit(Totals))
+        self.form.is_quotient().then(|| visitor.visit(Totals))
     }
 
     /// The distance of two samples in f64, from the definition: see [`Self::reference`].
@@ -276,6 +289,10 @@ impl Measure {
     }
 }
 
+/// 2⁻⁸⁶⁰, in f64: of values brought to [1, 2), the square of a deviation from their mean is 2⁻¹⁰⁸ or more where it is the largest, and with
+/// such a weight still so far above the smallest normal number that a sum of such terms keeps its digits.
+const SMALLEST_PREPARED_WEIGHT: f64 = f64::from_bits((1023 - 860) << 52);
+
 /// Weights are taken as they are if the exponent of the largest is no larger.
 const MIDDLE: i32 = 60;
 
@@ -298,7 +315,7 @@ impl Weights {
         };
         let exponent = exponent_of(largest);
         // of a quotient, samples and weights are kept away from the smallest numbers
-        let is_kept = exponent.abs() <= MIDDLE && form.finish != Finish::Quotient;
+        let is_kept = exponent.abs() <= MIDDLE && !form.is_quotient();
         let exponent = if is_kept { 0 } else { exponent.div_euclid(whole) * whole };
         let factor = PowerOfTwo::<f64>::new(-exponent);
         let values: Arc<[f64]> = weights.iter().map(|weight| factor.times(*weight)).collect();

@@ -151,8 +151,7 @@ impl Metric {
 
     /// Whether distances stay what they are if the same number is taken off all values.
     pub fn ignores_shifts(self) -> bool {
-        self.form().preparation != Preparation::Direction
-            && !self.form().is_ratio()
-            && self.form().finish != Finish::Quotient
+        let form = self.form();
+        form.preparation != Preparation::Direction && form.terms != Terms::Ratios && !form.is_quotient()
     }
 }

@@ -36,26 +36,33 @@ impl Preparation {
     }
 }
 
-/// Σ wₗ · `term` of each value, and Σ `term` without weights.
+/// Σ wₗ · `term` of each value whose weight is not 0, and Σ `term` without weights.
 fn weighted_sum<T: Element>(sample: &[T], weights: &[f64], term: impl Fn(f64) -> f64) -> f64 {
     let of_block = |(number, block): (usize, &[T])| {
         let mut sum = 0.0;
         for (place, value) in block.iter().enumerate() {
             let term = term(value.to_f64());
-            sum += weights.get(number * BLOCK_FEATURES + place).map_or(term, |weight| weight * term);
+            sum += weights.get(number * BLOCK_FEATURES + place).map_or(term, |weight| product(*weight, term));
         }
         sum
     };
     compensated_sum(sample.chunks(BLOCK_FEATURES).enumerate().map(of_block))
 }
 
+/// 0 where the weight is: the value may be so large that it is infinite once it is scaled.
+fn product(weight: f64, value: f64) -> f64 {
+    if weight > 0.0 { weight * value } else { 0.0 }
+}
+
 /// Divides a sample by its length, after its mean is taken off if it is `centred`.
 fn normalise<T: Element>(sample: &mut [T], weights: &[f64], centred: bool) {
     let (mut low, mut high, mut finite) = (f64::INFINITY, f64::NEG_INFINITY, true);
     for (place, value) in sample.iter().enumerate() {
+        let value = value.to_f64();
+        // as in SciPy, whatever its weight
+        finite = finite && value.is_finite();
         if weights.get(place).is_none_or(|weight| *weight > 0.0) {
-            let value = value.to_f64();
-            (low, high, finite) = (low.min(value), high.max(value), finite && value.is_finite());
+            (low, high) = (low.min(value), high.max(value));
         }
     }
     #[allow(clippy::float_cmp, reason = "only of equal values nothing is left")]
@@ -66,18 +73,20 @@ fn normalise<T: Element>(sample: &mut [T], weights: &[f64], centred: bool) {
     }
     // exact, and their squares are numbers then
     let scale = PowerOfTwo::<f64>::new(-exponent_of(low.abs().max(high.abs())));
-    let mean_of = |term: &dyn Fn(f64) -> f64| {
-        let total = if weights.is_empty() { sample.len() as f64 } else { weighted_sum(weights, &[], |w| w) };
-        weighted_sum(sample, weights, term) / total
+    let total = match weights {
+        _ if !centred => 1.0,
+        [] => sample.len() as f64,
+        _ => weighted_sum(weights, &[], |weight| weight),
     };
-    let mean = if centred { mean_of(&|value| scale.times(value)) } else { 0.0 };
+    let mean = if centred { weighted_sum(sample, weights, |value| scale.times(value)) / total } else { 0.0 };
     // the rounding of the mean, which the deviations still have in common
-    let rest = if centred { mean_of(&|value| scale.times(value) - mean) } else { 0.0 };
+    let rest =
+        if centred { weighted_sum(sample, weights, |value| scale.times(value) - mean) / total } else { 0.0 };
     let deviation = |value: f64| (scale.times(value) - mean) - rest;
     let length = weighted_sum(sample, weights, |value| deviation(value) * deviation(value)).sqrt();
     for (place, value) in sample.iter_mut().enumerate() {
         let deviation = deviation(value.to_f64());
-        let weighted = weights.get(place).map_or(deviation, |weight| deviation * weight.sqrt());
+        let weighted = weights.get(place).map_or(deviation, |weight| product(weight.sqrt(), deviation));
         *value = T::from_f64(weighted / length);
     }
 }

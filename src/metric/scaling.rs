@@ -63,12 +63,13 @@ impl Measure {
     /// Of terms of power p, it is 0 unless D = d(2M)^p, which bounds every folded value, could exceed the largest number, or M^p lies below
     /// the smallest normal number divided by u, where p is not 1: multiples lose no more digits than the samples have lost. Then 2^k M is
     /// as large as is safe, for rows that are tiny beside others to keep as much as they can: D is at most a quarter of the
-    /// largest number. With weights, the sum of them stands for d, and M^p is multiplied by the largest. Distances of terms of power 1 grow with the
+    /// largest number. Where p is above 2, it always is: values a little below the largest have powers far below its own.
+    /// With weights, the sum of them stands for d, and M^p is multiplied by the largest. Distances of terms of power 1 grow with the
     /// samples and may be infinite, unless they are quotients, or have weights; those are scaled where their parts are too large, and quotients of
     /// weighted sums where they are too small.
     pub fn scaling_exponent<T: Element>(&self, d: usize, largest: f64) -> i32 {
         let p = self.power();
-        let is_quotient = self.degree() == Exponent::of_halves(0);
+        let is_quotient = self.form().is_quotient();
         let weighted = self.has_weighted_terms();
         let never = p.halves() == 0 || p.halves() == 2 && !is_quotient && !weighted;
         if self.form().prepares() || largest == 0.0 || never {
@@ -78,14 +79,13 @@ impl Measure {
         // differences must not overflow either, whatever they are multiplied by
         let limit = |value: f64| of_power(value).min(value);
         let total = if weighted && p.halves() < 4 { self.total(d).max(1.0) } else { self.total(d) };
-        // each quotient of two values is a term of its own
-        let total = if self.form().is_ratio() { 1.0 } else { of_power(total) };
+        let total = of_power(total);
         // half of the largest number: rounding may make a sum larger than it is
         let too_large = 2.0 * total * largest > limit(T::LARGEST / 2.0);
-        let can_be_small = p.halves() != 2 || weighted && self.form().finish == Finish::Quotient;
+        let can_be_small = p.halves() != 2 || weighted && is_quotient;
         let too_small =
             can_be_small && largest < of_power(smallest_safe_power::<T>() / self.largest_weight());
-        if !too_large && !too_small {
+        if !too_large && !too_small && p.halves() <= 4 {
             return 0;
         }
         let exponent = exponent_of(largest);
@@ -105,7 +105,6 @@ impl Measure {
         Exponent::of_halves(match self.form().finish {
             Finish::HalfSquare | Finish::Share | Finish::Quotient => 0,
             Finish::Root | Finish::RootOf(_) => 2,
-            Finish::Plain if self.form().is_ratio() => 0,
             Finish::Plain => self.power().halves(),
         })
     }

@@ -11,7 +11,7 @@ use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
 use crate::kernel::PanelShape;
-use crate::metric::{Measure, Metric};
+use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
 use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples};
@@ -43,6 +43,8 @@ pub struct Target<'a, T> {
     pub rows: Option<&'a mut Block<T>>,
     /// As columns of tiles.
     pub cols: Option<&'a mut Block<T>>,
+    /// What samples are prepared for before they are packed.
+    pub measure: Option<&'a Measure>,
 }
 
 impl<T: Number> Target<'_, T> {
@@ -169,7 +171,7 @@ pub fn load<T: Number>(
     samples: &Samples,
     rows: Range<usize>,
     edge: usize,
-    (mut target, measure): (Target<'_, T>, &Measure),
+    mut target: Target<'_, T>,
 ) -> Result<Survey> {
     let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge, samples.rows);
     let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
@@ -185,7 +187,7 @@ pub fn load<T: Number>(
         let work = || {
             let all = band.rows.clone();
             reading.slabs(all).fold(Survey::default(), |mut survey, slab| {
-                survey.merge(&band.pack(slab, (&mut target, measure), &samples.marks, samples.subtracted));
+                survey.merge(&band.pack(slab, &mut target, &samples.marks, samples.subtracted));
                 survey
             })
         };
@@ -198,8 +200,8 @@ pub fn load<T: Number>(
 
 /// What `rows` of the samples are like.
 pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
-    let nothing = Target::<T> { rows: None, cols: None };
-    load(workers, samples, rows, 1, (nothing, &Metric::Cityblock.into()))
+    let nothing = Target::<T> { rows: None, cols: None, measure: None };
+    load(workers, samples, rows, 1, nothing)
 }
 
 /// Samples that were read together.
@@ -214,11 +216,11 @@ impl<T: Number> Band<T> {
     fn pack(
         &mut self,
         rows: Range<usize>,
-        (target, measure): (&mut Target<'_, T>, &Measure),
+        target: &mut Target<'_, T>,
         marks: &[Mark],
         subtracted: i128,
     ) -> Survey {
-        let (features, before) = (self.features, rows.start - self.rows.start);
+        let (features, before, measure) = (self.features, rows.start - self.rows.start, target.measure);
         let mut converted = Vec::new();
         let (values, stored) = match &mut self.slice {
             Slice::Ready(values) => (&mut values[before * features..][..rows.len() * features], None),
@@ -253,7 +255,9 @@ impl<T: Number> Band<T> {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);
             }
-            samples.chunks_exact_mut(features).for_each(|sample| measure.prepare(sample));
+            if let Some(measure) = measure {
+                samples.chunks_exact_mut(features).for_each(|sample| measure.prepare(sample));
+            }
             survey
         };
         let merge = |mut one: Survey, other: Survey| {

@@ -24,6 +24,7 @@ pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};
 pub(crate) use variance::variances;
+pub(crate) use worker::below_len;
 pub use worker::{Order, ThreadWorker};
 
 use rayon::prelude::*;

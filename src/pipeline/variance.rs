@@ -95,19 +95,26 @@ pub fn variances<T: Number>(
         spread.middle + spread.scale.times(unit.times(sum as f64) / total as f64)
     };
     let means: Vec<f64> = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
-    let squares = over_features(workers, d, |feature| {
+    // of the deviations too: the mean is rounded
+    let deviations = over_features(workers, d, |feature| {
         let (spread, mean) = (spreads[feature], means[feature]);
-        all.iter().fold(0_i128, |sum, packed| {
-            packed.fold(feature, sum, |sum, value| sum + spread.whole(value, mean, |by| by * by))
+        all.iter().fold([0_i128; 2], |sums, packed| {
+            packed.fold(feature, sums, |[sum, squares], value| {
+                let of_square = spread.whole(value, mean, |by| by * by);
+                [sum + spread.whole(value, mean, |by| by), squares + of_square]
+            })
         })
     });
-    let variance = |(sum, spread): (i128, &Spread)| {
+    let deviations = total_of(comm, deviations.as_flattened());
+    let variance = |(sums, spread): (&[i128], &Spread)| {
         if !spread.is_finite || total < 2 {
             return f64::NAN;
         }
-        spread.scale.times(spread.scale.times(unit.times(sum as f64) / (total - 1) as f64))
+        let [sum, squares] = [sums[0], sums[1]].map(|sum| unit.times(sum as f64));
+        let squares = squares - sum * sum / total as f64;
+        spread.scale.times(spread.scale.times(squares / (total - 1) as f64))
     };
-    total_of(comm, &squares).into_iter().zip(&spreads).map(variance).collect()
+    deviations.chunks_exact(2).zip(&spreads).map(variance).collect()
 }
 
 /// Where the values of a feature lie.

@@ -19,6 +19,16 @@ use crate::store::journal::Done;
 
 use std::time::Duration;
 
+/// Bytes of a tile of which a worker keeps what is below the diagonal itself. Larger ones are few beside all others.
+const BELOW_BYTES: usize = 2 << 20;
+
+/// Elements that a worker keeps of a tile on the diagonal, if tiles are not kept whole: none where these tiles are computed whole.
+pub fn below_len<T>(grid: &Grid) -> usize {
+    let (height, width) = grid.tile_shape();
+    let is_small = height.saturating_mul(width) <= BELOW_BYTES / size_of::<T>();
+    if grid.symmetric && is_small { height * width } else { 0 }
+}
+
 /// A tile to compute.
 pub struct Order<T> {
     /// Which tile.
@@ -71,8 +81,11 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let (row_panels, col_panels) = (self.rows.slot(tile.i), cols.slot(tile.j));
         let (level, panel) = (self.kernel.level(), self.rows.shape());
         let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
-        let is_diagonal = self.grid.symmetric && tile.i == tile.j;
-        let strip = if is_diagonal { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
+        // below the diagonal are the mirror images of what is above it
+        let is_halved = self.grid.symmetric
+            && tile.i == tile.j
+            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid) > 0);
+        let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
         let strip = strip.min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
         // strip by strip, so that what is computed is summed up and collected from a near cache
@@ -80,7 +93,7 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             let height = strip.min(m - first);
             let (values, rest) = parcel.strip(first, height, (m, n));
             let panels = &row_panels[panel.count(first) * panel.len()..];
-            recomputed += if is_diagonal {
+            recomputed += if is_halved {
                 self.compute_diagonal((panels, first), (col_panels, n), values, rest)
             } else {
                 self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch)

@@ -6,7 +6,7 @@ use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape};
 use crate::number::Number;
-use crate::pipeline::{COLUMN_BLOCKS, parcels, reading_bytes};
+use crate::pipeline::{COLUMN_BLOCKS, below_len, parcels, reading_bytes};
 use crate::schedule::Schedule;
 use crate::sink::{Parcel, Results};
 use crate::source::Storage;
@@ -76,11 +76,7 @@ impl Memory {
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 // what is below the diagonal of a tile, if its own place is not kept
-                if grid.symmetric && !results.keep_tiles::<T>() {
-                    product(&[threads, height, width, size])?
-                } else {
-                    0
-                },
+                if results.keep_tiles::<T>() { 0 } else { product(&[threads, below_len::<T>(&grid), size])? },
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
             ];

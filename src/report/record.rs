@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::clock::{PHASES, Phases};
-use crate::problem::{Asked, Problem};
+use crate::problem::{Asked, Parameters, Problem};
 use crate::text::{bytes, bytes_f, counted, si};
 
 /// Versions of what computed the result.
@@ -96,6 +96,9 @@ pub struct Record {
     pub scaling_exponent: i32,
     /// X, and Y if there were two.
     pub inputs: Vec<InputRecord>,
+    /// What the metric was given beside them.
+    #[serde(flatten)]
+    pub parameters: Parameters,
     /// MPI ranks.
     pub ranks: usize,
     /// Nodes they ran on.
@@ -168,6 +171,9 @@ impl Record {
         for input in &self.inputs {
             line("input", input.summary());
         }
+        for (name, id) in self.parameters.named() {
+            line(name, id.from.clone());
+        }
         line("wall time", format!("{:.3} s", self.wall_s));
         line("phases", "min / mean / max over ranks, in s".into());
         for (name, spread) in PHASES.iter().zip(self.phases.all()) {
@@ -223,7 +229,7 @@ impl Record {
             let factor = format!("2^{}", self.scaling_exponent);
             line(
                 "scaled",
-                format!("samples were scaled by {factor} so that their squares neither overflow nor vanish"),
+                format!("samples were scaled by {factor} so that their powers neither overflow nor vanish"),
             );
         }
         line("distances", format!("sum {:.12e}, min {:e}, max {:e}", self.sum, self.min, self.max));

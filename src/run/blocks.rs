@@ -8,6 +8,7 @@ use super::reading::{self, Known};
 use crate::block::Block;
 use crate::comm::Comm;
 use crate::error::Result;
+use crate::fail;
 use crate::kernel::Kernel;
 use crate::metric::Measure;
 use crate::number::Number;
@@ -51,26 +52,33 @@ impl<T: Number> Blocks<T> {
             (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
         };
         let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
+        let measure = Some(kernel.measure());
         let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
-            comm.agree(load(workers, samples, range, edge, (target, kernel.measure())))
+            comm.agree(load(workers, samples, range, edge, target))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
             let Some(y) = &inputs.y else {
-                let target = Target { rows: Some(&mut rows), cols: Some(&mut cols) };
+                let target = Target { rows: Some(&mut rows), cols: Some(&mut cols), measure };
                 return Ok(vec![load_some(&x, row_samples.clone(), target)?]);
             };
-            let target = Target { rows: Some(&mut rows), cols: None };
+            let target = Target { rows: Some(&mut rows), cols: None, measure };
             let x = load_some(&x, row_samples.clone(), target)?;
-            let target = Target { rows: None, cols: Some(&mut cols) };
+            let target = Target { rows: None, cols: Some(&mut cols), measure };
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
-        comm.on_root(|| reading::judge(inputs, &known, job.args.allow_nonfinite, T::DTYPE))?;
+        comm.on_root(|| reading::judge(inputs, &known, problem.metric, job.args.allow_nonfinite, T::DTYPE))?;
         let mut vectors = job.vectors.clone();
         if vectors.need_variance() {
             let (x, total) = ((&mut rows, row_samples.clone()), n + inputs.y.as_ref().map_or(0, |y| y.rows));
             let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
             let found = variances(comm, workers, x, y, total);
+            comm.on_root(|| {
+                if total < 2 {
+                    fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
+                }
+                Ok(())
+            })?;
             let names: Vec<_> = inputs.all().map(Samples::describe).collect();
             let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
                 vectors.check_range(problem)?;

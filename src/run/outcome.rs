@@ -7,7 +7,7 @@ use crate::element::{Dtype, StoreType};
 use crate::error::Result;
 use crate::host;
 use crate::kernel::ARITHMETIC;
-use crate::metric::Metric;
+use crate::metric::{Measure, Metric};
 use crate::number::Number;
 use crate::pipeline::Totals;
 use crate::plan::Memory;
@@ -36,7 +36,8 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
     let found = comm.all_reduce(&[u64::from(overflows), short_rows], Reduce::Sum);
     comm.on_root(|| {
         warn_of_results(job.results.asked, found[0] > 0, found[1]);
-        warn_of_range::<T>(&record, args.allow_nonfinite);
+        warn_of_range::<T>(&record, &outcome.findings.measure, args.allow_nonfinite);
+        warn_of_nan(&record);
         if record.recomputed_pairs > record.pairs / 2 {
             log::warn!(
                 "{} of {} pairs lay too close for the Gram trick and were computed from differences; --kernel direct spares the attempt",
@@ -81,6 +82,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         symmetric: job.schedule.grid.symmetric,
         scaling_exponent: findings.scaling,
         inputs: findings.known.record(&job.inputs),
+        parameters: findings.vectors.ids(),
         ranks: comm.size(),
         nodes: nodes.count,
         threads_per_rank: job.cores.threads,
@@ -137,8 +139,21 @@ fn warn_of_results(asked: Asked, overflows: bool, short_rows: u64) {
     }
 }
 
+/// Says so if distances of numbers are none.
+fn warn_of_nan(record: &Record) {
+    let are_numbers = record.inputs.iter().all(|input| input.nan == 0 && input.infinite == 0);
+    if record.sum.is_nan() && are_numbers {
+        let why = match record.problem.metric {
+            Metric::Cosine => "a row of zeros has no direction",
+            Metric::Correlation => "a row whose features are all equal has no correlation",
+            _ => "for some pairs both parts of the quotient are 0, as for two rows of zeros",
+        };
+        log::warn!("some distances are NaN: {why}; leave such samples out if that is no use");
+    }
+}
+
 /// Says so if the type is too small for some distances, or for all.
-fn warn_of_range<T: Number>(record: &Record, allow_nonfinite: bool) {
+fn warn_of_range<T: Number>(record: &Record, measure: &Measure, allow_nonfinite: bool) {
     let Problem { metric, dtype, .. } = record.problem;
     let mut ways_out = Vec::new();
     if metric == Metric::Sqeuclidean {
@@ -147,13 +162,21 @@ fn warn_of_range<T: Number>(record: &Record, allow_nonfinite: bool) {
     if dtype == Dtype::F32 {
         ways_out.push("use --dtype f64");
     }
-    ways_out.push("scale the samples");
+    let has_weights = measure.has_weighted_terms() && !record.parameters.are_none();
+    ways_out.push(match metric {
+        Metric::Seuclidean => "scale the samples or the variances",
+        _ if has_weights => "scale the samples or the weights",
+        _ => "scale the samples",
+    });
     let ways_out = ways_out.join(", or ");
-    if record.max == f64::INFINITY && !allow_nonfinite {
+    // that of a quotient says that its divisor is 0
+    let degree = measure.degree().halves();
+    if record.max == f64::INFINITY && !allow_nonfinite && degree > 0 {
         log::warn!("some distances are infinite: they are too large for {dtype}; {ways_out}");
     }
-    if record.scaling_exponent > 0
-        && record.problem.measure_of_any_weights().degree().halves() > 2
+    let may_lose_digits = degree > 2 || has_weights;
+    if measure.undo_exponent(record.scaling_exponent) < 0
+        && may_lose_digits
         && record.max < T::SMALLEST_NORMAL
     {
         log::warn!(

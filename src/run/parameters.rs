@@ -12,6 +12,7 @@ use crate::fail;
 use crate::io::vector::read_vector;
 use crate::metric::{Metric, Parameter};
 use crate::problem::{Parameters, Problem, VectorId};
+use crate::text::listed;
 
 /// A number for each feature, and where it is from.
 #[derive(Clone)]
@@ -78,7 +79,7 @@ impl Vectors {
             }
         }
         if let Some(vector) = &variance {
-            vector.check_variance("leave these features out, or give them a variance")?;
+            vector.check_variance("leave such features out, or give them a variance")?;
         }
         let takes_variance = args.metric.takes().contains(&Parameter::Variance);
         Ok(Self { weights, needs_variance: takes_variance && variance.is_none(), variance })
@@ -88,7 +89,11 @@ impl Vectors {
     pub(super) fn agreed(comm: &Comm, args: &ProblemArgs, d: usize) -> Result<Self> {
         let mut read = None;
         comm.on_root(|| {
-            read = Some(Self::read(args, d)?);
+            let vectors = Self::read(args, d)?;
+            for (name, id) in vectors.ids().named().filter(|(_, id)| !id.digest.is_empty()) {
+                log::info!("{name}: {}", id.from);
+            }
+            read = Some(vectors);
             Ok(())
         })?;
         let Self { weights, variance, needs_variance } = read.unwrap_or_default();
@@ -118,7 +123,8 @@ impl Vectors {
         };
         let Some(feature) = too_small else { return Ok(()) };
         let dtype = problem.dtype;
-        let wider = if dtype == Dtype::F32 { "compute in f64 (--dtype f64), or " } else { "" };
+        let f64_is_enough = dtype == Dtype::F32 && measure.weight_too_small::<f64>().is_none();
+        let wider = if f64_is_enough { "compute in f64 (--dtype f64), or " } else { "" };
         if let Some(Vector { values, from }) = &self.weights {
             let largest = values.iter().copied().fold(0.0, f64::max);
             fail!(
@@ -147,7 +153,7 @@ impl Vectors {
     /// If one of them is 0, or no number.
     pub(super) fn with_variance_of(&self, values: Vec<f64>, samples: &str) -> Result<Self> {
         let variance = Vector { values, from: format!("the variance of {samples}") };
-        variance.check_variance("these have one value in all samples, or too few or too large ones: leave such features out, or give variances with --variance")?;
+        variance.check_variance("where all samples have one value, leave the feature out; where squares leave the range of f64, scale the samples; or give variances with --variance")?;
         Ok(Self { variance: Some(variance), needs_variance: false, weights: self.weights.clone() })
     }
 
@@ -187,14 +193,12 @@ impl Vector {
             |value: f64| value.is_nan() || value <= 0.0 || !(1.0 / value).is_finite() || 1.0 / value == 0.0;
         let unfit: Vec<usize> = (0..self.values.len()).filter(|at| is_unfit(self.values[*at])).collect();
         let Some(first) = unfit.first() else { return Ok(()) };
-        let named: Vec<_> = unfit.iter().take(10).map(usize::to_string).collect();
-        let more = unfit.len() - named.len();
-        let more = if more == 0 { String::new() } else { format!(" and {more} more") };
+        let others = listed(unfit[1..].iter().map(usize::to_string), ", ");
+        let others = if others.is_empty() { others } else { format!("; so are those of {others}") };
         fail!(
-            "{} is {} for feature {first}, and cannot be divided by for features {}{more} (from 0); {way_out}",
+            "{} is {:?} for feature {first} (from 0), which is no variance to divide by{others}; {way_out}",
             self.from,
-            self.values[*first],
-            named.join(", ")
+            self.values[*first]
         );
     }
 }

@@ -122,10 +122,16 @@ fn centre(surveys: &[Survey], metric: Metric, dtype: Dtype) -> Option<i128> {
 }
 
 /// Says what was found, and refuses samples that have no distances. Reads the file for messages; on one rank.
-pub(super) fn judge(inputs: &Inputs, known: &Known, allow_nonfinite: bool, dtype: Dtype) -> Result<()> {
+pub(super) fn judge(
+    inputs: &Inputs,
+    known: &Known,
+    metric: Metric,
+    allow_nonfinite: bool,
+    dtype: Dtype,
+) -> Result<()> {
     for (samples, survey) in inputs.all().zip(&known.surveys) {
         warn_of_marks(samples, survey)?;
-        warn_of_inexact(samples, survey, dtype)?;
+        warn_of_inexact(samples, survey, metric, dtype)?;
         check_small(samples, survey)?;
         if !allow_nonfinite {
             refuse(samples, survey)?;
@@ -218,12 +224,14 @@ fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
     Ok(())
 }
 
-fn warn_of_inexact(samples: &Samples, survey: &Survey, dtype: Dtype) -> Result<()> {
+fn warn_of_inexact(samples: &Samples, survey: &Survey, metric: Metric, dtype: Dtype) -> Result<()> {
     let inexact = survey.found(Sort::Inexact);
     if inexact.values > 0 {
-        let way_out = match dtype {
-            Dtype::F32 => "use --dtype f64, or subtract a common number before writing the samples",
-            Dtype::F64 => "subtract a common number before writing the samples, or scale them down",
+        let way_out = match (dtype, metric.ignores_shifts()) {
+            (Dtype::F32, true) => "use --dtype f64, or subtract a common number before writing the samples",
+            (Dtype::F32, false) => "use --dtype f64",
+            (Dtype::F64, true) => "subtract a common number before writing the samples",
+            (Dtype::F64, false) => "the distances are those of the rounded values",
         };
         log::warn!(
             "{}: {} {} rounded, the first is {}: more digits than {dtype} holds; {way_out}",

@@ -32,10 +32,11 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
     let p = takes_order.then(|| args.p.unwrap_or(Order::TWO));
     Vectors::check(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
-    let measure = Measure::new(metric, p, weighted.then_some(&[1.0]));
+    let measure = Measure::of_any_weights(metric, p, weighted);
     let Some(method) = args.kernel.method(&measure, d) else {
+        let weighted = if args.weights.is_some() { " with weights" } else { "" };
         return Err(Error::Usage(format!(
-            "--kernel gemm: {metric} has no form as a matrix product; use auto or direct"
+            "--kernel gemm: {metric}{weighted} has no form as a matrix product; use auto or direct"
         )));
     };
     let size = args.store.map_or(0, |store| StoreType::from(store).size()).max(dtype.size());

@@ -228,7 +228,8 @@ impl<T: Number> Parcel<T> {
         (if self.is_kept(shape) { first * width } else { 0 }, rows * width)
     }
 
-    fn is_kept(&self, (height, width): (usize, usize)) -> bool {
+    /// Whether a tile of this shape is kept whole.
+    pub fn is_kept(&self, (height, width): (usize, usize)) -> bool {
         self.values.len() >= height * width
     }
 

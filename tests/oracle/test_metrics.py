@@ -1,5 +1,6 @@
 """The metrics on real numbers that SciPy has, with their parameters, against SciPy; and SciPy's own test data."""
 
+import json
 from pathlib import Path
 
 import h5py
@@ -125,6 +126,49 @@ def test_a_quotient_of_weighted_sums_keeps_its_digits_at_any_magnitude(work, dty
         assert "of its bound" in work.pairdist("verify", "out.h5", "--all").stdout
 
 
+# what is special: type, options, weights, X, Y, distances
+HOSTILE = {
+    "canberra of large beside tiny": ("f8", ["canberra"], None, [[1e308, 5e-324]], [[1e308, 1.5e-323]], [[0.5]]),
+    "canberra of the largest": ("f8", ["canberra"], None, [[1.7e308, 1.7e308, 1]], [[1.7e308, -1.7e308, 3]], [[1.5]]),
+    "canberra of large beside tiny in f32": ("f4", ["canberra"], None, [[3e38, 1.4e-45]], [[3e38, 4.2e-45]], [[0.5]]),
+    "canberra of large beside small": ("f8", ["canberra"], None, [[1e308, 1e-20]], [[1e308, 2e-20]], [[1 / 3]]),
+    "braycurtis of many": ("f8", ["braycurtis"], None, np.full((1, 20_000), 0.1), np.zeros((1, 20_000)), [[1]]),
+    "a high order": ("f4", ["minkowski", "--p", "8"], None, [[0.0], [1.5e-4]], [[1e-6], [1e-5]], [[1e-6, 1e-5], [1.49e-4, 1.4e-4]]),
+    "a high order of tiny": ("f8", ["minkowski", "--p", "8"], None, [[0.0], [1.2e-36]], [[6.784759827505946e-40]], [[6.784759827505946e-40], [1.2e-36 - 6.784759827505946e-40]]),
+    "a direction with a weight of 0": ("f8", ["cosine"], [1, 1, 0], [[1e-10, 2e-10, 1e150]], [[3e-10, 1e-10, 1]], [[1 - 0.5**0.5]]),
+    "a correlation with a weight of 0": ("f8", ["correlation"], [1, 1, 0], [[1e-10, 2e-10, 1e150]], [[3e-10, 1e-10, 1]], [[2]]),
+    "a direction with a small weight": ("f8", ["cosine"], [1, 1e-250], [[1e-130, 1]], [[1e-120, 1]], [[1 - 2e-5 / (1 + 1e-10)]]),
+    "weights of which none is exact": ("f4", ["hamming"], [0.1] * 3000, np.zeros((1, 3000)), np.ones((1, 3000)), [[1]]),
+}
+
+
+@pytest.mark.parametrize("dtype, metric, weights, x, y, expected", HOSTILE.values(), ids=HOSTILE)
+def test_samples_that_easily_lose_digits(work, dtype, metric, weights, x, y, expected):
+    x, y = np.array(x, dtype), np.array(y, dtype)
+    given = ["--metric", *metric]
+    if weights:
+        with h5py.File(work / "w.h5", "w") as file:
+            file["w"] = weights
+        given += ["--weights", "w.h5"]
+    got = distances(work.compute(x, y, *given))
+    np.testing.assert_allclose(got, expected, rtol={"f8": 1e-14, "f4": 1e-6}[dtype])
+    if metric != ["minkowski", "--p", "8"]:
+        assert (got <= np.ceil(expected)).all()
+    work.pairdist("verify", "out.h5", "--all")
+
+
+def test_a_large_constant_feature_takes_nothing_from_canberra(work):
+    x = np.random.default_rng(12).random((100, 4))
+    for dtype, large, small in (("f8", 9.97e307, 1), ("f4", 3.4028235e38, 1e-37)):
+        x[:, 1], x[:, 3] = small * x[:, 1], large
+        rows = x.astype(dtype)
+        got = distances(work.compute(rows, None, "--metric", "canberra", "--force", ranks=2))
+        with np.errstate(over="ignore"):
+            expected = cdist(*[rows[:, :3].astype("f8")] * 2, "canberra")
+        np.testing.assert_allclose(got, expected, rtol={"f8": 1e-14, "f4": 1e-6}[dtype])
+        work.pairdist("verify", "out.h5", "--all")
+
+
 def test_a_given_variance_and_where_it_is_recorded(work):
     x = samples(30, 9, 5)
     variance = 0.5 + np.random.default_rng(6).random(9)
@@ -152,6 +196,13 @@ def test_the_variance_is_that_of_all_samples_with_the_same_bits_for_any_ranks(wo
     assert all(np.array_equal(other.view("u8"), found[0].view("u8")) for other in found)
 
 
+def test_the_variance_of_large_numbers_is_that_of_their_differences(work):
+    # of the mean, f64 has the multiples of 256 only
+    x = np.array([[1.7e18 + 256 * place, place] for place in range(4)])
+    with h5py.File(work.compute(x, None, "--metric", "seuclidean")) as file:
+        np.testing.assert_allclose(file["variance"][:], [256**2 * 5 / 3, 5 / 3], rtol=1e-15)
+
+
 IRIS = [("seuclidean", None), ("cosine", None), ("correlation", None), ("cityblock", None), ("euclidean", None), ("chebyshev", None)]
 
 
@@ -174,14 +225,23 @@ REFUSED = {
     "an order of another metric": (["--p", "3"], "--p: euclidean has no order; leave the option out, or use --metric minkowski"),
     "weights of seuclidean": (["--metric", "seuclidean", "--weights", "good.h5"], "--weights: seuclidean takes no weights"),
     "variances of euclidean": (["--variance", "good.h5"], "--variance: euclidean takes no variances; leave the option out, or use one of the metrics that do: seuclidean"),
-    "weights of another length": (["--weights", "long.h5"], "has no dataset with one number for each of 4 features"),
+    "weights of another length": (["--weights", "long.h5"], "has no dataset with one number for each of 4 features, but /v (5); write one"),
     "negative weights": (["--weights", "negative.h5"], "has -1 for feature 2 (from 0); a weight is a number, 0 or more"),
     "weights that are no numbers": (["--weights", "nan.h5"], "has NaN for feature 2 (from 0)"),
     "weights of 0": (["--weights", "zero.h5"], "are 0; give some features a weight above 0"),
-    "variances of 0": (["--metric", "seuclidean", "--variance", "holes.h5"], "cannot be divided by for features 1, 3 (from 0); leave these features out, or give them a variance"),
-    "constant features": (["--metric", "seuclidean", "--dataset", "constant"], "cannot be divided by for features 2 (from 0); these have one value in all samples"),
+    "variances of 0": (["--metric", "seuclidean", "--variance", "holes.h5"], "is 0.0 for feature 1 (from 0), which is no variance to divide by; so are those of 3; leave such features out, or give them a variance"),
+    "constant features": (["--metric", "seuclidean", "--dataset", "constant"], "is 0.0 for feature 2 (from 0), which is no variance to divide by; where all samples have one value, leave the feature out"),
     "weights too far apart for f32": (["--dtype", "f32", "--weights", "apart.h5"], "has 1e-60 for feature 1 (from 0) and 1e0 for another, which f32 cannot hold side by side; compute in f64 (--dtype f64), or give the feature a weight of 0"),
     "variances too far apart for f32": (["--dtype", "f32", "--metric", "seuclidean", "--variance", "wide.h5"], "is 1e60 for feature 1 (from 0) and 1e0 for another, and f32 cannot hold the inverse of both; compute in f64 (--dtype f64), or leave one of them out"),
+    "weights too far apart for directions": (["--metric", "cosine", "--weights", "far.h5"], "has 1e-300 for feature 1 (from 0) and 1e0 for another, which f64 cannot hold side by side; give the feature a weight of 0"),
+    "a matrix product with weights": (["--kernel", "gemm", "--weights", "good.h5"], "--kernel gemm: euclidean with weights has no form as a matrix product; use auto or direct"),
+    "weights that were never written": (["--weights", "partly.h5:v"], "partly.h5 was never written, or not all of it; write all its numbers"),
+    "weights that are packed": (["--weights", "packed.h5"], "has an attribute scale_factor, which is not followed here; write the numbers themselves"),
+    "weights in a matrix": (["--weights", "square.h5"], "has no dataset with one number for each of 4 features, but /v (2 x 2), /w (5), /x (4, not numbers of up to 64 bits); write one"),
+    "weights behind a link": (["--weights", "square.h5:link"], '"link" is a link, and links are not followed here; name what it leads to'),
+    "an order below all": (["--metric", "minkowski", "--p", "-inf"], "p must be larger than 0, and is -inf"),
+    "a variance of one sample": (["--metric", "seuclidean", "--dataset", "one"], "one sample has no variance; give the features one with --variance, or use --metric euclidean"),
+    "a metric by another name": (["--metric", "jacc"], "the Jaccard distance is 2c / (a + b + c)"),
     "weights that are not there": (["--weights", "none.h5"], "none.h5 cannot be opened"),
 }
 
@@ -190,7 +250,7 @@ REFUSED = {
 def test_bad_parameters_are_refused_in_a_sentence_on_any_ranks(work, given, words):
     vectors = {
         "good": [1, 2, 3, 4], "long": [1, 2, 3, 4, 5], "negative": [1, 2, -1, 0], "nan": [1, 2, np.nan, 0],
-        "zero": [0, 0, 0, 0], "holes": [1, 0, 1, 0], "apart": [1, 1e-60, 1, 1], "wide": [1, 1e60, 1, 1],
+        "zero": [0, 0, 0, 0], "holes": [1, 0, 1, 0], "apart": [1, 1e-60, 1, 1], "wide": [1, 1e60, 1, 1], "far": [1, 1e-300, 1, 1],
     }  # fmt: skip
     for name, values in vectors.items():
         with h5py.File(work / f"{name}.h5", "w") as file:
@@ -199,13 +259,59 @@ def test_bad_parameters_are_refused_in_a_sentence_on_any_ranks(work, given, word
     constant = x.copy()
     constant[:, 2] = 5
     with h5py.File(work / "x.h5", "w") as file:
-        file["samples"], file["constant"] = x, constant
+        file["samples"], file["constant"], file["one"] = x, constant, x[:1]
+    with h5py.File(work / "partly.h5", "w") as file:
+        file.create_dataset("v", (4,), "f8", chunks=(2,))[:1] = 1
+    with h5py.File(work / "packed.h5", "w") as file:
+        file["v"] = np.ones(4)
+        file["v"].attrs["scale_factor"] = 2.0
+    with h5py.File(work / "square.h5", "w") as file:
+        file["v"], file["w"], file["x"], file["link"] = np.ones((2, 2)), np.ones(5), [b"1"] * 4, h5py.SoftLink("/w")
     if "--dataset" not in given:
         given = [*given, "--dataset", "samples"]
     for ranks in (0, 3):
         told = work.pairdist("compute", "x.h5", "-o", "out.h5", *given, ranks=ranks, status=(1, 2)).stderr
         assert words in told, told
         assert not list(work.folder.glob("out.h5*"))
+    # that of the samples is not looked at before they are read, nor are they when a run is planned
+    if not {"constant", "one"} & set(given):
+        assert words in work.pairdist("plan", "x.h5", *given, status=(1, 2)).stderr
+
+
+@pytest.mark.parametrize("weights", (np.array([True, False, True, True]), np.ones((1, 4)), np.ones((4, 1), "f2"), np.arange(4, dtype=">u2")))
+def test_weights_as_people_write_them_and_where_a_run_tells_them(work, weights):
+    x = samples(12, 4, 8)
+    with h5py.File(work / "w.h5", "w") as file:
+        file["groups/w"], file["n"] = weights, 3
+    work.write("x", x)
+    done = work.pairdist("compute", "x.h5", "-o", "out.h5", "--metric", "cityblock", "--weights", "w.h5", "--json", "run.json")
+    assert_close(distances(work / "out.h5"), cdist(x, x, "cityblock", w=weights.ravel().astype("f8")), "f8", "weights")
+    assert f"weights: {work / 'w.h5'}:/groups/w" in done.stderr
+    record = json.loads((work / "run.json").read_text())
+    assert record["weights"]["from"] == f"{work / 'w.h5'}:/groups/w"
+    assert record["weights"]["from"] in done.stdout
+
+
+def test_distances_that_are_no_numbers_or_lost_their_digits_are_told(work):
+    x = samples(12, 4, 8).astype("f4")
+    work.write("x", x)
+    for metric, why in (("cosine", "a row of zeros has no direction"), ("correlation", "a row whose features are all equal"), ("braycurtis", "both parts of the quotient are 0")):
+        assert why in work.pairdist("compute", "x.h5", "--no-output", "--metric", metric).stderr
+    with h5py.File(work / "w.h5", "w") as file:
+        file["w"] = 1e-300 * np.array([1, 2, 3, 4])
+    for metric in (["cityblock"], ["sqeuclidean"], ["minkowski", "--p", "0.5"]):
+        told = work.pairdist("compute", "x.h5", "--no-output", "--metric", *metric, "--weights", "w.h5").stderr
+        assert "all distances have lost digits, or are 0" in told and "scale the samples or the weights" in told
+
+
+
+def test_a_quotient_that_is_infinite_is_no_distance_that_is_too_large(work):
+    x, y = np.array([[1.0, 2.0]], dtype="f4"), np.array([[-1.0, -2.0]], dtype="f4")
+    work.write("x", x)
+    work.write("y", y)
+    told = work.pairdist("compute", "x.h5", "--against", "y.h5", "-o", "out.h5", "--metric", "braycurtis").stderr
+    assert "too large" not in told
+    assert distances(work / "out.h5")[0, 0] == np.inf == cdist(x, y, "braycurtis")[0, 0]
 
 
 def test_a_run_with_other_parameters_is_not_resumed(work):
