@@ -63,7 +63,8 @@ impl Measure {
     /// Of terms of power p, it is 0 unless D = d(2M)^p, which bounds every folded value, could exceed the largest number, or M^p lies below
     /// the smallest normal number divided by u, where p is not 1: multiples lose no more digits than the samples have lost. Then 2^k M is
     /// as large as is safe, for rows that are tiny beside others to keep as much as they can: D is at most a quarter of the
-    /// largest number. Where p is above 2, it always is: values a little below the largest have powers far below its own.
+    /// largest number. Where p is above 2, it always is: values a little below the largest have powers far below its own. Distances have the
+    /// same bits for any k, but where powers underflow.
     /// With weights, the sum of them stands for d, and M^p is multiplied by the largest. Distances of terms of power 1 grow with the
     /// samples and may be infinite, unless they are quotients, or have weights; those are scaled where their parts are too large, and quotients of
     /// weighted sums where they are too small.
@@ -90,7 +91,9 @@ impl Measure {
         }
         let exponent = exponent_of(largest);
         let mantissa = PowerOfTwo::<f64>::new(-exponent).times(largest);
-        exponent_of(limit(T::LARGEST / 4.0) / (2.0 * total * mantissa)) - exponent
+        let largest_safe = exponent_of(limit(T::LARGEST / 4.0) / (2.0 * total * mantissa)) - exponent;
+        // the root of an even power is a power, and all distances keep their bits
+        if p.halves() % 2 == 1 { largest_safe & !1 } else { largest_safe }
     }
 
     /// Exponent of the factor that undoes the scaling of samples by 2^`scaling` and that of the weights, in their distances.
