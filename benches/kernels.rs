@@ -150,18 +150,22 @@ fn quotients<T: SimdElement + std::ops::Div<Output = T>>(bencher: Bencher) {
     const COUNT: usize = 1024;
     let (values, divisors) = (samples::<T>(COUNT, 1), vec![T::from_f64(1.5); COUNT]);
     let mut out = vec![T::default(); COUNT];
-    bencher.counter(ItemsCount::new(COUNT)).bench_local(|| {
-        pulp::Arch::new().dispatch(
-            #[inline(always)]
-            || {
-                for ((out, value), divisor) in
-                    out.iter_mut().zip(black_box(&values)).zip(black_box(&divisors))
-                {
-                    *out = *value / *divisor;
-                }
-            },
-        );
-        black_box(&mut out);
+    // long enough for the clock
+    const TIMES: usize = 100;
+    bencher.counter(ItemsCount::new(TIMES * COUNT)).bench_local(|| {
+        for _ in 0..TIMES {
+            pulp::Arch::new().dispatch(
+                #[inline(always)]
+                || {
+                    for ((out, value), divisor) in
+                        out.iter_mut().zip(black_box(&values)).zip(black_box(&divisors))
+                    {
+                        *out = *value / *divisor;
+                    }
+                },
+            );
+            black_box(&mut out);
+        }
     });
 }
 

@@ -162,13 +162,14 @@ folds! {
 
     /// Σ wₗ |xₗ − yₗ| / (|xₗ| + |yₗ|), where 0/0 is 0
     Ratios { WEIGHTED: bool = true; } roundings 4, |a, acc, x, neg_y, weight| {
-        let (of_x, of_y) = (a.abs(x), a.abs(neg_y));
-        let both = a.add(of_x, of_y);
-        // where the sum is too large, the quotient of halves: a subnormal number beside such a large one does not count
-        let half = a.constant(0.5);
-        let scale = a.add(half, a.where_unequal(both, a.constant(f64::INFINITY), half));
-        let difference = a.abs(a.mul_add(x, scale, a.mul(neg_y, scale)));
-        let ratio = a.div(difference, a.mul_add(of_x, scale, a.mul(of_y, scale)));
+        // of a large y the quotient of halves, which is the same: |x| + |y| could be too large. What y alone decides is done once for
+        // all rows
+        let (of_y, half) = (a.abs(neg_y), a.constant(0.5));
+        let is_small = a.max(of_y, a.constant(1.0));
+        let scale = a.add(half, a.where_unequal(is_small, of_y, half));
+        let neg_y = a.mul(neg_y, scale);
+        let both = a.mul_add(a.abs(x), scale, a.abs(neg_y));
+        let ratio = a.div(a.abs(a.mul_add(x, scale, neg_y)), both);
         a.mul_add(weight, a.where_unequal(both, a.constant(0.0), ratio), acc)
     };
 
