@@ -148,10 +148,10 @@ fn fill<T: SimdElement>(bencher: Bencher) {
 #[divan::bench(types = [f32, f64])]
 fn quotients<T: SimdElement + std::ops::Div<Output = T>>(bencher: Bencher) {
     const COUNT: usize = 1024;
-    let (values, divisors) = (samples::<T>(COUNT, 1), vec![T::from_f64(1.5); COUNT]);
-    let mut out = vec![T::default(); COUNT];
     // long enough for the clock
     const TIMES: usize = 100;
+    let (values, divisors) = (samples::<T>(COUNT, 1), vec![T::from_f64(1.5); COUNT]);
+    let mut out = vec![T::default(); COUNT];
     bencher.counter(ItemsCount::new(TIMES * COUNT)).bench_local(|| {
         for _ in 0..TIMES {
             pulp::Arch::new().dispatch(

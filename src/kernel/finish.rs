@@ -1,7 +1,7 @@
 //! What is left to do with a strip of folded values: in f64, and rounded once, where the fold is not the distance or its square root.
 
 use crate::element::Element;
-use crate::metric::Finish;
+use crate::metric::{Exponent, Finish, roots};
 
 /// Distances in place of folded values; `divisors` has one for each where these differ, else it is empty, and `total` is the divisor of all.
 pub(super) fn finish<T: Element>(finish: Finish, values: &mut [T], divisors: &[T], total: f64) {
@@ -10,25 +10,42 @@ pub(super) fn finish<T: Element>(finish: Finish, values: &mut [T], divisors: &[T
     pulp::Arch::new().dispatch(
         #[inline(always)]
         || match finish {
-            Finish::Plain | Finish::Root => {}
+            Finish::Plain | Finish::Root | Finish::HalfSquare => {}
             Finish::Quotient => {
                 for (value, divisor) in values.iter_mut().zip(divisors) {
                     let distance = T::from_f64(Finish::Quotient.rest(value.to_f64(), divisor.to_f64()));
                     *value = if distance.is_nan() { nan } else { distance };
                 }
             }
-            Finish::HalfSquare => each(Finish::HalfSquare, values, total, nan),
-            Finish::Share => each(Finish::Share, values, total, nan),
-            Finish::RootOf(order) => each(Finish::RootOf(order), values, total, nan),
+            Finish::Share => {
+                for value in values {
+                    let distance = T::from_f64(Finish::Share.rest(value.to_f64(), total));
+                    *value = if distance.is_nan() { nan } else { distance };
+                }
+            }
+            Finish::RootOf(order) => {
+                let (groups, left) = values.as_chunks_mut::<GROUP>();
+                for group in groups {
+                    take_roots(group, order, nan);
+                }
+                let mut group = [T::default(); GROUP];
+                let last = &mut group[..left.len()];
+                last.copy_from_slice(left);
+                take_roots(&mut group, order, nan);
+                left.copy_from_slice(&group[..left.len()]);
+            }
         },
     );
 }
 
-/// The finish is known to the compiler, so that it is chosen once.
+/// Roots that are taken side by side: enough for the divisions of one step to follow each other without a wait.
+const GROUP: usize = 32;
+
 #[inline(always)]
-fn each<T: Element>(finish: Finish, values: &mut [T], total: f64, nan: T) {
-    for value in values {
-        let distance = T::from_f64(finish.rest(value.to_f64(), total));
+fn take_roots<T: Element>(values: &mut [T; GROUP], order: Exponent, nan: T) {
+    let roots = roots(values.map(T::to_f64), order);
+    for (value, root) in values.iter_mut().zip(roots) {
+        let distance = T::from_f64(root);
         *value = if distance.is_nan() { nan } else { distance };
     }
 }

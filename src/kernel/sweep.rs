@@ -347,10 +347,13 @@ impl<
         wide: &mut Wide<T>,
     ) -> u64 {
         let recomputed = if GRAM { self.guard(i, j, &mut block, wide) } else { 0 };
-        if self.input.finish == Finish::Root {
-            self.finish_as(Finish::Root, &mut block);
-        } else {
-            self.finish_as(Finish::Plain, &mut block);
+        match self.input.finish {
+            Finish::Root => self.finish_as(Finish::Root, &mut block),
+            Finish::HalfSquare => self.finish_as(Finish::HalfSquare, &mut block),
+            // what is left to do is done strip by strip
+            Finish::Plain | Finish::RootOf(_) | Finish::Share | Finish::Quotient => {
+                self.finish_as(Finish::Plain, &mut block);
+            }
         }
         self.store(i, j, &block, out);
         recomputed

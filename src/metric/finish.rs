@@ -25,29 +25,34 @@ impl Finish {
     /// What is done while the value is in a register. Whatever NaN that is, it is the one NaN then.
     #[inline(always)]
     pub fn of<A: Arithmetic>(self, a: A, folded: A::Value) -> A::Value {
-        a.one_nan(if self == Self::Root { a.sqrt(folded) } else { folded })
+        a.one_nan(match self {
+            Self::Root => a.sqrt(folded),
+            Self::HalfSquare => {
+                let half = a.mul(folded, a.constant(0.5));
+                // less what it has above 2, which is exact; NaN stays
+                a.sub(half, a.max(a.constant(0.0), a.sub(half, a.constant(2.0))))
+            }
+            Self::Plain | Self::RootOf(_) | Self::Share | Self::Quotient => folded,
+        })
     }
 
     /// Whether nothing is left to do after [`Self::of`].
     pub const fn ends_in_registers(self) -> bool {
-        matches!(self, Self::Plain | Self::Root)
+        matches!(self, Self::Plain | Self::Root | Self::HalfSquare)
     }
 
     /// What is left to do: the distance, where `divisor` is the sum of all weights, or Σ wₗ |xₗ + yₗ|.
     #[inline(always)]
     pub fn rest(self, folded: f64, divisor: f64) -> f64 {
         match self {
-            Self::Plain | Self::Root => folded,
+            Self::Plain | Self::Root | Self::HalfSquare => folded,
             Self::RootOf(order) => root(folded, order),
-            Self::HalfSquare => at_most(2.0, folded / 2.0),
-            Self::Share => at_most(1.0, folded / divisor),
+            Self::Share => {
+                let share = folded / divisor;
+                // NaN stays
+                if share > 1.0 { 1.0 } else { share }
+            }
             Self::Quotient => folded / divisor,
         }
     }
-}
-
-/// NaN stays.
-#[inline(always)]
-fn at_most(most: f64, value: f64) -> f64 {
-    if value > most { most } else { value }
 }

@@ -30,6 +30,7 @@ pub use fold::{
 };
 pub use measure::{Form, Measure, Order, Terms};
 pub use prepare::{CompensatedSum, Extras, Preparation, squared_norm, squared_norm_of_block};
+pub use root::roots;
 pub use scaling::{PowerOfTwo, exponent_of};
 
 use std::fmt;

@@ -9,48 +9,62 @@ const SHIFT: i32 = 64;
 pub const ROOT_ROUNDINGS: usize = 9;
 
 /// value^(1/p), of a value that is not negative, and p an exponent above 0.
+pub fn root(value: f64, order: Exponent) -> f64 {
+    let [root] = roots([value], order);
+    root
+}
+
+/// The same of several values side by side, for the compiler to use vectors.
 ///
 /// Square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
 /// the value. The last step of that errs by 2u at most, and by what the method leaves, which is less than u/8; a square doubles the
 /// error, a square root halves it.
 #[inline(always)]
-pub fn root(value: f64, order: Exponent) -> f64 {
+pub fn roots<const N: usize>(mut values: [f64; N], order: Exponent) -> [f64; N] {
     let halves = order.halves();
     // value^(2/halves)
     if halves % 2 == 1 {
-        let root = odd_root(value, halves);
-        return root * root;
+        return odd_roots(values, halves).map(|root| root * root);
     }
-    let (mut value, mut degree) = (value, halves / 2);
-    while degree % 2 == 0 {
-        value = value.sqrt();
+    let mut degree = halves / 2;
+    while degree.is_multiple_of(2) {
+        values = values.map(f64::sqrt);
         degree /= 2;
     }
-    odd_root(value, degree)
+    odd_roots(values, degree)
 }
 
 /// value^(1/q) for an odd q up to 15.
 #[inline(always)]
-fn odd_root(value: f64, q: u32) -> f64 {
+fn odd_roots<const N: usize>(values: [f64; N], q: u32) -> [f64; N] {
     if q == 1 {
-        return value;
+        return values;
     }
     let degree = f64::from(q);
-    let is_subnormal = value < f64::MIN_POSITIVE;
+    // the difference that it is multiplied with is small beside the root at last
+    let inverse = 1.0 / degree;
+    let is_subnormal = |value: f64| value < f64::MIN_POSITIVE;
     let (up, down) = (power_of_two(SHIFT * q.cast_signed()), power_of_two(-SHIFT));
-    let normal = if is_subnormal { value * up } else { value };
-    let mut root = guess(normal, degree);
+    let normal = values.map(|value| if is_subnormal(value) { value * up } else { value });
+    let mut roots = normal.map(|value| guess(value, degree));
     let steps = if q == 3 { 5 } else { 7 };
     for _ in 0..steps {
-        let mut power = root;
+        let mut powers = roots;
         for _ in 2..q {
-            power *= root;
+            for (power, root) in powers.iter_mut().zip(&roots) {
+                *power *= root;
+            }
         }
-        root += (normal / power - root) / degree;
+        for ((root, power), value) in roots.iter_mut().zip(&powers).zip(&normal) {
+            *root += (value / power - *root) * inverse;
+        }
     }
-    let root = if is_subnormal { root * down } else { root };
-    // 0, infinity and NaN are their own roots
-    if value > 0.0 && value < f64::INFINITY { root } else { value }
+    for (root, value) in roots.iter_mut().zip(values) {
+        let scaled = if is_subnormal(value) { *root * down } else { *root };
+        // 0, infinity and NaN are their own roots
+        *root = if value > 0.0 && value < f64::INFINITY { scaled } else { value };
+    }
+    roots
 }
 
 fn power_of_two(exponent: i32) -> f64 {
