@@ -22,11 +22,14 @@ use std::time::Duration;
 /// Bytes of a tile of which a worker keeps what is below the diagonal itself. Larger ones are few beside all others.
 const BELOW_BYTES: usize = 2 << 20;
 
+/// Features from which on half of a tile on the diagonal is not computed: with fewer, its mirror image takes as long.
+const HALVED_FEATURES: usize = 256;
+
 /// Elements that a worker keeps of a tile on the diagonal, if tiles are not kept whole: none where these tiles are computed whole.
-pub fn below_len<T>(grid: &Grid) -> usize {
+pub fn below_len<T>(grid: &Grid, features: usize) -> usize {
     let (height, width) = grid.tile_shape();
     let is_small = height.saturating_mul(width) <= BELOW_BYTES / size_of::<T>();
-    if grid.symmetric && is_small { height * width } else { 0 }
+    if grid.symmetric && is_small && features >= HALVED_FEATURES { height * width } else { 0 }
 }
 
 /// A tile to compute.
@@ -82,9 +85,11 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let (level, panel) = (self.kernel.level(), self.rows.shape());
         let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
         // below the diagonal are the mirror images of what is above it
+        let features = panel.features;
         let is_halved = self.grid.symmetric
             && tile.i == tile.j
-            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid) > 0);
+            && features >= HALVED_FEATURES
+            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, features) > 0);
         let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
         let strip = strip.min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());

@@ -76,7 +76,11 @@ impl Memory {
                 product(&[parcels(threads).min(tiles), parcel, size])?,
                 product(&[threads, kernel.scratch_len(height, width), size])?,
                 // what is below the diagonal of a tile, if its own place is not kept
-                if results.keep_tiles::<T>() { 0 } else { product(&[threads, below_len::<T>(&grid), size])? },
+                if results.keep_tiles::<T>() {
+                    0
+                } else {
+                    product(&[threads, below_len::<T>(&grid, rows.features), size])?
+                },
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
             ];

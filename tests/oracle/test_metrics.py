@@ -95,6 +95,20 @@ def test_one_input_as_pdist_the_same_bits_for_any_ranks_and_tiles(work, metric, 
         np.testing.assert_array_equal(other.view("u8"), other.T.copy().view("u8"))
 
 
+def test_tiles_on_the_diagonal_are_symmetric_whatever_is_made_of_them(work):
+    # of so many features, what is below the diagonal is not computed; tiles of 512 and 1100 have several strips
+    x = samples(1100, 300, 14)
+    work.write("x", x)
+    digests = set()
+    for result in (["--no-output"], ["-o", "out.h5", "--force"], ["-o", "out.h5", "--force", "--neighbors", "3"]):
+        for tile, ranks in (("64", 3), ("512", 2), ("1100", 1)):
+            work.pairdist("compute", "x.h5", *result, "--metric", "cityblock", "--tile", tile, "--json", "run.json", ranks=ranks)
+            digests.add(json.loads((work / "run.json").read_text())["digest"])
+            if result[1:] == ["out.h5", "--force"]:
+                np.testing.assert_array_equal(distances(work / "out.h5"), cdist(x, x, "cityblock"))
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("metric", ("seuclidean", "canberra", "cosine"))
 def test_other_results_than_the_matrix(work, metric):
     x = 1 + np.random.default_rng(4).random((60, 12))
