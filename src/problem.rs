@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::element::{Dtype, StoreType};
 use crate::kernel::{ARITHMETIC, Method};
@@ -203,6 +204,18 @@ pub struct VectorId {
     pub from: String,
     /// Digest of the numbers. Empty as long as it is not known.
     pub digest: String,
+}
+
+impl VectorId {
+    /// Digest of some numbers.
+    pub fn digest_of(values: &[f64]) -> String {
+        format!("{:016x}", xxh3_64(bytemuck::cast_slice(values)))
+    }
+}
+
+/// The weights that variances stand for.
+pub fn weights_of(variances: &[f64]) -> Vec<f64> {
+    variances.iter().map(|variance| 1.0 / variance).collect()
 }
 
 /// What the metric was given beside the samples and its order.

@@ -113,6 +113,15 @@ fn go_to_folder_of(path: &Path) -> Result<Visit> {
     Visit::to(folder).context(|| format!("{} cannot be entered on {}", folder.display(), crate::host::name()))
 }
 
+/// Storage chunks of a dataset that were never written, and all chunks; nothing where it is not stored in chunks.
+pub fn missing_chunks(dataset: &Dataset) -> Option<(u64, u64)> {
+    let (chunk, stored) = (dataset.chunk()?, dataset.num_chunks()?);
+    let along =
+        dataset.shape().into_iter().zip(chunk).map(|(values, edge)| values.div_ceil(edge.max(1)) as u64);
+    let all = along.fold(1, u64::saturating_mul);
+    Some((all.saturating_sub(stored as u64), all))
+}
+
 /// Opens a dataset that is stored in this very file: HDF5 would follow a link to any other, and wait for ever if that is a FIFO.
 fn own_dataset(file: &File, name: &str) -> hdf5::Result<Dataset> {
     let none = || hdf5::Error::from(format!("it has no dataset \"{name}\" of its own"));

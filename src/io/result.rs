@@ -32,7 +32,7 @@ use crate::metric::{Metric, Order};
 use crate::partition::Grid;
 use crate::problem::{
     Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Parameters,
-    Problem, Provenance, RADIUS, Radius, Within, first_arithmetic, unknown,
+    Problem, Provenance, RADIUS, Radius, VectorId, Within, first_arithmetic, unknown, weights_of,
 };
 
 /// The attribute with the order of the metric.
@@ -450,13 +450,10 @@ impl ResultReader {
                 let len = array.shape().first().copied().unwrap_or(0);
                 array.read_line::<f64>(0..len).map_err(|error| damaged(&self.shown, &error))
             })?;
-            let digest = format!("{:016x}", xxh3_64(bytemuck::cast_slice(&values)));
-            if digest != id.digest || values.len() != self.header.identity.problem.d {
+            if VectorId::digest_of(&values) != id.digest || values.len() != self.header.identity.problem.d {
                 return Err(damaged(&self.shown, &format!("its {name} have changed since they were stored")));
             }
-            let is_variance = name == Parameters::VARIANCE;
-            weights =
-                Some(values.iter().map(|value| if is_variance { 1.0 / value } else { *value }).collect());
+            weights = Some(if name == Parameters::VARIANCE { weights_of(&values) } else { values });
         }
         Ok(weights)
     }

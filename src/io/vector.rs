@@ -5,7 +5,7 @@ use std::path::Path;
 use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, File, Group, LinkType};
 
-use super::{Attempt, open, own_dataset};
+use super::{Attempt, missing_chunks, open, own_dataset};
 use crate::error::{Context, Result};
 use crate::fail;
 use crate::text::listed;
@@ -78,11 +78,7 @@ impl Kind {
 
 /// Whether some of it would be read as the fill value.
 fn is_partly_written(dataset: &Dataset) -> bool {
-    let (Some(chunk), Some(stored)) = (dataset.chunk(), dataset.num_chunks()) else {
-        return dataset.storage_size() == 0;
-    };
-    let along = dataset.shape().into_iter().zip(chunk).map(|(values, edge)| values.div_ceil(edge.max(1)));
-    stored < along.product()
+    missing_chunks(dataset).map_or_else(|| dataset.storage_size() == 0, |(missing, _)| missing > 0)
 }
 
 /// The only dataset of `len` numbers in a file.

@@ -238,7 +238,7 @@ impl Measure {
 
     /// Prepares a sample for its distances.
     pub fn prepare<T: Element>(&self, sample: &mut [T]) {
-        self.form.preparation.apply(sample, self.weights());
+        self.form.preparation.apply(sample, self.weights(), self.total(sample.len()));
     }
 
     /// Calls the visitor with the fold.

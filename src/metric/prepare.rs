@@ -19,8 +19,8 @@ pub enum Preparation {
 }
 
 impl Preparation {
-    /// Prepares a sample; `weights` is empty where there are none.
-    pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64]) {
+    /// Prepares a sample; `weights` is empty where there are none, and `total` the sum of them, or the number of features.
+    pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64], total: f64) {
         match self {
             Self::None => {}
             Self::Selected => {
@@ -30,8 +30,8 @@ impl Preparation {
                     }
                 }
             }
-            Self::Direction => normalise(sample, weights, false),
-            Self::Deviation => normalise(sample, weights, true),
+            Self::Direction => normalise(sample, weights, None),
+            Self::Deviation => normalise(sample, weights, Some(total)),
         }
     }
 }
@@ -54,8 +54,8 @@ fn product(weight: f64, value: f64) -> f64 {
     if weight > 0.0 { weight * value } else { 0.0 }
 }
 
-/// Divides a sample by its length, after its mean is taken off if it is `centred`.
-fn normalise<T: Element>(sample: &mut [T], weights: &[f64], centred: bool) {
+/// Divides a sample by its length, after its mean is taken off if there is a sum of weights for that.
+fn normalise<T: Element>(sample: &mut [T], weights: &[f64], total: Option<f64>) {
     let (mut low, mut high, mut finite) = (f64::INFINITY, f64::NEG_INFINITY, true);
     for (place, value) in sample.iter().enumerate() {
         let value = value.to_f64();
@@ -66,22 +66,17 @@ fn normalise<T: Element>(sample: &mut [T], weights: &[f64], centred: bool) {
         }
     }
     #[allow(clippy::float_cmp, reason = "only of equal values nothing is left")]
-    let has_direction = if centred { low != high } else { low != 0.0 || high != 0.0 };
+    let has_direction = if total.is_some() { low != high } else { low != 0.0 || high != 0.0 };
     if !finite || !has_direction {
         sample.fill(T::NAN);
         return;
     }
     // exact, and their squares are numbers then
     let scale = PowerOfTwo::<f64>::new(-exponent_of(low.abs().max(high.abs())));
-    let total = match weights {
-        _ if !centred => 1.0,
-        [] => sample.len() as f64,
-        _ => weighted_sum(weights, &[], |weight| weight),
-    };
-    let mean = if centred { weighted_sum(sample, weights, |value| scale.times(value)) / total } else { 0.0 };
+    let mean = total.map_or(0.0, |total| weighted_sum(sample, weights, |value| scale.times(value)) / total);
     // the rounding of the mean, which the deviations still have in common
     let rest =
-        if centred { weighted_sum(sample, weights, |value| scale.times(value) - mean) / total } else { 0.0 };
+        total.map_or(0.0, |total| weighted_sum(sample, weights, |value| scale.times(value) - mean) / total);
     let deviation = |value: f64| (scale.times(value) - mean) - rest;
     let length = weighted_sum(sample, weights, |value| deviation(value) * deviation(value)).sqrt();
     for (place, value) in sample.iter_mut().enumerate() {

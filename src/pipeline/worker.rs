@@ -25,11 +25,16 @@ const BELOW_BYTES: usize = 2 << 20;
 /// Features from which on half of a tile on the diagonal is not computed: with fewer, its mirror image takes as long.
 const HALVED_FEATURES: usize = 256;
 
+/// Whether tiles on the diagonal of a grid are symmetric, and worth to be halved.
+fn has_halves(grid: &Grid, features: usize) -> bool {
+    grid.symmetric && features >= HALVED_FEATURES
+}
+
 /// Elements that a worker keeps of a tile on the diagonal, if tiles are not kept whole: none where these tiles are computed whole.
 pub fn below_len<T>(grid: &Grid, features: usize) -> usize {
     let (height, width) = grid.tile_shape();
     let is_small = height.saturating_mul(width) <= BELOW_BYTES / size_of::<T>();
-    if grid.symmetric && is_small && features >= HALVED_FEATURES { height * width } else { 0 }
+    if has_halves(grid, features) && is_small { height * width } else { 0 }
 }
 
 /// A tile to compute.
@@ -86,9 +91,8 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
         // below the diagonal are the mirror images of what is above it
         let features = panel.features;
-        let is_halved = self.grid.symmetric
-            && tile.i == tile.j
-            && features >= HALVED_FEATURES
+        let is_halved = tile.i == tile.j
+            && has_halves(&self.grid, features)
             && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, features) > 0);
         let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
         let strip = strip.min(m);

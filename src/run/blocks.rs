@@ -71,14 +71,14 @@ impl<T: Number> Blocks<T> {
         let mut vectors = job.vectors.clone();
         if vectors.need_variance() {
             let (x, total) = ((&mut rows, row_samples.clone()), n + inputs.y.as_ref().map_or(0, |y| y.rows));
-            let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
-            let found = variances(comm, workers, x, y, total);
             comm.on_root(|| {
                 if total < 2 {
                     fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
                 }
                 Ok(())
             })?;
+            let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
+            let found = variances(comm, workers, x, y, total);
             let names: Vec<_> = inputs.all().map(Samples::describe).collect();
             let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
                 vectors.check_range(problem)?;

@@ -146,7 +146,9 @@ fn warn_of_nan(record: &Record) {
         let why = match record.problem.metric {
             Metric::Cosine => "a row of zeros has no direction",
             Metric::Correlation => "a row whose features are all equal has no correlation",
-            _ => "for some pairs both parts of the quotient are 0, as for two rows of zeros",
+            Metric::Braycurtis => "for some pairs both parts of the quotient are 0, as for two rows of zeros",
+            // no others are NaN of numbers
+            _ => return,
         };
         log::warn!("some distances are NaN: {why}; leave such samples out if that is no use");
     }
@@ -162,7 +164,7 @@ fn warn_of_range<T: Number>(record: &Record, measure: &Measure, allow_nonfinite:
     if dtype == Dtype::F32 {
         ways_out.push("use --dtype f64");
     }
-    let has_weights = measure.has_weighted_terms() && !record.parameters.are_none();
+    let has_weights = measure.has_weighted_terms();
     ways_out.push(match metric {
         Metric::Seuclidean => "scale the samples or the variances",
         _ if has_weights => "scale the samples or the weights",

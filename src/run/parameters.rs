@@ -2,8 +2,6 @@
 
 use std::path::{Path, PathBuf};
 
-use xxhash_rust::xxh3::xxh3_64;
-
 use crate::cli::ProblemArgs;
 use crate::comm::Comm;
 use crate::element::Dtype;
@@ -11,7 +9,7 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::vector::read_vector;
 use crate::metric::{Metric, Parameter};
-use crate::problem::{Parameters, Problem, VectorId};
+use crate::problem::{Parameters, Problem, VectorId, weights_of};
 use crate::text::listed;
 
 /// A number for each feature, and where it is from.
@@ -24,8 +22,7 @@ pub(super) struct Vector {
 impl Vector {
     /// What a result says of it.
     fn id(&self) -> VectorId {
-        let digest = format!("{:016x}", xxh3_64(bytemuck::cast_slice(&self.values)));
-        VectorId { from: self.from.clone(), digest }
+        VectorId { from: self.from.clone(), digest: VectorId::digest_of(&self.values) }
     }
 }
 
@@ -159,8 +156,7 @@ impl Vectors {
 
     /// The weights of the features, if they have any: of a variance, its inverse. Ones where the variance is not known yet.
     pub(super) fn weights(&self, d: usize) -> Option<Vec<f64>> {
-        let inverse = |variance: &Vector| variance.values.iter().map(|value| 1.0 / value).collect();
-        let of_variance = self.variance.as_ref().map(inverse);
+        let of_variance = self.variance.as_ref().map(|variance| weights_of(&variance.values));
         let unknown = self.needs_variance.then(|| vec![1.0; d]);
         self.weights.as_ref().map(|weights| weights.values.clone()).or(of_variance).or(unknown)
     }

@@ -34,7 +34,7 @@ use hdf5::{Dataset, File, H5Type};
 use crate::element::Dtype;
 use crate::error::{Context, Error, Result};
 use crate::fail;
-use crate::io::{SIEVE_BYTES, Stored, open, read_part};
+use crate::io::{SIEVE_BYTES, Stored, missing_chunks, open, read_part};
 use find::Finder;
 use netcdf::Packing;
 
@@ -359,13 +359,7 @@ impl Samples {
 
     /// Storage chunks that were never written, and all chunks; none where samples are not stored in chunks.
     pub fn missing_chunks(&self) -> (u64, u64) {
-        let (Some(chunk), Some(stored)) = (self.dataset.chunk(), self.dataset.num_chunks()) else {
-            return (0, 0);
-        };
-        let shape = self.dataset.shape();
-        let along = shape.iter().zip(&chunk).map(|(&values, &edge)| values.div_ceil(edge.max(1)) as u64);
-        let all = along.fold(1, u64::saturating_mul);
-        (all.saturating_sub(stored as u64), all)
+        missing_chunks(&self.dataset).unwrap_or_default()
     }
 
     /// What reading gives where nothing was written; nothing if that is not defined.
