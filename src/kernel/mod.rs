@@ -261,7 +261,7 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     fn takes_weights(&self) -> bool {
-        self.compiled.is_weighted || self.divisor.is_some()
+        [Some(self.compiled), self.divisor].into_iter().flatten().any(|compiled| compiled.is_weighted)
     }
 
     /// A weight for each feature: 1 where none are given. Nothing where terms have none.

@@ -147,6 +147,9 @@ folds! {
         SUMMATION_F64: Summation = Summation::InOrder;
     } roundings 2, |a, acc, x, neg_y, _| a.add(acc, a.abs(a.difference(x, neg_y)));
 
+    /// Σ |xₗ − yₗ|, in blocks for either type: of a quotient
+    BlockedMagnitudes {} roundings 2, |a, acc, x, neg_y, _| a.add(acc, a.abs(a.difference(x, neg_y)));
+
     /// Σ wₗ |xₗ − yₗ|
     WeightedMagnitudes { WEIGHTED: bool = true; } roundings 2, |a, acc, x, neg_y, weight| {
         a.mul_add(weight, a.abs(a.difference(x, neg_y)), acc)
@@ -173,8 +176,11 @@ folds! {
         a.mul_add(weight, a.where_unequal(both, a.constant(0.0), ratio), acc)
     };
 
+    /// Σ |xₗ + yₗ|
+    Totals {} roundings 2, |a, acc, x, neg_y, _| a.add(acc, a.abs(a.sub(x, neg_y)));
+
     /// Σ wₗ |xₗ + yₗ|
-    Totals { WEIGHTED: bool = true; } roundings 2, |a, acc, x, neg_y, weight| {
+    WeightedTotals { WEIGHTED: bool = true; } roundings 2, |a, acc, x, neg_y, weight| {
         a.mul_add(weight, a.abs(a.sub(x, neg_y)), acc)
     };
 
@@ -263,9 +269,11 @@ mod tests {
         check_symmetry::<Largest>();
         check_symmetry::<Product>();
         check_symmetry::<WeightedSquares>();
+        check_symmetry::<BlockedMagnitudes>();
         check_symmetry::<WeightedMagnitudes>();
         check_symmetry::<Ratios>();
         check_symmetry::<Totals>();
+        check_symmetry::<WeightedTotals>();
         check_symmetry::<Unequal>();
         check_symmetry::<Powers>();
     }

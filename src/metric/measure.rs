@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::definition::{Definition, Reference};
 use super::fold::{
-    Exponent, Largest, Magnitudes, Powers, Ratios, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
-    WeightedSquares,
+    BlockedMagnitudes, Exponent, Fold, Largest, Magnitudes, Powers, Ratios, Squares, Totals, Unequal,
+    Visitor, WeightedMagnitudes, WeightedSquares, WeightedTotals,
 };
 use super::prepare::Preparation;
 use super::scaling::{PowerOfTwo, exponent_of};
@@ -243,12 +243,11 @@ impl Measure {
 
     /// Calls the visitor with the fold.
     pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
-        use super::fold::Fold;
-        // of a quotient, both parts are added in the same order: where they have the same terms it is 1
-        let weighted = self.has_weighted_terms() || self.form.is_quotient();
-        match (self.form.terms, weighted) {
+        match (self.form.terms, self.has_weighted_terms()) {
             (Terms::Squares, false) => visitor.visit(Squares),
             (Terms::Squares, true) => visitor.visit(WeightedSquares),
+            // both parts of a quotient are added in the same order: where they have the same terms it is 1
+            (Terms::Magnitudes, false) if self.form.is_quotient() => visitor.visit(BlockedMagnitudes),
             (Terms::Magnitudes, false) => visitor.visit(Magnitudes),
             (Terms::Magnitudes, true) => visitor.visit(WeightedMagnitudes),
             (Terms::Largest, _) => visitor.visit(Largest),
@@ -260,7 +259,10 @@ impl Measure {
 
     /// Calls the visitor with the fold that the folded value is divided by, if it is divided by one.
     pub fn visit_divisor<V: Visitor>(&self, visitor: V) -> Option<V::Output> {
-        self.form.is_quotient().then(|| visitor.visit(Totals))
+        let weighted = self.has_weighted_terms();
+        self.form
+            .is_quotient()
+            .then(|| if weighted { visitor.visit(WeightedTotals) } else { visitor.visit(Totals) })
     }
 
     /// The distance of two samples in f64, from the definition: see [`Self::reference`].
