@@ -126,8 +126,8 @@ const KERNEL_EDGE: usize = 256;
 fn kernel<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
     let kernel = case.kernel::<T>();
     let edge = KERNEL_EDGE;
-    let mut rows = vec![T::default(); kernel.row_panels().count(edge) * kernel.row_panels().len()];
-    let mut cols = vec![T::default(); kernel.col_panels().count(edge) * kernel.col_panels().len()];
+    let mut rows = vec![0; kernel.row_panels().count(edge) * kernel.row_panels().len()];
+    let mut cols = vec![0; kernel.col_panels().count(edge) * kernel.col_panels().len()];
     kernel.pack_rows(&samples(edge * case.features, 1), &mut rows);
     kernel.pack_cols(&samples(edge * case.features, 2), &mut cols);
     let mut out = vec![T::default(); edge * edge];
@@ -173,8 +173,8 @@ fn quotients<T: SimdElement + std::ops::Div<Output = T>>(bencher: Bencher) {
 fn micro_tile<T: SimdElement + Neg<Output = T>>(bencher: Bencher, case: Case) {
     let kernel = case.kernel::<T>();
     let (m, n) = (kernel.row_panels().width, kernel.col_panels().width);
-    let mut rows = vec![T::default(); kernel.row_panels().len()];
-    let mut cols = vec![T::default(); kernel.col_panels().len()];
+    let mut rows = vec![0; kernel.row_panels().len()];
+    let mut cols = vec![0; kernel.col_panels().len()];
     kernel.pack_rows(&samples(m * case.features, 1), &mut rows);
     kernel.pack_cols(&samples(n * case.features, 2), &mut cols);
     let mut out = vec![T::default(); m * n];

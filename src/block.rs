@@ -2,24 +2,24 @@
 
 use std::ops::Range;
 
-use crate::kernel::{PanelShape, SimdElement};
+use crate::kernel::PanelShape;
 use crate::pages::Pages;
 
 /// Packed samples of contiguous rows of tiles (or columns, of a moving block), one slot for each.
 #[derive(Debug)]
-pub struct Block<T> {
+pub struct Block {
     /// Which rows (or columns) of tiles.
     pub tiles: Range<usize>,
     shape: PanelShape,
     edge: usize,
-    values: Pages<T>,
+    words: Pages<u64>,
 }
 
-impl<T: SimdElement> Block<T> {
+impl Block {
     /// Room for the samples of these tiles, `edge` to a tile at most, in panels of this shape.
     pub fn new(tiles: Range<usize>, edge: usize, shape: PanelShape) -> Self {
-        let values = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
-        Self { tiles, shape, edge, values }
+        let words = Pages::zeroed(tiles.len() * shape.count(edge) * shape.len());
+        Self { tiles, shape, edge, words }
     }
 
     /// Room for another block of the same kind, which holds nothing yet.
@@ -33,7 +33,7 @@ impl<T: SimdElement> Block<T> {
         self.shape
     }
 
-    /// Elements of a slot.
+    /// Words of a slot.
     fn slot_len(&self) -> usize {
         self.shape.count(self.edge) * self.shape.len()
     }
@@ -42,26 +42,26 @@ impl<T: SimdElement> Block<T> {
     ///
     /// # Panics
     /// If the block does not hold the tile.
-    pub fn slot(&self, tile: usize) -> &[T] {
+    pub fn slot(&self, tile: usize) -> &[u64] {
         assert!(self.tiles.contains(&tile), "tile {tile} is not in {:?}", self.tiles);
-        &self.values[(tile - self.tiles.start) * self.slot_len()..][..self.slot_len()]
+        &self.words[(tile - self.tiles.start) * self.slot_len()..][..self.slot_len()]
     }
 
-    /// The packed values: what is sent to other ranks.
-    pub fn values(&self) -> &[T] {
-        &self.values
+    /// The packed samples: what is sent to other ranks.
+    pub fn words(&self) -> &[u64] {
+        &self.words
     }
 
     /// Likewise.
-    pub fn values_mut(&mut self) -> &mut [T] {
-        &mut self.values
+    pub fn words_mut(&mut self) -> &mut [u64] {
+        &mut self.words
     }
 
-    /// Room for the values of another rank's block, which holds these tiles.
-    pub fn receive(&mut self, tiles: Range<usize>) -> &mut [T] {
+    /// Room for the samples of another rank's block, which holds these tiles.
+    pub fn receive(&mut self, tiles: Range<usize>) -> &mut [u64] {
         self.tiles = tiles;
-        self.values.resize(self.tiles.len() * self.slot_len());
-        &mut self.values
+        self.words.resize(self.tiles.len() * self.slot_len());
+        &mut self.words
     }
 
     /// The panels for samples of matrix rows `rows`, cut at the panels: each with the rows it takes of them, and how many samples it
@@ -69,7 +69,7 @@ impl<T: SimdElement> Block<T> {
     pub fn panels_mut(
         &mut self,
         rows: Range<usize>,
-    ) -> impl Iterator<Item = (Range<usize>, usize, &mut [T])> {
+    ) -> impl Iterator<Item = (Range<usize>, usize, &mut [u64])> {
         let (width, panel_len, edge) = (self.shape.width, self.shape.len(), self.edge);
         let per_slot = self.shape.count(edge);
         let place = |row: usize| {
@@ -78,7 +78,7 @@ impl<T: SimdElement> Block<T> {
         };
         let panels = place(rows.start)..place(rows.end - 1) + 1;
         let first_tile = self.tiles.start;
-        self.values[panels.start * panel_len..panels.end * panel_len]
+        self.words[panels.start * panel_len..panels.end * panel_len]
             .chunks_exact_mut(panel_len)
             .zip(panels)
             .filter_map(move |(panel, number)| {
@@ -94,17 +94,19 @@ impl<T: SimdElement> Block<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Dtype;
     use crate::kernel::Level;
     use crate::metric::Extras;
     use crate::partition::Grid;
 
     #[test]
     fn panels_of_a_block_hold_every_row_once() {
-        let shape = PanelShape { width: 4, features: 3, extras: Extras::None, level: Level::Portable };
+        let (dtype, extras, level) = (Dtype::F32, Extras::None, Level::Portable);
+        let shape = PanelShape { width: 4, features: 3, dtype, extras, level };
         for edge in [1, 3, 4, 10] {
             let grid = Grid { n: 35, m: 35, edge, symmetric: false };
             let tiles = 1..grid.tile_rows();
-            let mut block = Block::<f32>::new(tiles, edge, shape);
+            let mut block = Block::new(tiles, edge, shape);
             for start in edge..35 {
                 let panels: Vec<_> =
                     block.panels_mut(start..35).map(|(rows, before, _)| (rows, before)).collect();

@@ -27,6 +27,7 @@ mod transpose;
 pub(crate) use bounded::{limit_of, within};
 pub(crate) use extremes::extremes;
 pub use pack::PanelShape;
+pub(crate) use pack::WORD_BYTES;
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
 pub(crate) use transpose::{transpose, transpose_plain};
@@ -228,7 +229,7 @@ impl<T: SimdElement> Kernel<T> {
 
     fn panels(&self, width: usize) -> PanelShape {
         let extras = if self.method == Method::Gemm { Extras::SquaredNorm } else { Extras::None };
-        PanelShape { width, features: self.features, extras, level: self.level }
+        PanelShape { width, features: self.features, dtype: T::DTYPE, extras, level: self.level }
     }
 
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
@@ -287,7 +288,7 @@ impl<T: SimdElement> Kernel<T> {
     ///
     /// # Panics
     /// If `panels` has not the length that [`Self::row_panels`] gives.
-    pub fn pack_rows(&self, samples: &[T], panels: &mut [T]) {
+    pub fn pack_rows(&self, samples: &[T], panels: &mut [u64]) {
         self.row_panels().pack(samples, false, panels);
     }
 
@@ -295,7 +296,7 @@ impl<T: SimdElement> Kernel<T> {
     ///
     /// # Panics
     /// If `panels` has not the length that [`Self::col_panels`] gives.
-    pub fn pack_cols(&self, samples: &[T], panels: &mut [T]) {
+    pub fn pack_cols(&self, samples: &[T], panels: &mut [u64]) {
         self.col_panels().pack(samples, true, panels);
     }
 
@@ -306,9 +307,9 @@ impl<T: SimdElement> Kernel<T> {
     /// If a slice is shorter than its shape says, or the tile is larger than those that panels were narrowed for.
     pub fn compute(
         &self,
-        rows: &[T],
+        rows: &[u64],
         m: usize,
-        cols: &[T],
+        cols: &[u64],
         n: usize,
         out: &mut [T],
         scratch: &mut Scratch<T>,
@@ -322,8 +323,8 @@ impl<T: SimdElement> Kernel<T> {
     /// Likewise, or if the columns begin within a panel.
     pub fn compute_cols(
         &self,
-        (rows, m): (&[T], usize),
-        (cols, ld): (&[T], usize),
+        (rows, m): (&[u64], usize),
+        (cols, ld): (&[u64], usize),
         wanted: Range<usize>,
         out: &mut [T],
         scratch: &mut Scratch<T>,
@@ -341,7 +342,9 @@ impl<T: SimdElement> Kernel<T> {
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
-        let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
+        let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
+        let lens = Widths { rows: elements(self.row_panels()), cols: elements(self.col_panels()) };
+        let (rows, cols) = (bytemuck::cast_slice(rows), bytemuck::cast_slice(cols));
         let Self { features, widths, ref measure, .. } = *self;
         let weights = self.weights();
         let (exponent, finish) = (measure.exponent(), measure.form().finish);

@@ -1,13 +1,17 @@
 //! Packed panels: samples rearranged so that a micro-kernel streams through memory.
 //!
-//! A panel holds `width` samples feature by feature: element (l, i) at l·width + i. After the
-//! features come the samples' extras, one row of squared norms, for kernels that use them. The last
+//! A panel is an array of 64-bit words, whatever it holds. Of values it holds `width` samples feature by feature: element (l, i)
+//! at l·width + i. After the features come the samples' extras, one row of squared norms, for kernels that use them. The last
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
 use super::{Level, SimdElement, transpose};
+use crate::element::Dtype;
 use crate::metric::{
     BLOCK_FEATURES, CompensatedSum, Extras, PowerOfTwo, squared_norm, squared_norm_of_block,
 };
+
+/// Bytes of a word of a panel.
+pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 
 /// Shape of the panels of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,6 +20,8 @@ pub struct PanelShape {
     pub width: usize,
     /// Features of a sample.
     pub features: usize,
+    /// Type of the values.
+    pub dtype: Dtype,
     /// What follows the features.
     pub extras: Extras,
     /// The SIMD level that packs them.
@@ -28,12 +34,22 @@ impl PanelShape {
         self.features.checked_add(self.extras.count())
     }
 
-    /// Elements of one panel.
+    /// Values of a panel.
+    fn values(&self) -> Option<usize> {
+        self.lines()?.checked_mul(self.width)
+    }
+
+    /// Words of a panel; nothing if its bytes cannot be counted.
+    pub fn words(&self) -> Option<usize> {
+        Some(self.values()?.checked_mul(self.dtype.size())?.div_ceil(WORD_BYTES))
+    }
+
+    /// Words of a panel.
     ///
     /// # Panics
-    /// If they cannot be counted; memory for them is planned first.
+    /// If its bytes cannot be counted; memory for them is planned first.
     pub fn len(&self) -> usize {
-        self.lines().and_then(|lines| lines.checked_mul(self.width)).expect("a panel fits the address space")
+        self.words().expect("a panel fits the address space")
     }
 
     /// Whether a panel holds nothing; it never does.
@@ -51,24 +67,38 @@ impl PanelShape {
     ///
     /// # Panics
     /// If `panels` is not [`Self::count`] × [`Self::len`] long.
-    pub fn pack<T: SimdElement>(&self, samples: &[T], negate: bool, panels: &mut [T]) {
+    pub fn pack<T: SimdElement>(&self, samples: &[T], negate: bool, panels: &mut [u64]) {
         let rows = samples.len() / self.features;
         assert_eq!(panels.len(), self.count(rows) * self.len(), "panels have another size");
         let strips = samples.chunks(self.width * self.features);
         for (strip, panel) in strips.zip(panels.chunks_exact_mut(self.len())) {
-            self.pack_panel(strip, negate, panel);
+            self.pack_panel(strip, negate, self.values_mut(panel));
         }
+    }
+
+    /// The values of a panel.
+    ///
+    /// # Panics
+    /// If they are of another type, or the panel is shorter than [`Self::len`].
+    pub fn values_of<'a, T: SimdElement>(&self, panel: &'a [u64]) -> &'a [T] {
+        assert_eq!(self.dtype, T::DTYPE);
+        &bytemuck::cast_slice(panel)[..self.width * self.lines().expect("there is a panel")]
+    }
+
+    fn values_mut<'a, T: SimdElement>(&self, panel: &'a mut [u64]) -> &'a mut [T] {
+        assert_eq!(self.dtype, T::DTYPE);
+        &mut bytemuck::cast_slice_mut(panel)[..self.width * self.lines().expect("there is a panel")]
     }
 
     /// Packs row-major samples into a panel that has `before` samples already: all of it, but part by part.
     ///
     /// # Panics
     /// If the panel is not [`Self::len`] long, or has no room for the samples.
-    pub fn pack_part<T: SimdElement>(&self, samples: &[T], before: usize, negate: bool, panel: &mut [T]) {
+    pub fn pack_part<T: SimdElement>(&self, samples: &[T], before: usize, negate: bool, panel: &mut [u64]) {
         if before == 0 {
             return self.pack(samples, negate, panel);
         }
-        let (values, norms) = panel.split_at_mut(self.width * self.features);
+        let (values, norms) = self.values_mut(panel).split_at_mut(self.width * self.features);
         for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
             for (line, &value) in values.chunks_exact_mut(self.width).zip(sample) {
                 line[lane] = if negate { -value } else { value };
@@ -84,13 +114,13 @@ impl PanelShape {
     ///
     /// # Panics
     /// If the panel is not [`Self::len`] long, or has room for fewer samples.
-    pub fn scale<T: SimdElement>(&self, panel: &mut [T], rows: usize, factor: PowerOfTwo<T>) {
+    pub fn scale<T: SimdElement>(&self, panel: &mut [u64], rows: usize, factor: PowerOfTwo<T>) {
         assert!(
             panel.len() == self.len() && rows <= self.width,
             "{rows} samples in a panel of {}",
             self.width
         );
-        let (values, norms) = panel.split_at_mut(self.width * self.features);
+        let (values, norms) = self.values_mut(panel).split_at_mut(self.width * self.features);
         for value in &mut *values {
             *value = factor.times(*value);
         }
@@ -134,12 +164,17 @@ impl PanelShape {
 mod tests {
     use super::*;
 
+    fn shape(features: usize, dtype: Dtype, extras: Extras) -> PanelShape {
+        PanelShape { width: 1, features, dtype, extras, level: Level::Portable }
+    }
+
     #[test]
     fn panels_are_feature_major_and_padded() {
-        let shape = PanelShape { width: 2, features: 3, extras: Extras::SquaredNorm, level: Level::Portable };
+        let shape = PanelShape { width: 2, ..shape(3, Dtype::F64, Extras::SquaredNorm) };
         let samples = [1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0_f64];
-        let mut panels = vec![f64::NAN; shape.count(3) * shape.len()];
+        let mut panels = vec![u64::MAX; shape.count(3) * shape.len()];
         shape.pack(&samples, true, &mut panels);
+        let panels: Vec<f64> = panels.into_iter().map(f64::from_bits).collect();
         assert_eq!(panels[..8], [-1.0, -4.0, -2.0, -5.0, -3.0, -6.0, 14.0, 77.0]);
         assert_eq!(panels[8..], [-7.0, 0.0, -8.0, 0.0, -9.0, 0.0, 194.0, 1.0]);
     }
@@ -148,11 +183,11 @@ mod tests {
     fn a_panel_packed_part_by_part_is_the_panel_packed_at_once() {
         let samples: Vec<f32> = (0..9 * 7).map(|at| (at as f32 * 0.7).sin()).collect();
         for (extras, negate) in [(Extras::None, false), (Extras::SquaredNorm, true)] {
-            let shape = PanelShape { width: 12, features: 7, extras, level: Level::Portable };
-            let mut whole = vec![f32::NAN; shape.len()];
+            let shape = PanelShape { width: 12, ..shape(7, Dtype::F32, extras) };
+            let mut whole = vec![u64::MAX; shape.len()];
             shape.pack(&samples, negate, &mut whole);
             for cuts in [[0, 9, 9], [1, 1, 8], [4, 5, 9], [3, 3, 3]] {
-                let (mut parts, mut done) = (vec![f32::NAN; shape.len()], 0);
+                let (mut parts, mut done) = (vec![u64::MAX; shape.len()], 0);
                 for end in cuts.into_iter().chain([9]).filter(|&end| end > 0) {
                     shape.pack_part(&samples[done * 7..end * 7], done, negate, &mut parts);
                     done = end;
@@ -169,6 +204,7 @@ mod tests {
         negate: bool,
         exponent: i32,
     ) -> [Vec<u64>; 2] {
+        let shape = PanelShape { dtype: T::DTYPE, ..shape };
         let factor = PowerOfTwo::<T>::new(exponent);
         // of many magnitudes: some are subnormal once they are scaled down
         let value = |at: usize| {
@@ -178,13 +214,13 @@ mod tests {
         let samples: Vec<T> = (0..rows * shape.features).map(value).collect();
         let scaled: Vec<T> = samples.iter().map(|value| factor.times(*value)).collect();
         let (count, len) = (shape.count(rows), shape.len());
-        let [mut before, mut after] = [vec![T::NAN; count * len], vec![T::NAN; count * len]];
+        let [mut before, mut after] = [vec![0; count * len], vec![0; count * len]];
         shape.pack(&scaled, negate, &mut before);
         shape.pack(&samples, negate, &mut after);
         for (number, panel) in after.chunks_exact_mut(len).enumerate() {
             shape.scale(panel, shape.width.min(rows - number * shape.width), factor);
         }
-        [before, after].map(|panels| panels.iter().map(|value| value.to_f64().to_bits()).collect())
+        [before, after]
     }
 
     #[test]
@@ -195,7 +231,7 @@ mod tests {
                 for (extras, negate) in
                     extras.into_iter().flat_map(|extras| [(extras, false), (extras, true)])
                 {
-                    let shape = PanelShape { width, features, extras, level: Level::Portable };
+                    let shape = PanelShape { width, ..shape(features, Dtype::F64, extras) };
                     for exponent in [-98, -66, 110, 211] {
                         let [before, after] = both_ways::<f32>(shape, 37, negate, exponent);
                         assert!(before == after, "{shape:?}, f32, 2^{exponent}");

@@ -10,7 +10,7 @@ use super::survey::{Sort, Source, Survey};
 use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
-use crate::kernel::PanelShape;
+use crate::kernel::{PanelShape, WORD_BYTES};
 use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
@@ -38,16 +38,16 @@ const TURNED_SLAB_BYTES: usize = 8 << 20;
 const TURNED_BYTES: [usize; 2] = [64, 512];
 
 /// Blocks that loaded samples are packed into.
-pub struct Target<'a, T> {
+pub struct Target<'a> {
     /// As rows of tiles.
-    pub rows: Option<&'a mut Block<T>>,
+    pub rows: Option<&'a mut Block>,
     /// As columns of tiles.
-    pub cols: Option<&'a mut Block<T>>,
+    pub cols: Option<&'a mut Block>,
     /// What samples are prepared for before they are packed.
     pub measure: Option<&'a Measure>,
 }
 
-impl<T: Number> Target<'_, T> {
+impl Target<'_> {
     /// Shapes of the panels that are packed.
     pub fn shapes(&self) -> Vec<PanelShape> {
         [&self.rows, &self.cols].into_iter().flatten().map(|block| block.shape()).collect()
@@ -56,8 +56,8 @@ impl<T: Number> Target<'_, T> {
     /// Has the system give the blocks their memory. On the workers.
     fn touch(&mut self) {
         for block in [&mut self.rows, &mut self.cols].into_iter().flatten() {
-            let pages = block.values_mut().par_chunks_mut(PAGE_BYTES / size_of::<T>());
-            pages.for_each(|page| page[0] = T::default());
+            let pages = block.words_mut().par_chunks_mut(PAGE_BYTES / WORD_BYTES);
+            pages.for_each(|page| page[0] = 0);
         }
     }
 }
@@ -171,7 +171,7 @@ pub fn load<T: Number>(
     samples: &Samples,
     rows: Range<usize>,
     edge: usize,
-    mut target: Target<'_, T>,
+    mut target: Target<'_>,
 ) -> Result<Survey> {
     let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge, samples.rows);
     let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
@@ -200,8 +200,8 @@ pub fn load<T: Number>(
 
 /// What `rows` of the samples are like.
 pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
-    let nothing = Target::<T> { rows: None, cols: None, measure: None };
-    load(workers, samples, rows, 1, nothing)
+    let nothing = Target { rows: None, cols: None, measure: None };
+    load::<T>(workers, samples, rows, 1, nothing)
 }
 
 /// Samples that were read together.
@@ -216,7 +216,7 @@ impl<T: Number> Band<T> {
     fn pack(
         &mut self,
         rows: Range<usize>,
-        target: &mut Target<'_, T>,
+        target: &mut Target<'_>,
         marks: &[Mark],
         subtracted: i128,
     ) -> Survey {
@@ -284,7 +284,7 @@ struct Converted<'a, T> {
 }
 
 impl<T: Number> Converted<'_, T> {
-    fn pack(&self, block: &mut Block<T>, negate: bool) {
+    fn pack(&self, block: &mut Block, negate: bool) {
         let shape = block.shape();
         let panels: Vec<_> = block.panels_mut(self.rows.clone()).collect();
         panels.into_par_iter().for_each(|(rows, before, panel)| {
@@ -297,11 +297,13 @@ impl<T: Number> Converted<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Dtype;
     use crate::kernel::Level;
     use crate::metric::Extras;
 
     fn shape(width: usize) -> PanelShape {
-        PanelShape { width, features: 1, extras: Extras::None, level: Level::Portable }
+        let (dtype, extras, level) = (Dtype::F32, Extras::None, Level::Portable);
+        PanelShape { width, features: 1, dtype, extras, level }
     }
 
     #[test]

@@ -46,7 +46,7 @@ impl PageCache {
 }
 
 /// Blocks of the rows and columns of the grid.
-fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block<T>, Block<T>) {
+fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block, Block) {
     let features = kernel.row_panels().features;
     let (height, width) = grid.tile_shape();
     let mut rows = Block::new(0..grid.tile_rows(), height, kernel.row_panels());

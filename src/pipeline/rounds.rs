@@ -112,7 +112,7 @@ impl Rounds<'_> {
         &self,
         workers: &Workers,
         make: impl Fn() -> W + Sync,
-        cols: Block<T>,
+        cols: Block,
         sinks: &mut Sinks<T>,
         tally: Tally<'_>,
     ) -> Result<Totals> {
@@ -129,9 +129,9 @@ impl Rounds<'_> {
 }
 
 /// The tiles of a round that are not ordered yet, and its column block.
-struct Ahead<'a, T> {
+struct Ahead<'a> {
     tiles: Peekable<Box<dyn Iterator<Item = Tile> + 'a>>,
-    cols: Arc<Block<T>>,
+    cols: Arc<Block>,
 }
 
 struct MainThread<'a, T> {
@@ -141,7 +141,7 @@ struct MainThread<'a, T> {
     mail: Option<Mail>,
     queue: Queue<T>,
     free: Vec<Parcel<T>>,
-    ahead: VecDeque<Ahead<'a, T>>,
+    ahead: VecDeque<Ahead<'a>>,
     /// Tiles ordered and not yet stored.
     open: usize,
     tally: Tally<'a>,
@@ -150,7 +150,7 @@ struct MainThread<'a, T> {
 impl<'a, T: Number> MainThread<'a, T> {
     /// All rounds; returns when every tile is stored, or when it is time to stop and the other ranks need this
     /// one's blocks no more.
-    fn run(mut self, mine: Arc<Block<T>>) -> Result<Totals> {
+    fn run(mut self, mine: Arc<Block>) -> Result<Totals> {
         let Rounds { comm, schedule, .. } = *self.rounds;
         let mut blocks = vec![mine];
         for round in 0..schedule.round_count() {
@@ -210,7 +210,7 @@ impl<'a, T: Number> MainThread<'a, T> {
     }
 
     /// Room for the next column block: a block no worker needs any more, or a new one.
-    fn spare(&mut self, blocks: &mut Vec<Arc<Block<T>>>) -> Result<Block<T>> {
+    fn spare(&mut self, blocks: &mut Vec<Arc<Block>>) -> Result<Block> {
         loop {
             let current = blocks.len() - 1;
             if let Some(unused) = (0..current).find(|&at| Arc::strong_count(&blocks[at]) == 1)
@@ -226,14 +226,14 @@ impl<'a, T: Number> MainThread<'a, T> {
     }
 
     /// Sends the current block on and receives the next, while tiles are stored.
-    fn exchange(&mut self, current: &Block<T>, mut spare: Block<T>, source: usize) -> Block<T> {
+    fn exchange(&mut self, current: &Block, mut spare: Block, source: usize) -> Block {
         let Rounds { comm, schedule, .. } = *self.rounds;
         let (to, from) = (schedule.send_to(comm.rank()), schedule.receive_from(comm.rank()));
-        self.tally.totals.bytes_sent += size_of_val(current.values()) as u64;
+        self.tally.totals.bytes_sent += size_of_val(current.words()) as u64;
         let incoming = spare.receive(schedule.tile_cols(source));
         // an error must not wait for the messages
         let meanwhile = || comm.or_abort(self.step(Phase::Exchange));
-        comm.exchange((current.values(), to), (incoming, from), meanwhile);
+        comm.exchange((current.words(), to), (incoming, from), meanwhile);
         self.tally.clock.lap(Phase::Exchange);
         spare
     }
@@ -369,7 +369,7 @@ impl<'a, T: Number> MainThread<'a, T> {
 }
 
 /// Whether all tiles of a round are stored.
-fn is_over<T>(stream: &Stream, ahead: &VecDeque<Ahead<'_, T>>) -> bool {
+fn is_over(stream: &Stream, ahead: &VecDeque<Ahead<'_>>) -> bool {
     stream.open == 0 && !ahead.iter().any(|next| next.cols.tiles == stream.tiles)
 }
 

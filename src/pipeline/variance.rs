@@ -31,12 +31,15 @@ struct Packed<'a, T> {
 }
 
 impl<'a, T: Number> Packed<'a, T> {
-    fn of(block: &'a mut Block<T>, rows: Range<usize>, sign: f64) -> Self {
-        let width = block.shape().width;
+    fn of(block: &'a mut Block, rows: Range<usize>, sign: f64) -> Self {
+        let (shape, width) = (block.shape(), block.shape().width);
         let panels = if rows.is_empty() {
             Vec::new()
         } else {
-            block.panels_mut(rows).map(|(rows, before, panel)| (before, rows.len(), &*panel)).collect()
+            block
+                .panels_mut(rows)
+                .map(|(rows, before, panel)| (before, rows.len(), shape.values_of(panel)))
+                .collect()
         };
         Self { panels, width, sign }
     }
@@ -65,12 +68,12 @@ fn over_features<R: Send>(workers: &Workers, d: usize, of: impl Fn(usize) -> R +
 pub fn variances<T: Number>(
     comm: &Comm,
     workers: &Workers,
-    (x, rows): (&mut Block<T>, Range<usize>),
-    y: Option<(&mut Block<T>, Range<usize>)>,
+    (x, rows): (&mut Block, Range<usize>),
+    y: Option<(&mut Block, Range<usize>)>,
     total: usize,
 ) -> Vec<f64> {
     let d = x.shape().features;
-    let mut all = vec![Packed::of(x, rows, 1.0)];
+    let mut all = vec![Packed::<T>::of(x, rows, 1.0)];
     all.extend(y.map(|(block, rows)| Packed::of(block, rows, -1.0)));
     let ends = over_features(workers, d, |feature| {
         // the smallest, and the negative of the largest, of which a NaN is neither

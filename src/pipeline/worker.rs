@@ -44,7 +44,7 @@ pub struct Order<T> {
     /// Whether it stands for a mirror image too.
     pub mirrored: bool,
     /// The block that holds its columns.
-    pub cols: Arc<Block<T>>,
+    pub cols: Arc<Block>,
     /// What is made of it goes in here.
     pub parcel: Parcel<T>,
 }
@@ -68,7 +68,7 @@ pub trait Worker<T> {
 pub struct ThreadWorker<'a, T> {
     kernel: &'a Kernel<T>,
     grid: Grid,
-    rows: &'a Block<T>,
+    rows: &'a Block,
     scratch: Scratch<T>,
     /// What is below the diagonal of a tile that lies on it, if the tile is not kept.
     below: Vec<T>,
@@ -77,7 +77,7 @@ pub struct ThreadWorker<'a, T> {
 
 impl<'a, T: Number> ThreadWorker<'a, T> {
     /// For tiles of the grid, whose rows lie in this block.
-    pub fn new(kernel: &'a Kernel<T>, grid: Grid, rows: &'a Block<T>) -> Self {
+    pub fn new(kernel: &'a Kernel<T>, grid: Grid, rows: &'a Block) -> Self {
         Self { kernel, grid, rows, scratch: Scratch::new(), below: Vec::new(), checksum: Checksum::default() }
     }
 
@@ -125,8 +125,8 @@ impl<T: Number> ThreadWorker<'_, T> {
     /// the rows after it, if the tile is kept.
     fn compute_diagonal(
         &mut self,
-        (rows, first): (&[T], usize),
-        (cols, n): (&[T], usize),
+        (rows, first): (&[u64], usize),
+        (cols, n): (&[u64], usize),
         values: &mut [T],
         rest: Option<&mut [T]>,
     ) -> u64 {

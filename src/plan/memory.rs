@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{counted, product};
 use crate::error::Result;
-use crate::kernel::{Kernel, PanelShape};
+use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
 use crate::number::Number;
 use crate::pipeline::{COLUMN_BLOCKS, below_len, parcels, reading_bytes};
 use crate::schedule::Schedule;
@@ -53,7 +53,7 @@ impl Memory {
             let size = size_of::<T>();
             let block = |tiles: usize, edge: usize, samples: usize, shape: PanelShape| {
                 let panels = (tiles * shape.count(edge)).min(shape.count(samples) + tiles);
-                product(&[panels, shape.width, shape.lines()?, size])
+                product(&[panels, shape.words()?, WORD_BYTES])
             };
             let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
             let tiles = schedule.most_tiles();
@@ -187,7 +187,7 @@ mod tests {
                 let plan = Memory::of(&schedule, &kernel, plain(128, Dtype::F32), 16, &matrix(), 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
-                    (panels * shape.len() * size_of::<f32>()) as u64
+                    (panels * shape.len() * WORD_BYTES) as u64
                 };
                 for rank in 0..ranks {
                     assert!(

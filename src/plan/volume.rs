@@ -4,7 +4,7 @@ use serde::Serialize;
 
 use super::{counted, product};
 use crate::error::Result;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
 use crate::schedule::Schedule;
 use crate::sink::Results;
@@ -147,5 +147,5 @@ impl Volume {
 fn block_bytes<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, tiles: usize) -> Option<u64> {
     let panels = kernel.col_panels();
     let (_, width) = schedule.grid.tile_shape();
-    product(&[tiles, panels.count(width), panels.width, panels.lines()?, size_of::<T>()])
+    product(&[tiles, panels.count(width), panels.words()?, WORD_BYTES])
 }

@@ -18,9 +18,9 @@ use crate::problem::InputId;
 use crate::source::Samples;
 
 /// The stationary block and the one that this rank brings to the ring.
-pub(super) struct Blocks<T> {
-    pub(super) rows: Block<T>,
-    pub(super) cols: Block<T>,
+pub(super) struct Blocks {
+    pub(super) rows: Block,
+    pub(super) cols: Block,
     pub(super) findings: Findings,
 }
 
@@ -36,12 +36,17 @@ pub(super) struct Findings {
     pub(super) scaling: i32,
 }
 
-impl<T: Number> Blocks<T> {
+impl Blocks {
     /// Reads this rank's rows of X, and of Y if there is one. Collective.
     ///
     /// # Errors
     /// If they cannot be read, or have no distances.
-    pub(super) fn load(comm: &Comm, job: &Job<'_>, kernel: &Kernel<T>, workers: &Workers) -> Result<Self> {
+    pub(super) fn load<T: Number>(
+        comm: &Comm,
+        job: &Job<'_>,
+        kernel: &Kernel<T>,
+        workers: &Workers,
+    ) -> Result<Self> {
         let Job { inputs, schedule, problem, .. } = job;
         let Grid { n, m, edge, .. } = schedule.grid;
         let (row_tiles, col_tiles) = (schedule.tile_rows(comm.rank()), schedule.tile_cols(comm.rank()));
@@ -53,8 +58,8 @@ impl<T: Number> Blocks<T> {
         };
         let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
         let measure = Some(kernel.measure());
-        let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_, T>| {
-            comm.agree(load(workers, samples, range, edge, target))
+        let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_>| {
+            comm.agree(load::<T>(workers, samples, range, edge, target))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
@@ -78,7 +83,7 @@ impl<T: Number> Blocks<T> {
                 Ok(())
             })?;
             let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
-            let found = variances(comm, workers, x, y, total);
+            let found = variances::<T>(comm, workers, x, y, total);
             let names: Vec<_> = inputs.all().map(Samples::describe).collect();
             let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
                 vectors.check_range(problem)?;
@@ -93,8 +98,8 @@ impl<T: Number> Blocks<T> {
                 "the samples are scaled by 2^{scaling} so that their powers neither overflow nor vanish: their largest magnitude is {:e}",
                 known.largest()
             );
-            scale(workers, &mut rows, row_samples, scaling);
-            scale(workers, &mut cols, col_samples, scaling);
+            scale::<T>(workers, &mut rows, row_samples, scaling);
+            scale::<T>(workers, &mut cols, col_samples, scaling);
         }
         let ids = inputs.ids(&known.digests(), known.subtracted);
         Ok(Self { rows, cols, findings: Findings { ids, known, vectors, measure, scaling } })

@@ -119,7 +119,7 @@ fn run<T: Number>(
 /// What tiles are computed with.
 struct Begun<T> {
     workers: Workers,
-    blocks: Blocks<T>,
+    blocks: Blocks,
     sinks: Sinks<T>,
     restored: Restored,
 }

@@ -35,16 +35,16 @@ fn packed<T: Number>(
     shape: PanelShape,
     exponent: i32,
     measure: &Measure,
-    pack: impl Fn(&[T], &mut [T]),
-) -> Vec<T> {
-    let mut panels = vec![T::default(); shape.count(samples.nrows()) * shape.len()];
+    pack: impl Fn(&[T], &mut [u64]),
+) -> Vec<u64> {
+    let mut panels = vec![0; shape.count(samples.nrows()) * shape.len()];
     let mut values = samples.as_slice().expect("samples are row-major").to_vec();
     values.chunks_exact_mut(samples.ncols()).for_each(|sample| measure.prepare(sample));
     pack(&values, &mut panels);
     if exponent != 0 {
         for (number, panel) in panels.chunks_exact_mut(shape.len()).enumerate() {
             let rows = shape.width.min(samples.nrows() - number * shape.width);
-            shape.scale(panel, rows, PowerOfTwo::new(exponent));
+            shape.scale(panel, rows, PowerOfTwo::<T>::new(exponent));
         }
     }
     panels
