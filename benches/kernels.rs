@@ -68,7 +68,7 @@ const STEPS: [Step; 4] = [
 ];
 
 /// Every fold.
-const FOLDS: [Step; 11] = [
+const FOLDS: [Step; 16] = [
     STEPS[0],
     STEPS[1],
     STEPS[2],
@@ -80,6 +80,11 @@ const FOLDS: [Step; 11] = [
     Step::direct(Metric::Canberra),
     Step::direct(Metric::Braycurtis),
     Step::direct(Metric::Hamming),
+    Step::new(Metric::Jaccard, Method::Bits),
+    Step::new(Metric::Cityblock, Method::U8),
+    Step::new(Metric::Chebyshev, Method::U8),
+    Step::new(Metric::Sqeuclidean, Method::U8),
+    Step::new(Metric::Hamming, Method::U8),
 ];
 
 fn main() {

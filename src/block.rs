@@ -95,14 +95,14 @@ impl Block {
 mod tests {
     use super::*;
     use crate::element::Dtype;
-    use crate::kernel::Level;
+    use crate::kernel::{Level, Packing};
     use crate::metric::Extras;
     use crate::partition::Grid;
 
     #[test]
     fn panels_of_a_block_hold_every_row_once() {
-        let (dtype, extras, level) = (Dtype::F32, Extras::None, Level::Portable);
-        let shape = PanelShape { width: 4, features: 3, dtype, extras, level };
+        let (packing, extras, level) = (Packing::Values(Dtype::F32), Extras::None, Level::Portable);
+        let shape = PanelShape { width: 4, features: 3, packing, extras, level };
         for edge in [1, 3, 4, 10] {
             let grid = Grid { n: 35, m: 35, edge, symmetric: false };
             let tiles = 1..grid.tile_rows();

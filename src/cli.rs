@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::builder::{PossibleValue, TypedValueParser, ValueParser};
 use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum};
 
-use crate::element::{Dtype, StoreType};
+use crate::element::{Content, Dtype, StoreType};
 use crate::kernel::Method;
 use crate::metric::{Measure, Metric, Order};
 use crate::source::{Axes, View};
@@ -89,6 +89,12 @@ pub struct ProblemArgs {
     /// Unpack values as netCDF's attributes say (scale_factor, add_offset, _Unsigned), with NaN for missing ones (_FillValue, missing_value)
     #[arg(long)]
     pub decode_netcdf: bool,
+    /// Each byte of the dataset holds eight truth values, as numpy.packbits writes them
+    #[arg(long, conflicts_with_all = ["transpose", "flatten", "decode_netcdf"])]
+    pub packed: bool,
+    /// Features of a sample: with --packed, if its last byte is not full; of plan, with --samples
+    #[arg(long, value_name = "D", value_parser = positive())]
+    pub features: Option<usize>,
     /// Metric, by SciPy's name, in upper or lower case
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
@@ -144,7 +150,7 @@ impl ProblemArgs {
             (_, true) => Axes::Leading,
             _ => Axes::Rows,
         };
-        View { axes, decodes: self.decode_netcdf }
+        View { axes, decodes: self.decode_netcdf, bits: self.packed.then_some(self.features) }
     }
 }
 
@@ -262,14 +268,11 @@ pub struct InfoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
     /// HDF5 file with the samples
-    #[arg(value_name = "X.h5", required_unless_present = "samples", conflicts_with_all = ["samples", "features"])]
+    #[arg(value_name = "X.h5", required_unless_present = "samples", conflicts_with = "samples")]
     pub input: Option<PathBuf>,
     /// Number of samples, instead of a file
     #[arg(long, value_name = "N", requires = "features", value_parser = positive())]
     pub samples: Option<usize>,
-    /// Number of features, with --samples
-    #[arg(long, value_name = "D", requires = "samples", value_parser = positive())]
-    pub features: Option<usize>,
     /// The problem.
     #[command(flatten)]
     pub problem: ProblemArgs,
@@ -305,10 +308,15 @@ pub enum KernelChoice {
 }
 
 impl KernelChoice {
-    /// The method for a metric and number of features, if the metric has it.
-    pub fn method(self, measure: &Measure, features: usize) -> Option<Method> {
+    /// Whether it is left to the program.
+    pub fn is_auto(self) -> bool {
+        matches!(self, Self::Auto)
+    }
+
+    /// The method for a metric and number of features of samples with this content, if the metric has it.
+    pub fn method(self, measure: &Measure, features: usize, content: Content) -> Option<Method> {
         match self {
-            Self::Auto => Some(Method::fastest(measure, features)),
+            Self::Auto => Some(Method::fastest(measure, features, content)),
             Self::Gemm => measure.has_gram().then_some(Method::Gemm),
             Self::Direct => Some(Method::Direct),
         }
@@ -418,7 +426,7 @@ impl TypedValueParser for MetricParser {
         argument: Option<&clap::Arg>,
         value: &OsStr,
     ) -> Result<Metric, clap::Error> {
-        let parse = |text: &str| Metric::from_name(text).ok_or_else(|| no_metric(text));
+        let parse = |text: &str| Metric::from_name(text).ok_or_else(no_metric);
         parse.parse_ref(command, argument, value)
     }
 
@@ -430,18 +438,9 @@ impl TypedValueParser for MetricParser {
     }
 }
 
-/// Metrics that people ask for, and what gives them meanwhile.
-const WITHOUT: [(&[&str], &str); 1] = [(
-    &["jaccard", "jacc", "ja", "j"],
-    "if all values are 0 or 1, the Jaccard distance is 2c / (a + b + c), where c is the cityblock distance, and a and b count the ones of the two samples",
-)];
-
-fn no_metric(name: &str) -> String {
+fn no_metric() -> String {
     let known: Vec<_> = Metric::ALL.iter().map(|metric| metric.name()).collect();
-    let without =
-        WITHOUT.iter().find(|(others, _)| others.iter().any(|other| other.eq_ignore_ascii_case(name)));
-    let without = without.map(|(_, how)| format!("; {how}")).unwrap_or_default();
-    format!("the metrics are {}{without}", known.join(", "))
+    format!("the metrics are {}", known.join(", "))
 }
 
 fn positive() -> ValueParser {

@@ -20,6 +20,12 @@ impl Dtype {
             Self::F64 => 8,
         }
     }
+
+    /// The one of two that holds the values of both.
+    #[must_use]
+    pub fn wider(self, other: Self) -> Self {
+        if self == Self::F32 { other } else { self }
+    }
 }
 
 impl fmt::Display for Dtype {
@@ -35,6 +41,34 @@ impl Dtype {
     /// The type of this name.
     pub fn from_name(name: &str) -> Option<Self> {
         [Self::F32, Self::F64].into_iter().find(|dtype| dtype.to_string() == name)
+    }
+}
+
+/// What all values of some samples are, where that is less than numbers of any kind.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    /// True or false, as 1 or 0.
+    Truth,
+    /// Whole numbers of 8 bits, without a sign.
+    U8,
+    /// Whole numbers of 8 bits, with a sign.
+    I8,
+    /// Numbers.
+    Any,
+}
+
+impl Content {
+    /// Of two inputs together.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        match (self, other) {
+            (one, other) if one == other => one,
+            // 0 and 1 are numbers of either kind
+            (Self::Truth, other @ (Self::U8 | Self::I8)) | (other @ (Self::U8 | Self::I8), Self::Truth) => {
+                other
+            }
+            _ => Self::Any,
+        }
     }
 }
 
@@ -121,6 +155,7 @@ pub trait Element:
     + Default
     + std::ops::Neg<Output = Self>
     + std::ops::Mul<Output = Self>
+    + std::ops::Div<Output = Self>
     + fmt::Display
     + fmt::Debug
     + Send
@@ -146,6 +181,8 @@ pub trait Element:
     /// The nearest value of this type.
     fn from_f64(value: f64) -> Self;
     /// The value of this type that is nearest to a whole number, rounded once.
+    fn from_i32(value: i32) -> Self;
+    /// Likewise.
     fn from_i64(value: i64) -> Self;
     /// Likewise.
     fn from_u64(value: u64) -> Self;
@@ -181,6 +218,11 @@ macro_rules! element {
             }
             #[allow(clippy::cast_possible_truncation, reason = "rounding is the purpose")]
             fn from_f64(value: f64) -> Self {
+                value as $type
+            }
+            #[inline(always)]
+            #[allow(clippy::cast_precision_loss, clippy::cast_lossless, reason = "rounding is the purpose")]
+            fn from_i32(value: i32) -> Self {
                 value as $type
             }
             #[allow(clippy::cast_precision_loss, reason = "rounding is the purpose")]

@@ -314,6 +314,7 @@ impl Identity {
         let is_old = results == Asked::MATRIX
             && labels == [None, None]
             && problem.metric.is_of_format_1()
+            && !problem.method.is_whole()
             && parameters.are_none();
         let format_version = if is_old { 1 } else { FORMAT_VERSION };
         Self {

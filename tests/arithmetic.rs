@@ -8,9 +8,9 @@ mod common;
 use std::fs;
 use std::path::Path;
 
-use common::tiles::{kernels, tile_with};
+use common::tiles::{levels, tile_with, ways_of};
 use ndarray::Array2;
-use pairdist::element::Dtype;
+use pairdist::element::{Content, Dtype};
 use pairdist::kernel::{ARITHMETIC, Scratch};
 use pairdist::metric::{Metric, PowerOfTwo};
 use pairdist::number::Number;
@@ -21,12 +21,15 @@ const FEATURES: [usize; 10] = [1, 7, 33, 255, 256, 257, 512, 513, 1031, 2600];
 
 /// A kind of reference data, and the power of two it is multiplied by in f32 and in f64. All but the ordinary are scaled, for most
 /// numbers of features, before squares are summed.
-const KINDS: [(&str, [i32; 2]); 5] = [
-    ("ordinary", [0, 0]),
-    ("small", [-60, -520]),
-    ("subnormal", [-130, -1060]),
-    ("large", [62, 510]),
-    ("largest", [127, 1023]),
+const KINDS: [(&str, [i32; 2], Content); 8] = [
+    ("ordinary", [0, 0], Content::Any),
+    ("small", [-60, -520], Content::Any),
+    ("subnormal", [-130, -1060], Content::Any),
+    ("large", [62, 510], Content::Any),
+    ("largest", [127, 1023], Content::Any),
+    ("truth", [0, 0], Content::Truth),
+    ("u8", [0, 0], Content::U8),
+    ("i8", [0, 0], Content::I8),
 ];
 
 /// Numbers between -1 and 1, by arithmetic that no library can change (SplitMix64).
@@ -42,7 +45,7 @@ impl Numbers {
 }
 
 /// 21 and 19 samples of a kind: some of the second are close to those of the first, one is equal, and some are small.
-fn reference<T: Number>(features: usize, exponent: i32) -> [Array2<T>; 2] {
+fn reference<T: Number>(features: usize, exponent: i32, content: Content) -> [Array2<T>; 2] {
     let mut numbers = Numbers(features as u64);
     let x = Array2::from_shape_simple_fn((21, features), || numbers.next());
     let mut y = Array2::from_shape_simple_fn((19, features), || numbers.next());
@@ -51,7 +54,13 @@ fn reference<T: Number>(features: usize, exponent: i32) -> [Array2<T>; 2] {
         y.row_mut(row + 5).mapv_inplace(|value| value / 1024.0);
     }
     let scale = PowerOfTwo::<f64>::new(exponent);
-    [x, y].map(|samples| samples.mapv(|value| T::from_f64(scale.times(value))))
+    let of_content = |value: f64| match content {
+        Content::Truth => (value > 0.25).into(),
+        Content::U8 => (128.0 * (value + 1.0)).floor(),
+        Content::I8 => (128.0 * value).floor(),
+        Content::Any => scale.times(value),
+    };
+    [x, y].map(|samples| samples.mapv(|value| T::from_f64(of_content(value))))
 }
 
 fn digest<T: Number>(tile: &Array2<T>) -> u64 {
@@ -60,13 +69,14 @@ fn digest<T: Number>(tile: &Array2<T>) -> u64 {
 }
 
 /// Lines of the table, for both inputs together and the first alone; the same on every level.
-fn lines<T: Number>(kind: &str, exponents: [i32; 2]) -> Vec<String> {
+fn lines<T: Number>(kind: &str, exponents: [i32; 2], content: Content) -> Vec<String> {
     let exponent = if T::DTYPE == Dtype::F32 { exponents[0] } else { exponents[1] };
     let mut lines: Vec<String> = Vec::new();
     for features in FEATURES {
-        let [x, y] = reference::<T>(features, exponent);
-        for &metric in Metric::ALL {
-            for kernel in kernels().filter(|kernel| kernel.0.0 == metric.into()) {
+        let [x, y] = reference::<T>(features, exponent, content);
+        for &metric in Metric::ALL.iter().filter(|metric| **metric != Metric::Minkowski) {
+            let ways = ways_of(metric.into(), content);
+            for kernel in ways.flat_map(|way| levels().map(move |level| (way, level))) {
                 let digests =
                     [&y, &x].map(|other| digest(&tile_with(&mut Scratch::new(), kernel, &x, other).0));
                 let what = format!("{kind} {metric} {} {} {features}", T::DTYPE, kernel.0.1);
@@ -89,8 +99,9 @@ fn table_of(version: u32) -> String {
 #[test]
 fn distances_have_the_bits_of_their_version_of_the_arithmetic() {
     let kinds = KINDS.into_iter();
-    let lines =
-        kinds.flat_map(|(kind, exponents)| [lines::<f32>(kind, exponents), lines::<f64>(kind, exponents)]);
+    let lines = kinds.flat_map(|(kind, exponents, content)| {
+        [lines::<f32>(kind, exponents, content), lines::<f64>(kind, exponents, content)]
+    });
     let now = lines.flatten().map(|line| line + "\n").collect::<String>();
     let recorded = table_of(ARITHMETIC);
     if now != recorded {

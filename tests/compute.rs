@@ -8,6 +8,7 @@ use common::launch::ALONE;
 use common::samples::{assert_within_tolerance, create, definition, distances, random, write};
 use common::{Work, for_all};
 use ndarray::{Array2, Axis, concatenate};
+use pairdist::element::Content;
 use pairdist::io::Stored;
 use pairdist::kernel::{Level, Method};
 use pairdist::metric::Metric;
@@ -71,7 +72,8 @@ fn check_distances<T: Stored>(case: &Case) {
     let (x, y, arguments) = inputs::<T>(&work, case.shape);
     work.run(case.ranks, &format!("{arguments} -o out.h5 --metric {metric} --kernel {kernel}"), 0);
     let features = case.shape.2;
-    let method = Method::from_name(kernel).unwrap_or_else(|| Method::fastest(&metric.into(), features));
+    let method =
+        Method::from_name(kernel).unwrap_or_else(|| Method::fastest(&metric.into(), features, Content::Any));
     let (got, expected) = (distances::<T>(work.path("out.h5")), definition(metric, &x, &y));
     assert_within_tolerance("a run", (metric, method, features, 0), &got, &expected);
 }
@@ -139,7 +141,7 @@ fn a_million_features_are_within_the_bound() {
         let (got, expected) = (distances::<f32>(work.path("out.h5")), definition(metric, &x, &x));
         assert_within_tolerance(
             "a million features",
-            (metric, Method::fastest(&metric.into(), 1_000_000), 1_000_000, 0),
+            (metric, Method::fastest(&metric.into(), 1_000_000, Content::Any), 1_000_000, 0),
             &got,
             &expected,
         );

@@ -7,7 +7,7 @@ use std::ops::Range;
 use common::samples::{Given, assert_within_tolerance, definition, random, scaling};
 use common::tiles::{Way, kernels, levels, tile_of, tile_with, ways, ways_of};
 use ndarray::{Array2, Axis, Slice, concatenate};
-use pairdist::element::Dtype;
+use pairdist::element::{Content, Dtype};
 use pairdist::kernel::{Kernel, Level, Method, Scratch};
 use pairdist::metric::{Finish, Measure, Metric, PowerOfTwo, Preparation};
 use pairdist::number::Number;
@@ -25,7 +25,7 @@ const SHAPES: [(usize, usize); 5] = [(1, 1), (1, 40), (7, 5), (33, 17), (64, 64)
 const ROWS: usize = 64;
 
 fn kernels_of(given: impl Into<Given>) -> impl Iterator<Item = (Way, Level)> {
-    ways_of(given.into()).flat_map(|way| levels().map(move |level| (way, level)))
+    ways_of(given.into(), Content::Any).flat_map(|way| levels().map(move |level| (way, level)))
 }
 
 fn tile<T: Number>(kernel: (Way, Level), x: &Array2<T>, y: &Array2<T>) -> Array2<T> {
@@ -83,7 +83,10 @@ fn check_zeros_at_the_end<T: Number>() {
                 .map(|samples| concatenate![Axis(1), *samples, zeros].as_standard_layout().to_owned());
             let keeps = |given: &Given| {
                 let form = given.metric.form();
-                !given.weighted && form.finish != Finish::Share && form.preparation != Preparation::Deviation
+                let counts_all =
+                    [Metric::Rogerstanimoto, Metric::Russellrao, Metric::Yule].contains(&given.metric);
+                let keeps = form.finish != Finish::Share && form.preparation != Preparation::Deviation;
+                !given.weighted && keeps && !counts_all
             };
             for kernel in kernels().filter(|(way, _)| way.1 == Method::Direct && keeps(&way.0)) {
                 let [got, expected] = [tile(kernel, &x, &y), tile(kernel, &samples[0], &samples[1])];
@@ -157,9 +160,10 @@ fn a_level_uses_its_own_vectors() {
             "avx2" => 32,
             _ => 16,
         };
-        // a micro-tile is two vectors wide
+        // a micro-tile is two vectors wide, of values or of words
         let kernel = Kernel::<f32>::new(way.0.measure(3), way.1, 3, level);
-        assert_eq!(kernel.col_panels().width, 2 * bytes / size_of::<f32>(), "{level:?}");
+        let size = if way.1.is_whole() { size_of::<u64>() } else { size_of::<f32>() };
+        assert_eq!(kernel.col_panels().width, 2 * bytes / size, "{level:?}");
     }
 }
 
@@ -335,10 +339,15 @@ proptest! {
     }
 }
 
+/// Whether the distance of a sample to itself is 0, if it is a number.
+fn equal_are_at_zero(metric: Metric) -> bool {
+    metric != Metric::Russellrao
+}
+
 fn check_zeros<T: Number>() {
     for ((name, value), features) in HOSTILE.iter().flat_map(|kind| HOSTILE_FEATURES.map(|d| (kind, d))) {
         let samples = hostile::<T>(features, *value);
-        for kernel in kernels() {
+        for kernel in kernels().filter(|(way, _)| equal_are_at_zero(way.0.metric)) {
             let got = bits(&tile(kernel, &samples, &samples));
             let equal = |(i, j): (usize, usize)| i == j || i.abs_diff(j) == 20;
             let expected = definition(kernel.0.0, &samples, &samples);
@@ -397,7 +406,9 @@ fn check_extremes<T: Number>() {
                 let bits = bits(&got);
                 assert!(bits == bits.t(), "{what}: {way:?} is not symmetric");
                 let is_zero = |place| bits[place] == 0 || expected[place].distance.is_nan();
-                assert!((0..7).all(|row| is_zero((row, row + 20))), "{what}: {way:?}: copies are not at 0");
+                let are_at_zero =
+                    !equal_are_at_zero(way.0.metric) || (0..7).all(|row| is_zero((row, row + 20)));
+                assert!(are_at_zero, "{what}: {way:?}: copies are not at 0");
             }
         }
     }
@@ -575,4 +586,59 @@ fn check_random_bits<T: Number>() {
 #[test]
 fn distances_of_random_bits_are_the_same_bits_whichever_sample_is_the_row() {
     for_both_types!(check_random_bits);
+}
+
+/// Samples of whole numbers, at the extremes too.
+fn whole_samples<T: Number>(content: Content, rows: usize, features: usize, seed: u64) -> Array2<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    let (low, high) = match content {
+        Content::Truth => (0, 1),
+        Content::U8 => (0, 255),
+        _ => (-128, 127),
+    };
+    let kinds: Vec<u32> = (0..rows).map(|_| rng.random_range(0..5)).collect();
+    Array2::from_shape_fn((rows, features), |(row, _)| {
+        T::from_i32(match kinds[row] {
+            0 => low,
+            1 => high,
+            2 => [low, high][rng.random_range(0..2)],
+            _ => rng.random_range(low..=high),
+        })
+    })
+}
+
+fn check_whole<T: Number>() {
+    let mut scratch = Scratch::new();
+    for content in [Content::Truth, Content::U8, Content::I8] {
+        for features in [1, 7, 8, 9, 63, 64, 65, 1000, 8200, 33_026, 70_001] {
+            let rows = if features < 1000 { 37 } else { 11 };
+            let [x, y] =
+                [1, 2].map(|seed| whole_samples::<T>(content, rows, features, seed + features as u64));
+            for given in Given::all().into_iter().filter(|given| !given.weighted) {
+                let ways = ways_of(given, content).filter(|(_, method)| method.is_whole());
+                let mut expected = None;
+                for (way, level) in ways.flat_map(|way| levels().map(move |level| (way, level))) {
+                    let definition = expected.get_or_insert_with(|| definition(given, &x, &y));
+                    let (got, _) = tile_with(&mut scratch, (way, level), &x, &y);
+                    // exact in f64, or rounded once, and all its whole numbers are below 2^24
+                    for (place, got) in got.indexed_iter() {
+                        let expected = T::from_f64(definition[place].distance);
+                        let same = got.to_f64().to_bits() == expected.to_f64().to_bits()
+                            || got.is_nan() && expected.is_nan();
+                        assert!(
+                            same,
+                            "{content:?}, {way:?}, {level:?}, {features} features: {got:?} at {place:?}, not {expected:?}"
+                        );
+                    }
+                    let (of_x, _) = tile_with(&mut scratch, (way, level), &x, &x);
+                    assert!(bits(&of_x) == bits(&of_x).t(), "{way:?}, {level:?} is not symmetric");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn distances_of_whole_numbers_are_exact_and_rounded_once() {
+    for_both_types!(check_whole);
 }

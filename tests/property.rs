@@ -15,6 +15,7 @@ use common::samples::{assert_within_tolerance, create, definition, distances, st
 use common::{Work, for_all};
 use hdf5::H5Type;
 use ndarray::Array2;
+use pairdist::element::Content;
 use pairdist::io::Stored;
 use pairdist::kernel::{Level, Method};
 use pairdist::metric::{Finish, Measure, Metric, Preparation};
@@ -370,7 +371,7 @@ impl Case {
         let record = self.run(&work, one, "run.json", "--no-sync -o out.h5");
         let got = distances::<T>(work.path("out.h5"));
         let method = Method::from_name(self.kernel)
-            .unwrap_or_else(|| Method::fastest(&self.metric.into(), self.features));
+            .unwrap_or_else(|| Method::fastest(&self.metric.into(), self.features, Content::Any));
         // what makes whole numbers exact that the type does not hold
         let subtracted =
             record["inputs"][0]["subtracted"].as_str().map_or(0, |text| text.parse().expect("a number"));

@@ -35,7 +35,7 @@ def tolerance(work, x, y, expected):
     """Four times the bound of a sum of d terms: 4 (d + 8) u s, where s is the distance, what it is a difference of for the Gram trick."""
     import numpy as np
 
-    unit_roundoff = {"f32": 2.0**-24, "f64": 2.0**-53}[work.dtype]
+    unit_roundoff = 2.0**-53 if work.dtype == "f64" else 2.0**-24
     scale = expected
     if work.metric == "sqeuclidean":
         scale = (x * x).sum(1)[:, None] + (y * y).sum(1)

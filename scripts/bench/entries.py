@@ -43,13 +43,19 @@ class Stage:
         return "--metric", self.work.metric, *order, *(word for option in vectors for word in (option, path))
 
     def make_samples(self):
-        """The generator of the tests: uniform in [0, 10). The file `some` has the rows of x that are checked."""
+        """The generator of the tests: uniform in [0, 10); a tenth of truth values true, bytes of all values. The file `some` has the rows of
+        x that are checked."""
         import h5py
         import numpy as np
 
         random = np.random.default_rng(7)
-        dtype = self.work.dtype.replace("f32", "f4").replace("f64", "f8")
-        x, y = ((10 * random.random((self.work.n, self.work.d))).astype(dtype) for _ in range(2))
+        of_type = {
+            "f32": lambda uniform: (10 * uniform).astype("f4"),
+            "f64": lambda uniform: 10 * uniform,
+            "bool": lambda uniform: uniform < 0.1,
+            "u8": lambda uniform: (256 * uniform).astype("u1"),
+        }[self.work.dtype]
+        x, y = (of_type(random.random((self.work.n, self.work.d))) for _ in range(2))
         self.check = Check(self.work, x, y if self.work.group == "compute" else x)
         for path, rows in ((self.x, x), (self.y, y), (self.some, x[self.check.rows])):
             with h5py.File(path, "w") as file:

@@ -18,6 +18,8 @@ def numpy_gram(work, x, y, out):
     """D^2 = |x|^2 + |y|^2 - 2 x.y in place. Clipped: rounding can make it slightly negative."""
     import numpy as np
 
+    if x.dtype == np.uint8:
+        x, y = x.astype("f4"), y.astype("f4")
     np.dot(x, y.T, out=out)
     out *= -2
     out += np.einsum("il,il->i", x, x)[:, None]
@@ -132,6 +134,17 @@ def faiss_pairwise(work, x, y, out):
     return out
 
 
+def faiss_hammings(work, x, y, out):
+    """Counts of bits that differ, of packed truth values; packing takes a hundredth of it."""
+    import faiss
+    import numpy as np
+
+    x, y = np.packbits(x, axis=1), np.packbits(y, axis=1)
+    counts = np.empty(out.shape, "i4")
+    faiss.hammings(faiss.swig_ptr(x), faiss.swig_ptr(y), len(x), len(y), x.shape[1], faiss.swig_ptr(counts))
+    return np.divide(counts, work.d, out=out, casting="unsafe")
+
+
 def sklearn_nearest(work, x, y, out):
     from sklearn.neighbors import NearestNeighbors
 
@@ -148,7 +161,8 @@ def faiss_nearest(work, x, y, out):
 
 SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
 COSINE, MINKOWSKI, OTHERS = ("cosine",), ("minkowski",), ("correlation", "canberra", "braycurtis", "minkowski")
-ALL = (*BOTH, *COSINE, *OTHERS, "seuclidean")
+ALL = (*BOTH, *COSINE, *OTHERS, "seuclidean", "hamming", "jaccard")
+FLOATS, EVERY = ("f32", "f64"), ("f32", "f64", "bool", "u8")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -159,7 +173,7 @@ class Variant:
     variant: str
     fill: Callable
     metrics: tuple[str, ...]
-    dtypes: tuple[str, ...] = ("f32", "f64")
+    dtypes: tuple[str, ...] = FLOATS
     writes_f64: bool = False
     takes_weights: bool = False
 
@@ -171,19 +185,20 @@ class Variant:
 # program: module that it cannot do without
 PEERS = {"NumPy": "numpy", "SciPy": "scipy", "SciPy + Dask": "dask", "scikit-learn": "sklearn", "Numba": "numba", "torch": "torch", "faiss": "faiss"}
 VARIANTS = (
-    Variant("NumPy", "Gram trick", numpy_gram, SQEUCLIDEAN),
-    Variant("SciPy", "cdist", scipy_cdist, ALL, writes_f64=True, takes_weights=True),
-    Variant("SciPy + Dask", "cdist on blocks", dask_cdist, ALL, writes_f64=True, takes_weights=True),
+    Variant("NumPy", "Gram trick", numpy_gram, SQEUCLIDEAN, (*FLOATS, "u8")),
+    Variant("SciPy", "cdist", scipy_cdist, ALL, EVERY, writes_f64=True, takes_weights=True),
+    Variant("SciPy + Dask", "cdist on blocks", dask_cdist, ALL, EVERY, writes_f64=True, takes_weights=True),
     Variant("scikit-learn", "euclidean_distances", sklearn_own, SQEUCLIDEAN),
     Variant("scikit-learn", "manhattan_distances", sklearn_own, CITYBLOCK),
     Variant("scikit-learn", "cosine_distances", sklearn_own, COSINE),
-    Variant("scikit-learn", "pairwise_distances n_jobs=-1", sklearn_jobs, (*BOTH, *OTHERS)),
+    Variant("scikit-learn", "pairwise_distances n_jobs=-1", sklearn_jobs, (*BOTH, *OTHERS, "hamming", "jaccard"), EVERY),
     Variant("Numba", "parallel", numba(False), BOTH),
     Variant("Numba", "parallel fastmath", numba(True), BOTH),
     Variant("torch", "addmm", torch_addmm, SQEUCLIDEAN),
     Variant("torch", "mm of extended rows", torch_extended, SQEUCLIDEAN),
     Variant("torch", "cdist p=1", torch_cdist, CITYBLOCK),
     Variant("torch", "cdist p", torch_cdist, MINKOWSKI),
+    Variant("faiss", "hammings", faiss_hammings, ("hamming",), ("bool",)),
     Variant("faiss", "pairwise_distances", faiss_pairwise, (*BOTH, "canberra", "braycurtis", "minkowski"), dtypes=("f32",)),
 )
 

@@ -11,6 +11,7 @@ class Work:
         NEIGHBORS others of every sample
     goal: pairdist's rate over that of the fastest peer is to be at least this
     programs: the peers that take part; all if empty
+    dtype: type of the samples; of truth values ("bool") and bytes ("u8"), distances are f32
     p: the order of a Minkowski distance
     weighted: whether every feature has a weight
     """
@@ -52,7 +53,7 @@ class Work:
 
     @property
     def bytes(self):
-        return self.n * self.n * {"f32": 4, "f64": 8}[self.dtype]
+        return self.n * self.n * (8 if self.dtype == "f64" else 4)
 
     def smaller(self):
         """The same kind of work at a size that tests this program, not the machine."""
@@ -81,6 +82,11 @@ WORKS = (
     Work("compute", "cityblock", 4096, 128, "f64", 5.0, weighted=True),
     Work("compute", "minkowski", 2048, 128, "f32", 40.0, p=3),
     Work("compute", "minkowski", 2048, 128, "f64", 60.0, p=3),
+    Work("compute", "jaccard", 8192, 2048, "bool", 50.0),
+    Work("compute", "hamming", 8192, 2048, "bool", 50.0),
+    Work("compute", "cityblock", 8192, 784, "u8", 5.0),
+    Work("compute", "sqeuclidean", 8192, 784, "u8", 1.5),
+    Work("compute", "hamming", 8192, 784, "u8", 20.0),
     Work("file", "cityblock", 12000, 50, "f64", 5.0, ("Numba", "SciPy + Dask", "scikit-learn")),
     Work("file", "sqeuclidean", 16384, 128, "f32", 3.0, ("torch", "Numba", "scikit-learn", "NumPy")),
     Work("neighbors", "sqeuclidean", 32768, 128, "f32", 2.0),

@@ -3,8 +3,8 @@
 use crate::element::Element;
 use crate::metric::{Exponent, Finish, roots};
 
-/// Distances in place of folded values; `divisors` has one for each where these differ, else it is empty, and `total` is the divisor of all.
-pub(super) fn finish<T: Element>(finish: Finish, values: &mut [T], divisors: &[T], total: f64) {
+/// Distances in place of folded values; `others` are what else was folded, and empty where nothing was, and `total` is the sum of all weights.
+pub(super) fn finish<T: Element>(finish: Finish, values: &mut [T], others: [&[T]; 3], total: f64) {
     // of which NaN an operation gives, processors differ; to the compiler one is as good as another
     let nan = std::hint::black_box(T::NAN);
     pulp::Arch::new().dispatch(
@@ -12,14 +12,23 @@ pub(super) fn finish<T: Element>(finish: Finish, values: &mut [T], divisors: &[T
         || match finish {
             Finish::Plain | Finish::Root | Finish::HalfSquare => {}
             Finish::Quotient => {
-                for (value, divisor) in values.iter_mut().zip(divisors) {
-                    let distance = T::from_f64(Finish::Quotient.rest(value.to_f64(), divisor.to_f64()));
+                for (value, divisor) in values.iter_mut().zip(others[0]) {
+                    let others = [divisor.to_f64(), 0.0, 0.0];
+                    let distance = T::from_f64(Finish::Quotient.rest(value.to_f64(), others));
+                    *value = if distance.is_nan() { nan } else { distance };
+                }
+            }
+            Finish::Truth(_) => {
+                let [of_x, of_y, neither] = others;
+                for (at, value) in values.iter_mut().enumerate() {
+                    let others = [of_x[at], of_y[at], neither[at]].map(T::to_f64);
+                    let distance = T::from_f64(finish.rest(value.to_f64(), others));
                     *value = if distance.is_nan() { nan } else { distance };
                 }
             }
             Finish::Share => {
                 for value in values {
-                    let distance = T::from_f64(Finish::Share.rest(value.to_f64(), total));
+                    let distance = T::from_f64(Finish::Share.rest(value.to_f64(), [total, 0.0, 0.0]));
                     *value = if distance.is_nan() { nan } else { distance };
                 }
             }

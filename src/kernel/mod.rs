@@ -4,19 +4,23 @@
 //! never from ranks, threads or tiles, and every distance depends on its own two samples alone:
 //! so results are the same bits however the work is cut.
 //!
+//! - `method` — the ways to compute distances
 //! - `simd` — vectors and levels, through `pulp`
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
 //! - `sweep` — the loops around it, the Gram guard and the finish
 //! - `finish` — what is left to do when a strip is folded
+//! - `counts` — the same in whole numbers, of bits and bytes
 //! - `transpose` — the mirror image of a tile
 //! - `bounded` — which distances are within their limits
 //! - `extremes` — the range of samples, and whether all are finite
 //! - `summary` — sum, extremes and checksum of a finished tile
 
 mod bounded;
+mod counts;
 mod extremes;
 mod finish;
+mod method;
 mod micro;
 mod pack;
 mod simd;
@@ -26,87 +30,37 @@ mod transpose;
 
 pub(crate) use bounded::{limit_of, within};
 pub(crate) use extremes::extremes;
-pub use pack::PanelShape;
+pub use method::{Method, guard_tau};
 pub(crate) use pack::WORD_BYTES;
+pub use pack::{Packing, PanelShape};
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
 pub(crate) use transpose::{transpose, transpose_plain};
 
-use std::fmt;
 use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::element::Dtype;
-use crate::metric::{Extras, Finish, Fold, Measure, PowerOfTwo, Visitor};
+use crate::metric::{Extras, Finish, Fold, Measure, PowerOfTwo, Terms, Visitor};
 use crate::partition::lcm;
+use counts::{CompiledCount, CountInput, CountScratch, Counted, Finished};
 use sweep::{Compiled, TileInput, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
 /// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
-/// would overflow or vanish.
-pub const ARITHMETIC: u32 = 2;
-
-/// How squared Euclidean distances are computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Method {
-    /// |x|² + |y|² − 2x·y, and direct where that would cancel.
-    Gemm,
-    /// From the differences.
-    Direct,
-}
-
-impl Method {
-    /// Name on the command line and in reports.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::Gemm => "gemm",
-            Self::Direct => "direct",
-        }
-    }
-
-    /// The method with this name.
-    pub fn from_name(name: &str) -> Option<Self> {
-        [Self::Gemm, Self::Direct].into_iter().find(|method| method.name() == name)
-    }
-
-    /// The faster method for a metric and number of features, among those it has.
-    pub fn fastest(measure: &Measure, features: usize) -> Self {
-        if measure.has_gram() && features > DIRECT_FEATURES { Self::Gemm } else { Self::Direct }
-    }
-}
-
-impl fmt::Display for Method {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// Up to this many features, direct differences are as fast as the Gram trick: measured with AVX2 on Zen 3, where 32
-/// features ran at equal rates and 48 not.
-const DIRECT_FEATURES: usize = 32;
+/// would overflow or vanish; 3: whole numbers of 8 bits, whose distances are rounded once.
+pub const ARITHMETIC: u32 = 3;
 
 /// Bytes of distances that stay in a level-2 cache beside the panels they are computed from.
 const STRIP_BYTES: usize = 128 << 10;
 
-/// The guard's threshold τ: a Gram value D² is kept where D² > τ(|x|² + |y|²).
-///
-/// Its error is at most 2σ(3)/τ (see [`crate::metric::bound::gram_relative_error`]): a larger τ is more accurate and
-/// recomputes more. Uniform samples have D²/(|x|² + |y|²) = 1/4, normal ones 1.
-pub const fn guard_tau(dtype: Dtype) -> f64 {
-    match dtype {
-        Dtype::F32 => 1.0 / 16.0,
-        Dtype::F64 => 1.0 / 1024.0,
-    }
-}
-
-/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, widened panels, and what a strip is divided by.
+/// What a worker keeps between tiles: folds interrupted by the cache blocking over features, widened panels, and what else is folded of a strip.
 #[derive(Debug, Default)]
 pub struct Scratch<T> {
     partials: Vec<T>,
     wide: Wide<T>,
-    divisors: Vec<T>,
+    others: [Vec<T>; 3],
+    counts: CountScratch,
 }
 
 /// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
@@ -123,7 +77,47 @@ impl<T> Scratch<T> {
     /// Empty; it grows to what the kernel needs.
     pub const fn new() -> Self {
         let wide = Wide { rows: Vec::new(), cols: Vec::new(), row_norms: Vec::new(), col_norms: Vec::new() };
-        Self { partials: Vec::new(), wide, divisors: Vec::new() }
+        let others = [Vec::new(), Vec::new(), Vec::new()];
+        Self { partials: Vec::new(), wide, others, counts: CountScratch::new() }
+    }
+}
+
+/// What computes tiles.
+#[derive(Clone, Debug)]
+enum Engine<T> {
+    /// A fold of values, and others that the distance needs beside it.
+    Values { main: Compiled<T>, others: Vec<Compiled<T>> },
+    /// A count of bits or bytes, and what is made of it.
+    Counts { count: CompiledCount<T>, finished: Finished },
+}
+
+impl<T: SimdElement> Engine<T> {
+    fn new(measure: &Measure, method: Method, features: usize, level: Level) -> Self {
+        if !method.is_whole() {
+            let select = || Select { method, level, element: PhantomData };
+            return Self::Values { main: measure.visit(select()), others: measure.visit_others(select) };
+        }
+        let form = measure.form();
+        let counted = match (method, form.terms) {
+            (Method::Bits, _) => Counted::CommonBits,
+            (_, Terms::Magnitudes) => Counted::Differences,
+            (_, Terms::Largest) => Counted::LargestDifference,
+            (_, Terms::Unequal) => Counted::UnequalBytes,
+            (_, Terms::Squares) => Counted::Products,
+            (_, terms) => panic!("{terms:?} are not computed in whole numbers"),
+        };
+        let of_bits = method == Method::Bits;
+        let finished =
+            Finished { terms: form.terms, finish: form.finish, of_bits, features: features as u64 };
+        Self::Counts { count: counts::compiled(counted, level), finished }
+    }
+
+    /// Samples of the panels that its micro-kernel takes: columns travel, and their format is the level's, whatever is computed.
+    fn widths(&self, level: Level) -> Widths {
+        match self {
+            Self::Values { main, .. } => Widths { rows: main.rows, cols: level.columns::<T>() },
+            Self::Counts { count, .. } => Widths { rows: count.rows, cols: level.columns::<u64>() },
+        }
     }
 }
 
@@ -134,9 +128,7 @@ pub struct Kernel<T> {
     method: Method,
     level: Level,
     features: usize,
-    compiled: Compiled<T>,
-    /// Of what the folded value is divided by, if it is.
-    divisor: Option<Compiled<T>>,
+    engine: Engine<T>,
     /// A weight for each feature, where terms have them, once they are needed.
     weights: OnceLock<Box<[T]>>,
     /// Samples of the panels that the micro-kernel takes, and of those that are packed.
@@ -154,24 +146,16 @@ impl<T: SimdElement> Kernel<T> {
     pub fn new(measure: impl Into<Measure>, method: Method, features: usize, level: Level) -> Self {
         let measure = measure.into();
         assert!(features > 0, "a sample has at least one feature");
-        assert!(
-            method == Method::Direct || measure.has_gram(),
-            "{} has no Gram form",
-            measure.metric().name()
-        );
+        assert!(method != Method::Gemm || measure.has_gram(), "{} has no Gram form", measure.metric().name());
         assert!(level.is_available(), "this machine has no {}", level.name());
-        let select = || Select { method, level, element: PhantomData };
-        let compiled = measure.visit(select());
-        let divisor = measure.visit_divisor(select());
-        // columns travel: their format is the level's, whatever is computed
-        let full = Widths { rows: compiled.rows, cols: level.columns::<T>() };
+        let engine = Engine::new(&measure, method, features, level);
+        let full = engine.widths(level);
         let kernel = Self {
             measure,
             method,
             level,
             features,
-            compiled,
-            divisor,
+            engine,
             weights: OnceLock::new(),
             full,
             widths: full,
@@ -228,8 +212,15 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     fn panels(&self, width: usize) -> PanelShape {
-        let extras = if self.method == Method::Gemm { Extras::SquaredNorm } else { Extras::None };
-        PanelShape { width, features: self.features, dtype: T::DTYPE, extras, level: self.level }
+        let (packing, extras) = match (self.method, self.measure.form().terms) {
+            (Method::Gemm, _) => (Packing::Values(T::DTYPE), Extras::SquaredNorm),
+            (Method::Direct, _) => (Packing::Values(T::DTYPE), Extras::None),
+            (Method::Bits, _) => (Packing::Bits, Extras::Ones),
+            (Method::U8 | Method::I8, Terms::Squares) => (Packing::I16, Extras::SquaredNorm),
+            (Method::U8, _) => (Packing::U8, Extras::None),
+            (Method::I8, _) => (Packing::I8, Extras::None),
+        };
+        PanelShape { width, features: self.features, packing, extras, level: self.level }
     }
 
     /// Rows of a tile with `n` columns that are best computed together, in a level-2 cache: whole panels, and whole
@@ -262,7 +253,12 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     fn takes_weights(&self) -> bool {
-        [Some(self.compiled), self.divisor].into_iter().flatten().any(|compiled| compiled.is_weighted)
+        match &self.engine {
+            Engine::Values { main, others } => {
+                main.is_weighted || others.iter().any(|other| other.is_weighted)
+            }
+            Engine::Counts { .. } => false,
+        }
     }
 
     /// A weight for each feature: 1 where none are given. Nothing where terms have none.
@@ -278,10 +274,18 @@ impl<T: SimdElement> Kernel<T> {
     /// Elements of scratch that a worker needs for tiles of m × n.
     pub fn scratch_len(&self, m: usize, n: usize) -> usize {
         let full = self.full;
-        let divisors = if self.divisor.is_some() { self.strip_len(n).min(m * n) } else { 0 };
-        sweep::partials_len(self.features, m, n, full)
-            + sweep::wide_len(self.features, self.widths, full)
-            + divisors
+        match &self.engine {
+            Engine::Values { others, .. } => {
+                sweep::partials_len(self.features, m, n, full)
+                    + sweep::wide_len(self.features, self.widths, full)
+                    + others.len() * self.strip_len(n).min(m * n)
+            }
+            Engine::Counts { .. } => {
+                let words = self.row_panels().feature_lines();
+                let strip = self.diagonal_strip_rows(n).min(m);
+                CountScratch::len(words, strip, n, self.widths, full) * WORD_BYTES / size_of::<T>()
+            }
+        }
     }
 
     /// Packs row-major samples for the rows of a tile.
@@ -342,30 +346,15 @@ impl<T: SimdElement> Kernel<T> {
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
-        let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
-        let lens = Widths { rows: elements(self.row_panels()), cols: elements(self.col_panels()) };
-        let (rows, cols) = (bytemuck::cast_slice(rows), bytemuck::cast_slice(cols));
-        let Self { features, widths, ref measure, .. } = *self;
-        let weights = self.weights();
-        let (exponent, finish) = (measure.exponent(), measure.form().finish);
-        let input = TileInput { rows, m, cols, n, ld, features, lens, widths, weights, exponent, finish };
-        let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
-        let recomputed = tile(&self.compiled)(input, out, scratch);
-        if !finish.ends_in_registers() {
-            let mut divisors = std::mem::take(&mut scratch.divisors);
-            divisors.clear();
-            if let Some(divisor) = &self.divisor {
-                divisors.resize(m * n, T::default());
-                tile(divisor)(TileInput { finish: Finish::Plain, ld: n, ..input }, &mut divisors, scratch);
+        let recomputed = match &self.engine {
+            Engine::Values { main, others } => {
+                self.compute_values((main, others), (rows, m), (cols, n), ld, out, scratch)
             }
-            let mut divisors_left = divisors.as_slice();
-            for line in out.chunks_mut(ld) {
-                let of_line;
-                (of_line, divisors_left) = divisors_left.split_at(divisors_left.len().min(n));
-                finish::finish(finish, &mut line[..n], of_line, measure.total(features));
+            Engine::Counts { count, finished } => {
+                self.compute_counts((count, finished), (rows, m), (cols, n), ld, out, &mut scratch.counts);
+                0
             }
-            scratch.divisors = divisors;
-        }
+        };
         if let Some(undo) = self.undo {
             for line in out.chunks_mut(ld) {
                 for distance in &mut line[..n] {
@@ -374,6 +363,59 @@ impl<T: SimdElement> Kernel<T> {
             }
         }
         recomputed
+    }
+
+    fn compute_values(
+        &self,
+        (main, others): (&Compiled<T>, &[Compiled<T>]),
+        (rows, m): (&[u64], usize),
+        (cols, n): (&[u64], usize),
+        ld: usize,
+        out: &mut [T],
+        scratch: &mut Scratch<T>,
+    ) -> u64 {
+        let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
+        let lens = Widths { rows: elements(self.row_panels()), cols: elements(self.col_panels()) };
+        let (rows, cols) = (bytemuck::cast_slice(rows), bytemuck::cast_slice(cols));
+        let Self { features, widths, full, ref measure, .. } = *self;
+        let weights = self.weights();
+        let (exponent, finish) = (measure.exponent(), measure.form().finish);
+        let input = TileInput { rows, m, cols, n, ld, features, lens, widths, weights, exponent, finish };
+        let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
+        let recomputed = tile(main)(input, out, scratch);
+        if !finish.ends_in_registers() {
+            let mut folded = std::mem::take(&mut scratch.others);
+            for (values, other) in folded.iter_mut().zip(others) {
+                values.resize(m * n, T::default());
+                tile(other)(
+                    TileInput { finish: Finish::Plain, ld: n, ..input },
+                    &mut values[..m * n],
+                    scratch,
+                );
+            }
+            for (row, line) in out.chunks_mut(ld).enumerate() {
+                let of_row = |at: usize| folded[at].get(row * n..(row + 1) * n).unwrap_or(&[]);
+                let others = [of_row(0), of_row(1), of_row(2)];
+                finish::finish(finish, &mut line[..n], others, measure.total(features));
+            }
+            scratch.others = folded;
+        }
+        recomputed
+    }
+
+    fn compute_counts(
+        &self,
+        (count, finished): (&CompiledCount<T>, &Finished),
+        (rows, m): (&[u64], usize),
+        (cols, n): (&[u64], usize),
+        ld: usize,
+        out: &mut [T],
+        scratch: &mut CountScratch,
+    ) {
+        let words = self.row_panels().feature_lines();
+        let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
+        let input = CountInput { rows, m, cols, n, ld, words, lens, widths: self.widths };
+        (count.tile)(input, *finished, out, scratch);
     }
 }
 

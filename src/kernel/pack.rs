@@ -13,6 +13,56 @@ use crate::metric::{
 /// Bytes of a word of a panel.
 pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 
+/// What a panel holds of the features of a sample.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Packing {
+    /// Their values, in this type.
+    Values(Dtype),
+    /// Whether they are not 0, as bits.
+    Bits,
+    /// Bytes: whole numbers without a sign.
+    U8,
+    /// Bytes: whole numbers with a sign, which are moved by 128 so that they have none.
+    I8,
+    /// Numbers of 16 bits with a sign, for products of whole numbers of 8 bits.
+    I16,
+}
+
+impl Packing {
+    /// Features in a word; nothing where panels hold values.
+    fn per_word(self) -> Option<usize> {
+        match self {
+            Self::Values(_) => None,
+            Self::Bits => Some(64),
+            Self::U8 | Self::I8 => Some(8),
+            Self::I16 => Some(4),
+        }
+    }
+
+    /// The word of so many features, or of fewer at the end of a sample; the rest is 0, as in every sample.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers of 8 bits")]
+    fn word<T: SimdElement>(self, part: &[T]) -> u64 {
+        match self {
+            Self::Values(_) => unreachable!("values are no parts of words"),
+            Self::Bits => part
+                .iter()
+                .enumerate()
+                .fold(0, |word, (at, value)| word | u64::from(*value != T::default()) << at),
+            Self::U8 | Self::I8 => {
+                let moved = if self == Self::I8 { 128.0 } else { 0.0 };
+                let mut bytes = [0; 8];
+                bytes.iter_mut().zip(part).for_each(|(byte, value)| *byte = (value.to_f64() + moved) as u8);
+                bytemuck::cast(bytes)
+            }
+            Self::I16 => {
+                let mut numbers = [0; 4];
+                numbers.iter_mut().zip(part).for_each(|(number, value)| *number = value.to_f64() as i16);
+                bytemuck::cast(numbers)
+            }
+        }
+    }
+}
+
 /// Shape of the panels of a kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PanelShape {
@@ -20,8 +70,8 @@ pub struct PanelShape {
     pub width: usize,
     /// Features of a sample.
     pub features: usize,
-    /// Type of the values.
-    pub dtype: Dtype,
+    /// What a panel holds of them.
+    pub packing: Packing,
     /// What follows the features.
     pub extras: Extras,
     /// The SIMD level that packs them.
@@ -29,19 +79,20 @@ pub struct PanelShape {
 }
 
 impl PanelShape {
-    /// Values of a sample in a panel: its features, and its extras. Nothing if they cannot be counted.
-    pub fn lines(&self) -> Option<usize> {
-        self.features.checked_add(self.extras.count())
+    /// Values, or words, that the features of a sample take in a panel.
+    pub(super) fn feature_lines(&self) -> usize {
+        self.packing.per_word().map_or(self.features, |per_word| self.features.div_ceil(per_word))
     }
 
-    /// Values of a panel.
-    fn values(&self) -> Option<usize> {
-        self.lines()?.checked_mul(self.width)
+    /// Likewise with its extras. Nothing if they cannot be counted.
+    fn lines(&self) -> Option<usize> {
+        self.feature_lines().checked_add(self.extras.count())
     }
 
     /// Words of a panel; nothing if its bytes cannot be counted.
     pub fn words(&self) -> Option<usize> {
-        Some(self.values()?.checked_mul(self.dtype.size())?.div_ceil(WORD_BYTES))
+        let size = if let Packing::Values(dtype) = self.packing { dtype.size() } else { WORD_BYTES };
+        Some(self.lines()?.checked_mul(self.width)?.checked_mul(size)?.div_ceil(WORD_BYTES))
     }
 
     /// Words of a panel.
@@ -72,7 +123,12 @@ impl PanelShape {
         assert_eq!(panels.len(), self.count(rows) * self.len(), "panels have another size");
         let strips = samples.chunks(self.width * self.features);
         for (strip, panel) in strips.zip(panels.chunks_exact_mut(self.len())) {
-            self.pack_panel(strip, negate, self.values_mut(panel));
+            if self.packing.per_word().is_some() {
+                panel.fill(0);
+                self.pack_words(strip, 0, panel);
+            } else {
+                self.pack_panel(strip, negate, self.values_mut(panel));
+            }
         }
     }
 
@@ -81,12 +137,12 @@ impl PanelShape {
     /// # Panics
     /// If they are of another type, or the panel is shorter than [`Self::len`].
     pub fn values_of<'a, T: SimdElement>(&self, panel: &'a [u64]) -> &'a [T] {
-        assert_eq!(self.dtype, T::DTYPE);
+        assert_eq!(self.packing, Packing::Values(T::DTYPE));
         &bytemuck::cast_slice(panel)[..self.width * self.lines().expect("there is a panel")]
     }
 
     fn values_mut<'a, T: SimdElement>(&self, panel: &'a mut [u64]) -> &'a mut [T] {
-        assert_eq!(self.dtype, T::DTYPE);
+        assert_eq!(self.packing, Packing::Values(T::DTYPE));
         &mut bytemuck::cast_slice_mut(panel)[..self.width * self.lines().expect("there is a panel")]
     }
 
@@ -98,6 +154,9 @@ impl PanelShape {
         if before == 0 {
             return self.pack(samples, negate, panel);
         }
+        if self.packing.per_word().is_some() {
+            return self.pack_words(samples, before, panel);
+        }
         let (values, norms) = self.values_mut(panel).split_at_mut(self.width * self.features);
         for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
             for (line, &value) in values.chunks_exact_mut(self.width).zip(sample) {
@@ -105,6 +164,28 @@ impl PanelShape {
             }
             if self.extras == Extras::SquaredNorm {
                 norms[lane] = T::from_f64(squared_norm(sample));
+            }
+        }
+    }
+
+    /// Packs samples as words behind those that the panel has before, where it is 0.
+    fn pack_words<T: SimdElement>(&self, samples: &[T], before: usize, panel: &mut [u64]) {
+        let per_word = self.packing.per_word().expect("panels hold words");
+        let (words, extras) = panel.split_at_mut(self.feature_lines() * self.width);
+        for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
+            let mut ones = 0;
+            for (line, part) in words.chunks_exact_mut(self.width).zip(sample.chunks(per_word)) {
+                line[lane] = self.packing.word(part);
+                ones += u64::from(line[lane].count_ones());
+            }
+            match self.extras {
+                Extras::None => {}
+                Extras::Ones => extras[lane] = ones,
+                // of whole numbers of 8 bits it is a whole number
+                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as said")]
+                Extras::SquaredNorm => {
+                    extras[lane] = sample.iter().map(|value| (value.to_f64() * value.to_f64()) as u64).sum();
+                }
             }
         }
     }
@@ -165,7 +246,7 @@ mod tests {
     use super::*;
 
     fn shape(features: usize, dtype: Dtype, extras: Extras) -> PanelShape {
-        PanelShape { width: 1, features, dtype, extras, level: Level::Portable }
+        PanelShape { width: 1, features, packing: Packing::Values(dtype), extras, level: Level::Portable }
     }
 
     #[test]
@@ -204,7 +285,7 @@ mod tests {
         negate: bool,
         exponent: i32,
     ) -> [Vec<u64>; 2] {
-        let shape = PanelShape { dtype: T::DTYPE, ..shape };
+        let shape = PanelShape { packing: Packing::Values(T::DTYPE), ..shape };
         let factor = PowerOfTwo::<T>::new(exponent);
         // of many magnitudes: some are subnormal once they are scaled down
         let value = |at: usize| {

@@ -339,7 +339,7 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
     }
     #[inline(always)]
     fn div(self, a: Self::Value, b: Self::Value) -> Self::Value {
-        T::div(self.simd, a, b)
+        <T as SimdElement>::div(self.simd, a, b)
     }
     #[inline(always)]
     fn mul_add(self, a: Self::Value, b: Self::Value, c: Self::Value) -> Self::Value {

@@ -12,10 +12,10 @@ use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
 /// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
-const PANEL_BYTES: usize = 2 << 10;
+pub(super) const PANEL_BYTES: usize = 2 << 10;
 
 /// Bytes of row panels that are reused from a level-2 cache for every panel of columns, likewise.
-const ROWS_BYTES: usize = 4 << 10;
+pub(super) const ROWS_BYTES: usize = 4 << 10;
 
 /// The packed samples of a tile: `m` in row panels, `n` in column panels, `features` each.
 #[derive(Clone, Copy, Debug)]
@@ -351,7 +351,7 @@ impl<
             Finish::Root => self.finish_as(Finish::Root, &mut block),
             Finish::HalfSquare => self.finish_as(Finish::HalfSquare, &mut block),
             // what is left to do is done strip by strip
-            Finish::Plain | Finish::RootOf(_) | Finish::Share | Finish::Quotient => {
+            Finish::Plain | Finish::RootOf(_) | Finish::Share | Finish::Quotient | Finish::Truth(_) => {
                 self.finish_as(Finish::Plain, &mut block);
             }
         }
@@ -479,7 +479,7 @@ impl<
 
 /// Some lines of a panel of `stored` samples, as lines of `full` samples: the panel's own, or widened ones.
 #[inline(always)]
-fn lines<'b, T: SimdElement>(
+pub(super) fn lines<'b, T: Copy>(
     panel: &'b [T],
     stored: usize,
     features: Range<usize>,

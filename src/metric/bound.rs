@@ -3,7 +3,7 @@
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Summation, Visitor, summation};
 use super::root::ROOT_ROUNDINGS;
 use super::{Finish, Measure, PowerOfTwo, Reference};
-use crate::element::Element;
+use crate::element::{Dtype, Element};
 
 impl Measure {
     /// Bound on |computed − definition|, see [`direct_relative_error`]; `gram_tau` is the guard's
@@ -22,6 +22,8 @@ impl Measure {
     /// A quotient N/S has an N within ρN + a and an S within σS + a, where σ is the relative error of sums of totals and a what products with
     /// weights lose as they underflow; with λ = a/S it errs by ((ρ + σ + λ)·N/S + λ) / (1 − σ − λ), and by its rounding. Where
     /// σ + λ is 1 or more, S has no digit, and nothing bounds the error.
+    ///
+    /// Numerator and denominator of a distance of truth values are sums of one or two factors, none negative, each within ρ.
     ///
     /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
     /// errs by 2√2 κ√δ + 2κ² + 6ν² beside (ρ + 2ν)δ: see `prepared_error`.
@@ -68,7 +70,7 @@ impl Measure {
             }
             Finish::Share => scaled * (relative + 2.0 * u) + 2.0 * T::SMALLEST,
             Finish::Quotient => {
-                let of_divisor = self.visit_divisor(Direct::<T>(d, std::marker::PhantomData)).unwrap_or(0.0);
+                let of_divisor = self.visit_others(|| Direct::<T>(d, std::marker::PhantomData))[0];
                 let lost = if self.has_weighted_terms() || scaling < 0 {
                     // of the definition too, which is of the pair at another scale
                     let of_definition = underflow * (f64::SMALLEST / T::SMALLEST) / divisor;
@@ -82,9 +84,37 @@ impl Measure {
                 }
                 ((relative + of_divisor + lost) * scaled + lost) / left + 2.0 * u * scaled + 2.0 * T::SMALLEST
             }
+            Finish::Truth(truth) => {
+                let parts = truth.degree();
+                let of_quotient = (1.0 + relative).powi(parts) / (1.0 - relative).max(0.0).powi(parts) - 1.0;
+                scaled * (of_quotient + 2.0 * u + gamma(TRUTH_ROUNDINGS, f64::UNIT_ROUNDOFF))
+                    + 2.0 * T::SMALLEST
+            }
             Finish::HalfSquare => prepared_error::<T>(d, relative, reference),
         };
         PowerOfTwo::<f64>::new(undo).times(error) + if undo == 0 { 0.0 } else { T::SMALLEST }
+    }
+
+    /// Bound on |computed − definition| where distances are computed in whole numbers, rounded once as their definition in f64 is: u of it, and
+    /// none where `computed` is given and is not the definition, rounded to the type, or a neighbour of it that two roundings hide.
+    pub fn whole_tolerance<T: Element>(&self, d: usize, reference: Reference, computed: Option<T>) -> f64 {
+        let definition = reference.distance;
+        let is_rounded = |computed: T| match T::DTYPE {
+            Dtype::F32 => [definition.next_down(), definition, definition.next_up()]
+                .into_iter()
+                .any(|near| T::from_f64(near) == computed),
+            Dtype::F64 => T::from_f64(definition) == computed,
+        };
+        // products of counts that f64 does not hold
+        let is_inexact = match self.form().finish {
+            Finish::Truth(truth) => truth.largest(d as u64) > f64::WHOLE.unsigned_abs(),
+            _ => false,
+        };
+        if is_inexact || computed.is_none_or(is_rounded) {
+            (T::UNIT_ROUNDOFF + gamma(TRUTH_ROUNDINGS, f64::UNIT_ROUNDOFF)) * definition
+        } else {
+            0.0
+        }
     }
 
     /// |computed − definition|; 0 where they are the same to the element type, as it has one value only for all
@@ -130,6 +160,9 @@ impl<T: Element> Visitor for Direct<T> {
         direct_relative_error::<F, T>(fold, self.0) + direct_relative_error::<F, f64>(fold, self.0)
     }
 }
+
+/// Roundings in f64 of the quotient of sums of products that make a distance of truth values, and its definition's.
+const TRUTH_ROUNDINGS: usize = 16;
 
 /// Roundings in f64 of a feature of a prepared sample: two of its deviation from the mean, its scaling by the weight and the root of that,
 /// and the quotient. One more rounds it to the type.

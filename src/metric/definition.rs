@@ -44,11 +44,16 @@ impl Definition<'_> {
         Reference { distance: undo.times(reference.distance), ..reference }
     }
 
-    fn finished(&self, folded: f64, change: impl Fn(f64, f64) -> (f64, f64)) -> Reference {
+    fn finished(&self, folded: f64, change: impl Fn(f64, f64) -> (f64, f64) + Copy) -> Reference {
         let finish = self.measure.form().finish;
-        let divisor = self.measure.visit_divisor(Folded { pair: self, change });
-        let divisor = divisor.unwrap_or_else(|| self.measure.total(self.x.len()));
-        Reference { distance: finish.rest(finish.of(Scalar, folded), divisor), divisor, exponent: 0 }
+        let mut others = [self.measure.total(self.x.len()), 0.0, 0.0];
+        let folds = self.measure.visit_others(|| Folded { pair: self, change });
+        others.iter_mut().zip(folds).for_each(|(other, folded)| *other = folded);
+        Reference {
+            distance: finish.rest(finish.of(Scalar, folded), others),
+            divisor: others[0],
+            exponent: 0,
+        }
     }
 
     /// The same where powers have left the range of numbers, or may have, with the folded value: the pair is scaled by the

@@ -3,6 +3,7 @@
 use super::arithmetic::Arithmetic;
 use super::fold::Exponent;
 use super::root::root;
+use super::truth::{Table, Truth};
 
 /// What is done with the folded value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,6 +20,8 @@ pub enum Finish {
     Share,
     /// Its quotient with Σ wₗ |xₗ + yₗ| is.
     Quotient,
+    /// The distance of truth values is, of a table of them: the folded value is the first of four, see [`Table`].
+    Truth(Truth),
 }
 
 impl Finish {
@@ -32,7 +35,7 @@ impl Finish {
                 // less what it has above 2, which is exact; NaN stays
                 a.sub(half, a.max(a.constant(0.0), a.sub(half, a.constant(2.0))))
             }
-            Self::Plain | Self::RootOf(_) | Self::Share | Self::Quotient => folded,
+            Self::Plain | Self::RootOf(_) | Self::Share | Self::Quotient | Self::Truth(_) => folded,
         })
     }
 
@@ -41,9 +44,10 @@ impl Finish {
         matches!(self, Self::Plain | Self::Root | Self::HalfSquare)
     }
 
-    /// What is left to do: the distance, where `divisor` is the sum of all weights, or Σ wₗ |xₗ + yₗ|.
+    /// What is left to do: the distance, where `others` are what else was folded, or the sum of all weights.
     #[inline(always)]
-    pub fn rest(self, folded: f64, divisor: f64) -> f64 {
+    pub fn rest(self, folded: f64, others: [f64; 3]) -> f64 {
+        let [divisor, of_y, neither] = others;
         match self {
             Self::Plain | Self::Root | Self::HalfSquare => folded,
             Self::RootOf(order) => root(folded, order),
@@ -53,6 +57,12 @@ impl Finish {
                 if share > 1.0 { 1.0 } else { share }
             }
             Self::Quotient => folded / divisor,
+            Self::Truth(truth) => {
+                let table = Table { both: folded, of_x: divisor, of_y, neither };
+                let (numerator, denominator) = truth.ratio(table);
+                let is_zero = numerator == 0.0 && truth.is_zero_of_nothing();
+                if is_zero { 0.0 } else { numerator / denominator }
+            }
         }
     }
 }

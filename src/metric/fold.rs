@@ -189,6 +189,26 @@ folds! {
         a.add(acc, a.where_unequal(x, a.sub(a.constant(0.0), neg_y), weight))
     };
 
+    /// Σ wₗ of the features that are true in both, where true is 1 and false 0
+    Both { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.add(acc, a.where_unequal(x, a.constant(0.0), a.where_unequal(neg_y, a.constant(0.0), weight)))
+    };
+
+    /// Σ wₗ of the features that are true in x alone
+    OfX { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.add(acc, a.where_unequal(x, a.constant(0.0), a.where_unequal(neg_y, a.constant(-1.0), weight)))
+    };
+
+    /// Σ wₗ of the features that are true in y alone
+    OfY { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.add(acc, a.where_unequal(x, a.constant(1.0), a.where_unequal(neg_y, a.constant(0.0), weight)))
+    };
+
+    /// Σ wₗ of the features that are true in neither
+    Neither { WEIGHTED: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.add(acc, a.where_unequal(x, a.constant(1.0), a.where_unequal(neg_y, a.constant(-1.0), weight)))
+    };
+
     /// −Σ xₗ·yₗ: of the Gram trick.
     Product {} roundings 1, |a, acc, x, neg_y, _| a.mul_add(x, neg_y, acc);
 }
@@ -263,6 +283,17 @@ mod tests {
     }
 
     #[test]
+    fn what_is_true_in_x_alone_is_true_in_y_alone_the_other_way_round() {
+        for (x, y) in [(0.0, 0.0), (0.0, 1.0), (1.0, 0.0), (1.0, 1.0)] {
+            let of_x = OfX.step(Scalar, 0.1, x, -y, 0.7);
+            assert_eq!(of_x.to_bits(), OfY.step(Scalar, 0.1, y, -x, 0.7).to_bits());
+            let parts = [Both.step(Scalar, 0.0, x, -y, 1.0), OfX.step(Scalar, 0.0, x, -y, 1.0)];
+            let others = [OfY.step(Scalar, 0.0, x, -y, 1.0), Neither.step(Scalar, 0.0, x, -y, 1.0)];
+            assert_eq!([parts, others].as_flattened().iter().sum::<f64>().to_bits(), 1.0_f64.to_bits());
+        }
+    }
+
+    #[test]
     fn folds_and_finishes_are_symmetric_in_every_bit() {
         check_symmetry::<Squares>();
         check_symmetry::<Magnitudes>();
@@ -275,6 +306,8 @@ mod tests {
         check_symmetry::<Totals>();
         check_symmetry::<WeightedTotals>();
         check_symmetry::<Unequal>();
+        check_symmetry::<Both>();
+        check_symmetry::<Neither>();
         check_symmetry::<Powers>();
     }
 }

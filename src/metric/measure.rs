@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::definition::{Definition, Reference};
 use super::fold::{
-    BlockedMagnitudes, Exponent, Fold, Largest, Magnitudes, Powers, Ratios, Squares, Totals, Unequal,
-    Visitor, WeightedMagnitudes, WeightedSquares, WeightedTotals,
+    BlockedMagnitudes, Both, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY, Powers, Ratios, Squares,
+    Totals, Unequal, Visitor, WeightedMagnitudes, WeightedSquares, WeightedTotals,
 };
 use super::prepare::Preparation;
 use super::scaling::{PowerOfTwo, exponent_of};
@@ -28,6 +28,8 @@ pub enum Terms {
     Ratios,
     /// 1 where xₗ ≠ yₗ
     Unequal,
+    /// Which of xₗ and yₗ are true: four sums, see [`super::Table`]
+    Table,
 }
 
 /// What a metric is made of.
@@ -191,7 +193,7 @@ impl Measure {
             Terms::Squares => Exponent::of_halves(4),
             Terms::Magnitudes | Terms::Largest => Exponent::of_halves(2),
             Terms::Powers => self.exponent,
-            Terms::Ratios | Terms::Unequal => Exponent::of_halves(0),
+            Terms::Ratios | Terms::Unequal | Terms::Table => Exponent::of_halves(0),
         }
     }
 
@@ -219,6 +221,7 @@ impl Measure {
     pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
         let smallest = match self.form.preparation {
             Preparation::None => T::SMALLEST_NORMAL,
+            Preparation::Truth => T::SMALLEST_NORMAL.max(SMALLEST_WEIGHT_OF_TRUTH),
             // they only select
             Preparation::Selected => return None,
             Preparation::Direction | Preparation::Deviation => SMALLEST_PREPARED_WEIGHT,
@@ -228,7 +231,7 @@ impl Measure {
 
     /// Whether weights are part of the terms: they are none where samples are prepared with them.
     pub fn has_weighted_terms(&self) -> bool {
-        self.weights.is_some() && self.form.preparation == Preparation::None
+        self.weights.is_some() && matches!(self.form.preparation, Preparation::None | Preparation::Truth)
     }
 
     /// Whether the Gram trick serves it.
@@ -254,15 +257,21 @@ impl Measure {
             (Terms::Powers, _) => visitor.visit(Powers::of(self.exponent)),
             (Terms::Ratios, _) => visitor.visit(Ratios),
             (Terms::Unequal, _) => visitor.visit(Unequal),
+            (Terms::Table, _) => visitor.visit(Both),
         }
     }
 
-    /// Calls the visitor with the fold that the folded value is divided by, if it is divided by one.
-    pub fn visit_divisor<V: Visitor>(&self, visitor: V) -> Option<V::Output> {
-        let weighted = self.has_weighted_terms();
-        self.form
-            .is_quotient()
-            .then(|| if weighted { visitor.visit(WeightedTotals) } else { visitor.visit(Totals) })
+    /// Calls a visitor with each fold that the distance needs beside that one: of a quotient its divisor, of truth values the rest of their
+    /// [`super::Table`].
+    pub fn visit_others<V: Visitor>(&self, visitor: impl Fn() -> V) -> Vec<V::Output> {
+        match (self.form.finish, self.has_weighted_terms()) {
+            (Finish::Quotient, false) => vec![visitor().visit(Totals)],
+            (Finish::Quotient, true) => vec![visitor().visit(WeightedTotals)],
+            (Finish::Truth(_), _) => {
+                vec![visitor().visit(OfX), visitor().visit(OfY), visitor().visit(Neither)]
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// The distance of two samples in f64, from the definition: see [`Self::reference`].
@@ -295,6 +304,9 @@ impl Measure {
 /// such a weight still so far above the smallest normal number that a sum of such terms keeps its digits.
 const SMALLEST_PREPARED_WEIGHT: f64 = f64::from_bits((1023 - 860) << 52);
 
+/// 2⁻⁴⁰⁰: with weights that are no smaller, and below 2⁶¹, products of two sums of them are normal numbers in f64.
+const SMALLEST_WEIGHT_OF_TRUTH: f64 = f64::from_bits((1023 - 400) << 52);
+
 /// Weights are taken as they are if the exponent of the largest is no larger.
 const MIDDLE: i32 = 60;
 
@@ -313,7 +325,7 @@ impl Weights {
             Finish::Plain => (1, 2),
             Finish::Root => (2, 4),
             Finish::RootOf(order) => (order.halves().cast_signed(), order.halves().cast_signed()),
-            Finish::HalfSquare | Finish::Share | Finish::Quotient => (1, 0),
+            Finish::HalfSquare | Finish::Share | Finish::Quotient | Finish::Truth(_) => (1, 0),
         };
         let exponent = exponent_of(largest);
         // of a quotient, samples and weights are kept away from the smallest numbers

@@ -9,6 +9,7 @@
 //! - `fold` — what is accumulated over features
 //! - `finish` — from the folded value to the distance
 //! - `root` — roots of any order
+//! - `truth` — distances of truth values
 //! - `scaling` — powers of two that keep powers in the range of numbers
 //! - `bound` — how far a distance may be from its definition
 
@@ -21,6 +22,7 @@ mod measure;
 mod prepare;
 mod root;
 mod scaling;
+mod truth;
 
 pub use arithmetic::Arithmetic;
 pub use definition::Reference;
@@ -32,6 +34,7 @@ pub use measure::{Form, Measure, Order, Terms};
 pub use prepare::{CompensatedSum, Extras, Preparation, squared_norm, squared_norm_of_block};
 pub use root::roots;
 pub use scaling::{PowerOfTwo, exponent_of};
+pub use truth::{Table, Truth, quotient_to_odd};
 
 use std::fmt;
 
@@ -47,7 +50,7 @@ pub enum Parameter {
 }
 
 macro_rules! metrics {
-    ($($metric:ident = $name:literal, aliases $aliases:expr, takes $takes:expr, $preparation:ident, $terms:ident, $finish:ident, $text:literal;)*) => {
+    ($($metric:ident = $name:literal, aliases $aliases:expr, takes $takes:expr, $preparation:ident, $terms:ident, $finish:ident $(($truth:ident))?, $text:literal;)*) => {
         /// A metric by its name.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Metric { $(#[doc = $text] $metric,)* }
@@ -82,7 +85,7 @@ macro_rules! metrics {
                     $(Self::$metric => Form {
                         preparation: Preparation::$preparation,
                         terms: Terms::$terms,
-                        finish: Finish::$finish,
+                        finish: Finish::$finish $((Truth::$truth))?,
                     },)*
                 }
             }
@@ -115,6 +118,18 @@ metrics! {
         None, Magnitudes, Quotient, "sum over features of |x - y|, divided by that of |x + y|";
     Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W],
         None, Unequal, Share, "share of the features in which x and y differ";
+    Jaccard = "jaccard", aliases ["jacc", "ja", "j"], takes [W],
+        Truth, Table, Truth(Jaccard), "of the features that are true in x or y, the share of those in which they differ";
+    Dice = "dice", aliases [], takes [W],
+        Truth, Table, Truth(Dice), "u / (2 b + u) of u features in which x and y differ and b that are true in both";
+    Rogerstanimoto = "rogerstanimoto", aliases [], takes [W],
+        Truth, Table, Truth(RogersTanimoto), "2 u / (d + u) of u of d features in which x and y differ";
+    Russellrao = "russellrao", aliases [], takes [W],
+        Truth, Table, Truth(RussellRao), "share of the features that are not true in both x and y";
+    Sokalsneath = "sokalsneath", aliases [], takes [W],
+        Truth, Table, Truth(SokalSneath), "2 u / (b + 2 u) of u features in which x and y differ and b that are true in both";
+    Yule = "yule", aliases [], takes [W],
+        Truth, Table, Truth(Yule), "2 p q / (b n + p q) of p and q features true in x or y alone, b in both, n in neither";
 }
 
 impl fmt::Display for Metric {
@@ -145,6 +160,11 @@ impl Metric {
         Self::ALL.iter().copied().find(is_named)
     }
 
+    /// Whether it takes no numbers other than 0 and 1, for which SciPy computes something else.
+    pub fn takes_truth_alone(self) -> bool {
+        self.form().finish == Finish::Truth(Truth::Dice)
+    }
+
     /// Whether results of the first version of the format can be of it.
     pub const fn is_of_format_1(self) -> bool {
         matches!(self, Self::Sqeuclidean | Self::Euclidean | Self::Cityblock | Self::Chebyshev)
@@ -153,6 +173,7 @@ impl Metric {
     /// Whether distances stay what they are if the same number is taken off all values.
     pub fn ignores_shifts(self) -> bool {
         let form = self.form();
-        form.preparation != Preparation::Direction && form.terms != Terms::Ratios && !form.is_quotient()
+        let is_shifted = matches!(form.preparation, Preparation::Direction | Preparation::Truth);
+        !is_shifted && form.terms != Terms::Ratios && !form.is_quotient()
     }
 }

@@ -16,6 +16,8 @@ pub enum Preparation {
     Direction,
     /// The same of what is left after the mean Σ wₗ xₗ / Σ wₗ is taken off: NaN where all are equal.
     Deviation,
+    /// 1 where a value is not 0, whatever it is.
+    Truth,
 }
 
 impl Preparation {
@@ -28,6 +30,11 @@ impl Preparation {
                     if *weight <= 0.0 {
                         *value = T::default();
                     }
+                }
+            }
+            Self::Truth => {
+                for value in sample {
+                    *value = T::from_i32((*value != T::default()).into());
                 }
             }
             Self::Direction => normalise(sample, weights, None),
@@ -93,6 +100,8 @@ pub enum Extras {
     None,
     /// |x|², for the Gram trick.
     SquaredNorm,
+    /// How many features are true.
+    Ones,
 }
 
 impl Extras {
@@ -100,7 +109,7 @@ impl Extras {
     pub const fn count(self) -> usize {
         match self {
             Self::None => 0,
-            Self::SquaredNorm => 1,
+            Self::SquaredNorm | Self::Ones => 1,
         }
     }
 }

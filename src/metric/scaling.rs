@@ -106,7 +106,7 @@ impl Measure {
     /// The power of a common factor of all samples that their distances grow by.
     pub fn degree(&self) -> Exponent {
         Exponent::of_halves(match self.form().finish {
-            Finish::HalfSquare | Finish::Share | Finish::Quotient => 0,
+            Finish::HalfSquare | Finish::Share | Finish::Quotient | Finish::Truth(_) => 0,
             Finish::Root | Finish::RootOf(_) => 2,
             Finish::Plain => self.power().halves(),
         })

@@ -141,13 +141,13 @@ pub fn reading_bytes<T: Number>(
     let product = |samples: usize, size: usize| {
         u64::try_from(samples.checked_mul(storage.features)?.checked_mul(size)?).ok()
     };
+    let stored_bytes = |samples: usize| u64::try_from(samples.checked_mul(storage.row_bytes())?).ok();
     let converted = if storage.is_ready(T::DTYPE) { 0 } else { size_of::<T>() };
     // what workers turn or decode a slab with: at most all of it as it is stored, and as f64
     let turned = if storage.axes == Axes::Columns || storage.decoded { storage.stored.size() } else { 0 };
-    let decoded = if storage.decoded { size_of::<f64>() } else { 0 };
+    let decoded = if storage.decoded && storage.per_value == 1 { size_of::<f64>() } else { 0 };
     let converted = product(slab.min(rows), converted + turned + decoded)?;
-    let (stored, unpacking) =
-        (product(band.min(rows), storage.stored.size())?, storage.unpacking_bytes() as u64);
+    let (stored, unpacking) = (stored_bytes(band.min(rows))?, storage.unpacking_bytes() as u64);
     if band >= total {
         // nothing is packed before all is read
         let unpacking = if is_touched { packed.checked_add(unpacking)? } else { unpacking };
@@ -155,7 +155,7 @@ pub fn reading_bytes<T: Number>(
     }
     // one band is read while the one before is packed: the last one is a short one, or of full length
     let packed_later = packed / rows.max(1) as u64 * band.min(rows) as u64;
-    let longer = product(band.min(rows.saturating_sub(band)), storage.stored.size())?;
+    let longer = stored_bytes(band.min(rows.saturating_sub(band)))?;
     let both = if stored <= KEPT_BYTES { longer } else { longer.saturating_sub(packed_later) };
     let held = stored.checked_add(both)?;
     held.checked_add(packed)?.checked_add(converted)?.checked_add(unpacking)
@@ -251,6 +251,23 @@ impl<T: Number> Band<T> {
                     survey.note(Sort::Inexact, values, place);
                 }
             }
+            if let Some(stored) = stored {
+                for row in (at..at + samples.len() / features).filter(|row| stored.has_padding(before + row))
+                {
+                    survey.note(Sort::Padding, 1, Some((rows.start + row) * features + features - 1));
+                }
+            }
+            if measure.is_some_and(|measure| measure.metric().takes_truth_alone()) {
+                let is_other = |value: &T| *value != T::default() && *value != T::from_i32(1);
+                for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
+                    let first = sample.iter().position(is_other).map(|column| row * features + column);
+                    survey.note(
+                        Sort::NoTruth,
+                        sample.iter().filter(|value| is_other(value)).count() as u64,
+                        first,
+                    );
+                }
+            }
             for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);
@@ -298,12 +315,12 @@ impl<T: Number> Converted<'_, T> {
 mod tests {
     use super::*;
     use crate::element::Dtype;
-    use crate::kernel::Level;
+    use crate::kernel::{Level, Packing};
     use crate::metric::Extras;
 
     fn shape(width: usize) -> PanelShape {
-        let (dtype, extras, level) = (Dtype::F32, Extras::None, Level::Portable);
-        PanelShape { width, features: 1, dtype, extras, level }
+        let (packing, extras, level) = (Packing::Values(Dtype::F32), Extras::None, Level::Portable);
+        PanelShape { width, features: 1, packing, extras, level }
     }
 
     #[test]

@@ -21,9 +21,13 @@ pub enum Sort {
     Marked,
     /// A whole number that the type that is computed in does not hold.
     Inexact,
+    /// A bit that is set behind the last feature.
+    Padding,
+    /// A number other than 0 and 1, where the metric takes no others.
+    NoTruth,
 }
 
-const SORTS: usize = 5;
+const SORTS: usize = 7;
 
 /// Values of one sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,7 +6,7 @@ use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
-use crate::element::Dtype;
+use crate::element::{Content, Dtype};
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
@@ -95,9 +95,10 @@ impl Inputs {
     pub(super) fn shape(&self) -> Shape {
         let x = &self.x;
         let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
-        let dtype = if x.dtype == Dtype::F32 && y_dtype == Dtype::F32 { Dtype::F32 } else { Dtype::F64 };
+        let dtype = x.dtype.wider(y_dtype);
         let storage = [x.storage, self.y.as_ref().map_or(x.storage, |y| y.storage)];
-        Shape { n: x.rows, m, d: x.features, dtype, storage }
+        let content = storage[0].content.and(storage[1].content);
+        Shape { n: x.rows, m, d: x.features, dtype, content, storage, is_of_file: true }
     }
 }
 
@@ -171,6 +172,10 @@ pub(super) struct Shape {
     pub(super) m: usize,
     pub(super) d: usize,
     pub(super) dtype: Dtype,
+    /// What all their values are.
+    pub(super) content: Content,
     /// How X and Y are stored.
     pub(super) storage: [Storage; 2],
+    /// Whether X is there, and not only its size.
+    pub(super) is_of_file: bool,
 }

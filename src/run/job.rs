@@ -11,6 +11,7 @@ use super::setup;
 use super::unfinished::Earlier;
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
+use crate::element::Content;
 use crate::error::Result;
 use crate::host;
 use crate::kernel::{Kernel, Level};
@@ -141,6 +142,15 @@ impl<'a> Job<'a> {
         placement::tell(comm, cores);
         let Problem { n, m, d, method, dtype, tile, .. } = problem;
         let metric = problem.shown_metric();
+        if self.inputs.shape().content != Content::Any
+            && !method.is_whole()
+            && self.args.problem.kernel.is_auto()
+        {
+            let weighted = if self.args.problem.weights.is_some() { " with weights" } else { "" };
+            log::info!(
+                "the samples are whole numbers of 8 bits or truth values, and are computed with as {dtype}: {metric}{weighted} has no form in whole numbers"
+            );
+        }
         log::info!(
             "{n} x {m} {metric} distances of {d} features in {dtype} ({method}, {}), {} of result",
             self.level.name(),

@@ -189,7 +189,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
         inputs.labels(&args.problem)?;
         return Ok((inputs.shape(), inputs.y.is_none()));
     }
-    let (Some(n), Some(d)) = (args.samples, args.features) else {
+    let (Some(n), Some(d)) = (args.samples, args.problem.features) else {
         return Err(Error::Usage("name a file with samples, or give --samples and --features".into()));
     };
     let y = inputs::open_against(&args.problem)?;
@@ -199,9 +199,21 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
     let m = y.as_ref().map_or(n, |y| y.rows);
-    let x = Storage::plain(d, Dtype::F64);
+    let x = if args.problem.packed { Storage::bits(d) } else { Storage::plain(d, Dtype::F64) };
     let storage = [x, y.as_ref().map_or(x, |y| y.storage)];
-    Ok((Shape { n, m, d, dtype: Dtype::F64, storage }, y.is_none()))
+    let dtype = storage.iter().map(|storage| storage.stored.dtype()).fold(Dtype::F32, Dtype::wider);
+    Ok((
+        Shape {
+            n,
+            m,
+            d,
+            dtype,
+            content: storage[0].content.and(storage[1].content),
+            storage,
+            is_of_file: false,
+        },
+        y.is_none(),
+    ))
 }
 
 fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {

@@ -133,6 +133,7 @@ pub(super) fn judge(
         warn_of_marks(samples, survey)?;
         warn_of_inexact(samples, survey, metric, dtype)?;
         check_small(samples, survey)?;
+        check_truth(samples, survey, metric)?;
         if !allow_nonfinite {
             refuse(samples, survey)?;
         }
@@ -192,6 +193,30 @@ fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
         return Ok(());
     }
     fail!("{what}: {}; clean the samples, or compute with them by --allow-nonfinite", parts.join(", and "))
+}
+
+/// Refuses bits behind the last feature, and numbers where the metric takes truth values alone.
+fn check_truth(samples: &Samples, survey: &Survey, metric: Metric) -> Result<()> {
+    let what = samples.describe();
+    let padding = survey.found(Sort::Padding);
+    if let Some((row, _)) = padding.first(samples.features) {
+        fail!(
+            "{what}: bits behind the last of {} features are set in {} of {} samples, first in row {row} (from 0); give the number of features with --features, or clear these bits",
+            samples.features,
+            padding.samples,
+            survey.samples
+        );
+    }
+    let others = survey.found(Sort::NoTruth);
+    if others.values > 0 {
+        fail!(
+            "{what}: {} {} other than 0 and 1, the first is {}; {metric} is for truth values: write (x != 0), or use --metric braycurtis for its form on numbers",
+            how_many(others, survey),
+            verb(others, ["is", "are"]),
+            first_of(samples, others)?
+        );
+    }
+    Ok(())
 }
 
 /// Refuses samples that all become 0 in f32 though they are not, and warns of those of which few digits are left.

@@ -20,9 +20,17 @@ use crate::text::counted;
 
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.
 pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: usize) -> Result<Problem> {
-    let Shape { n, m, d, dtype, .. } = shape;
+    let Shape { n, m, d, dtype, content, is_of_file, .. } = shape;
     let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
+    if let Some(features) = args.features
+        && !args.packed
+        && is_of_file
+    {
+        return Err(Error::Usage(format!(
+            "--features {features}: all features of the samples are taken; leave the option out, or use --packed for samples that are packed bits"
+        )));
+    }
     let takes_order = metric.takes().contains(&Parameter::Order);
     if args.p.is_some() && !takes_order {
         return Err(Error::Usage(format!(
@@ -33,7 +41,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
     Vectors::check(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
     let measure = Measure::of_any_weights(metric, p, weighted);
-    let Some(method) = args.kernel.method(&measure, d) else {
+    let Some(method) = args.kernel.method(&measure, d, content) else {
         let weighted = if args.weights.is_some() { " with weights" } else { "" };
         return Err(Error::Usage(format!(
             "--kernel gemm: {metric}{weighted} has no form as a matrix product; use auto or direct"

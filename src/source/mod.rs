@@ -29,9 +29,10 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 
 use hdf5::plist::dataset_create::{FillTime, FillValue, Layout};
+use hdf5::types::TypeDescriptor;
 use hdf5::{Dataset, File, H5Type};
 
-use crate::element::Dtype;
+use crate::element::{Content, Dtype};
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::{SIEVE_BYTES, Stored, missing_chunks, open, read_part};
@@ -44,6 +45,7 @@ pub(crate) use find::{Listing, PassedOver, look_at};
 pub(crate) use storage::Chunk;
 pub(crate) use storage::{Axes, Storage};
 pub(crate) use stored::{Mark, StoredType, Values, marked};
+use view::BITS;
 pub use view::View;
 
 /// Bytes of compressed samples that are read together, if a chunk has not more: chunks may have a single value.
@@ -101,6 +103,8 @@ pub struct StoredSamples {
     /// Feature by feature, as the file has them.
     is_turned: bool,
     packing: Option<Packing>,
+    /// Where values are bits: which features these are of.
+    bits: Option<Range<usize>>,
 }
 
 impl StoredSamples {
@@ -124,12 +128,28 @@ impl StoredSamples {
     /// Some samples, row-major and with their real values; and which of the samples given is the first of these.
     pub fn rows(&self, rows: Range<usize>) -> (Cow<'_, Values>, usize) {
         let (count, (values, at)) = (rows.len(), self.row_major(rows));
+        if let Some(features) = &self.bits {
+            let bytes = features.end.div_ceil(BITS) - features.start / BITS;
+            let values = values.bits(at * bytes..(at + count) * bytes, bytes, features.clone());
+            return (Cow::Owned(values), 0);
+        }
         let Some(packing) = &self.packing else { return (values, at) };
         let some = match values {
             Cow::Owned(turned) => turned,
             Cow::Borrowed(all) => all.rows(self.samples, at..at + count),
         };
         (Cow::Owned(packing.unpacked(&some)), 0)
+    }
+
+    /// Whether bits behind the last feature of a sample are set.
+    pub fn has_padding(&self, row: usize) -> bool {
+        self.bits.as_ref().is_some_and(|features| {
+            let bytes = features.end.div_ceil(BITS) - features.start / BITS;
+            let last = features.start / BITS * BITS..features.end.next_multiple_of(BITS);
+            let padding = features.end - last.start..last.len();
+            let all = self.values.bits(row * bytes..(row + 1) * bytes, bytes, 0..last.len());
+            matches!(all, Values::U8(bits) if bits[padding].contains(&1))
+        })
     }
 
     /// Some samples, row-major and as they are stored; likewise.
@@ -182,12 +202,24 @@ impl Samples {
         if view.decodes {
             netcdf::check(&dataset, &what)?;
         }
+        if view.bits.is_some() && (stored != StoredType::U8 || is_boolean(&dataset)) {
+            fail!(
+                "{what} does not hold bytes without a sign (uint8), which --packed needs; pack truth values by numpy.packbits(x, axis=1), or leave the option out"
+            );
+        }
         let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
+        let content = match () {
+            () if view.bits.is_some() || is_boolean(&dataset) => Content::Truth,
+            () if packing.is_some() => Content::Any,
+            () => stored.content(),
+        };
         let storage = Storage {
             features,
             stored,
             axes: view.axes,
-            decoded: packing.is_some(),
+            decoded: packing.is_some() || view.bits.is_some(),
+            content,
+            per_value: if view.bits.is_some() { BITS } else { 1 },
             chunk: storage::chunk(&dataset, view.axes),
         };
         let samples = Self {
@@ -281,7 +313,8 @@ impl Samples {
                 let bytes = bytes.saturating_mul(self.storage.stored.size().max(size_of::<T>()));
                 // other dimensions cannot be cut at any feature
                 let is_cut = self.view.axes != Axes::Leading || self.dataset.ndim() == 2;
-                let width = chunk.features.saturating_mul((PART_BYTES / bytes).max(1));
+                let features = chunk.features.saturating_mul(self.storage.per_value);
+                let width = features.saturating_mul((PART_BYTES / bytes).max(1));
                 [chunk.rows, if is_cut { width } else { self.features }]
             },
         );
@@ -330,12 +363,13 @@ impl Samples {
         let shown = stored.values.show(0);
         Ok(match &stored.packing {
             Some(_) => format!("{} (stored as {shown})", stored.rows(0..1).0.show(0)),
+            None if stored.bits.is_some() => stored.rows(0..1).0.show(0),
             None => shown,
         })
     }
 
     fn stored(&self, part: (Range<usize>, Range<usize>)) -> hdf5::Result<StoredSamples> {
-        let samples = part.0.len();
+        let (samples, bits) = (part.0.len(), self.view.bits.map(|_| part.1.clone()));
         let values = match self.storage.stored {
             StoredType::I8 => self.values(part).map(Values::I8),
             StoredType::I16 => self.values(part).map(Values::I16),
@@ -349,7 +383,7 @@ impl Samples {
             StoredType::F64 => self.values(part).map(Values::F64),
         };
         let is_turned = self.view.axes == Axes::Columns;
-        Ok(StoredSamples { values: values?, samples, is_turned, packing: self.packing.clone() })
+        Ok(StoredSamples { values: values?, samples, is_turned, packing: self.packing.clone(), bits })
     }
 
     /// Reads in the type `S`. HDF5 swaps bytes, and widens what is smaller.
@@ -412,6 +446,14 @@ fn check(dataset: &Dataset, view: View, what: &str) -> Result<((usize, usize), S
         fail!("{what} has no values stored (only its shape); write the samples first");
     }
     Ok((samples, stored))
+}
+
+/// Whether values are true or false, as h5py stores them: an enumeration of 0 and 1.
+fn is_boolean(dataset: &Dataset) -> bool {
+    dataset
+        .dtype()
+        .and_then(|dtype| dtype.to_descriptor())
+        .is_ok_and(|dtype| dtype == TypeDescriptor::Boolean)
 }
 
 /// Refuses values that lie in other files.

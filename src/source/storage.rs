@@ -6,7 +6,8 @@ use hdf5::Dataset;
 
 use super::filters;
 use super::stored::StoredType;
-use crate::element::Dtype;
+use super::view::BITS;
+use crate::element::{Content, Dtype};
 
 /// Bytes that are read together where samples are stored in chunks, if a row of chunks has not more.
 const BAND_BYTES: usize = 16 << 20;
@@ -90,6 +91,10 @@ pub struct Storage {
     pub axes: Axes,
     /// Whether values are computed from those in the file.
     pub decoded: bool,
+    /// What all values are.
+    pub content: Content,
+    /// Features in a value of the file: eight where they are the bits of bytes.
+    pub per_value: usize,
     /// Chunks, if there are any.
     pub chunk: Option<Chunk>,
 }
@@ -101,7 +106,21 @@ impl Storage {
             Dtype::F32 => StoredType::F32,
             Dtype::F64 => StoredType::F64,
         };
-        Self { features, stored, axes: Axes::Rows, decoded: false, chunk: None }
+        Self {
+            features,
+            stored,
+            axes: Axes::Rows,
+            decoded: false,
+            content: Content::Any,
+            per_value: 1,
+            chunk: None,
+        }
+    }
+
+    /// Of samples that are bits of bytes, one after the other.
+    pub fn bits(features: usize) -> Self {
+        let of_bytes = Self { stored: StoredType::U8, decoded: true, ..Self::plain(features, Dtype::F32) };
+        Self { content: Content::Truth, per_value: BITS, ..of_bytes }
     }
 
     /// Whether samples can be used as they are read: nothing is to be turned or converted.
@@ -111,7 +130,7 @@ impl Storage {
 
     /// Bytes of a sample as it is stored.
     pub fn row_bytes(&self) -> usize {
-        self.features.saturating_mul(self.stored.size())
+        self.features.div_ceil(self.per_value).saturating_mul(self.stored.size())
     }
 
     /// Bytes of an unpacked chunk, or of a value.
@@ -177,7 +196,7 @@ mod tests {
             copies: filters,
             packed: 0,
         });
-        Storage { features, stored: StoredType::F64, axes, decoded: false, chunk }
+        Storage { axes, chunk, ..Storage::plain(features, Dtype::F64) }
     }
 
     #[test]

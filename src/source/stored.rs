@@ -9,7 +9,8 @@ use hdf5::datatype::ByteOrder;
 use hdf5::types::{FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Datatype, H5Type};
 
-use crate::element::{Dtype, Element};
+use super::view::BITS;
+use crate::element::{Content, Dtype, Element};
 
 /// A number that an attribute says stands for a missing value.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -183,6 +184,15 @@ impl StoredType {
         }
     }
 
+    /// What all values of the type are.
+    pub(super) fn content(self) -> Content {
+        match self {
+            Self::U8 => Content::U8,
+            Self::I8 => Content::I8,
+            _ => Content::Any,
+        }
+    }
+
     /// Bytes of a value.
     pub fn size(self) -> usize {
         match self {
@@ -313,6 +323,27 @@ impl Values {
             values.iter().map(map).collect()
         }
         Self::F64(each!(self, values => all(values, missing, function)))
+    }
+
+    /// The bits of some bytes, of which a sample has so many; of each sample those of some features, the highest bit of a byte first. Numbers
+    /// of more than a byte have none.
+    pub(super) fn bits(&self, place: Range<usize>, bytes: usize, features: Range<usize>) -> Self {
+        let Self::U8(all) = self else { return Self::U8(Vec::new()) };
+        let samples = all[place].chunks_exact(bytes);
+        let before = features.start % BITS;
+        let mut bits = Vec::with_capacity(samples.len() * features.len());
+        for sample in samples {
+            let first = bits.len();
+            let of_byte = |byte: &u8| -> [u8; BITS] { std::array::from_fn(|at| byte >> (BITS - 1 - at) & 1) };
+            if before > 0 {
+                bits.extend_from_slice(&of_byte(&sample[0])[before..]);
+            }
+            for byte in &sample[usize::from(before > 0)..] {
+                bits.extend_from_slice(&of_byte(byte));
+            }
+            bits.truncate(first + features.len());
+        }
+        Self::U8(bits)
     }
 
     /// How many there are.

@@ -7,6 +7,9 @@ use crate::error::Result;
 use crate::fail;
 use crate::text::counted;
 
+/// Bits of a byte.
+pub(super) const BITS: usize = u8::BITS as usize;
+
 /// How a dataset is looked at as samples: what the options say that the file does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct View {
@@ -14,6 +17,8 @@ pub struct View {
     pub axes: Axes,
     /// Whether values are what the attributes of netCDF make of those that are stored.
     pub decodes: bool,
+    /// Whether values are the bits of bytes, and how many of them: as many as there are if that is not given.
+    pub bits: Option<Option<usize>>,
 }
 
 impl View {
@@ -34,6 +39,21 @@ impl View {
             }
             _ => fail!("{what} has {dimensions}; expected 2 (samples x features)"),
         };
+        let features = match self.bits {
+            None => features,
+            Some(given) => {
+                let all = features.saturating_mul(BITS);
+                let bits = given.unwrap_or(all);
+                if bits.div_ceil(BITS) != features {
+                    fail!(
+                        "--features {bits}: {what} has {} for each sample, {} to {all} bits; give a number of them, or leave the option out",
+                        counted(features, "byte"),
+                        all.saturating_sub(BITS) + 1
+                    );
+                }
+                bits
+            }
+        };
         if rows == 0 || features == 0 {
             fail!("{what} is empty ({rows} x {features}); it needs at least one sample and one feature");
         }
@@ -51,6 +71,10 @@ impl View {
         features: Range<usize>,
         shape: &[usize],
     ) -> Vec<Range<usize>> {
+        let features = match self.bits {
+            Some(_) => features.start / BITS..features.end.div_ceil(BITS),
+            None => features,
+        };
         match (self.axes, shape) {
             (Axes::Columns, _) => vec![features, rows],
             (Axes::Rows, _) | (Axes::Leading, [_, _]) => vec![rows, features],
@@ -81,13 +105,15 @@ impl View {
             Axes::Leading => Some("flattened"),
         };
         let decodes = self.decodes.then_some("decoded");
-        axes.into_iter().chain(decodes).collect::<Vec<_>>().join(", ")
+        let bits = self.bits.map(|_| "packed bits");
+        axes.into_iter().chain(decodes).chain(bits).collect::<Vec<_>>().join(", ")
     }
 
-    /// What [`Self::words`] says, if it does.
-    pub fn from_words(words: &str) -> Option<Self> {
+    /// The view of which [`Self::words`] says this, if there is one; of bits, with so many features.
+    pub fn from_words(words: &str, features: usize) -> Option<Self> {
         let all = [Axes::Rows, Axes::Columns, Axes::Leading].into_iter();
-        let mut views = all.flat_map(|axes| [false, true].map(|decodes| Self { axes, decodes }));
+        let views = all.flat_map(|axes| [false, true].map(|decodes| Self { axes, decodes, bits: None }));
+        let mut views = views.chain([Self { bits: Some(Some(features)), ..Self::default() }]);
         views.find(|view| view.words() == words)
     }
 }
@@ -96,17 +122,23 @@ impl View {
 mod tests {
     use super::*;
 
-    const ROWS: View = View { axes: Axes::Rows, decodes: false };
-    const COLUMNS: View = View { axes: Axes::Columns, decodes: true };
-    const LEADING: View = View { axes: Axes::Leading, decodes: false };
+    const ROWS: View = View { axes: Axes::Rows, decodes: false, bits: None };
+    const COLUMNS: View = View { axes: Axes::Columns, decodes: true, bits: None };
+    const BITS_OF_BYTES: View = View { axes: Axes::Rows, decodes: false, bits: Some(Some(12)) };
+    const LEADING: View = View { axes: Axes::Leading, decodes: false, bits: None };
 
     #[test]
     fn words_tell_views_apart() {
-        for (view, words) in [(ROWS, ""), (COLUMNS, "transposed, decoded"), (LEADING, "flattened")] {
+        for (view, words) in [
+            (ROWS, ""),
+            (COLUMNS, "transposed, decoded"),
+            (LEADING, "flattened"),
+            (BITS_OF_BYTES, "packed bits"),
+        ] {
             assert_eq!(view.words(), words);
-            assert_eq!(View::from_words(words), Some(view));
+            assert_eq!(View::from_words(words, 12), Some(view));
         }
-        assert_eq!(View::from_words("upside down"), None);
+        assert_eq!(View::from_words("upside down", 1), None);
     }
 
     #[test]
@@ -116,6 +148,10 @@ mod tests {
             (COLUMNS, vec![5, 7], Ok((7, 5))),
             (LEADING, vec![5, 7], Ok((5, 7))),
             (LEADING, vec![5, 2, 3, 4], Ok((5, 24))),
+            (BITS_OF_BYTES, vec![5, 2], Ok((5, 12))),
+            (View { bits: Some(None), ..ROWS }, vec![5, 2], Ok((5, 16))),
+            (BITS_OF_BYTES, vec![5, 1], Err("1 byte for each sample, 1 to 8 bits")),
+            (BITS_OF_BYTES, vec![5, 3], Err("17 to 24 bits")),
             (LEADING, vec![5], Err("1 dimension")),
             (COLUMNS, vec![5, 7, 1], Err("--transpose needs 2")),
             (ROWS, vec![5, 7, 2], Err("--flatten")),
@@ -128,6 +164,8 @@ mod tests {
                 (found, _) => panic!("{view:?} of {shape:?}: {found:?}"),
             }
         }
+        assert_eq!(BITS_OF_BYTES.part(1..3, 3..12, &[5, 2]), [1..3, 0..2]);
+        assert_eq!(BITS_OF_BYTES.part(1..3, 8..9, &[5, 2]), [1..3, 1..2]);
         assert_eq!(COLUMNS.part(1..3, 2..4, &[5, 7]), [2..4, 1..3]);
         assert_eq!(LEADING.part(1..3, 0..24, &[5, 2, 3, 4]), [1..3, 0..2, 0..3, 0..4]);
         assert_eq!(LEADING.part(1..2, 23..24, &[5, 2, 3, 4]), [1..2, 1..2, 2..3, 3..4]);

@@ -1,6 +1,7 @@
 //! Tiles computed by the kernels alone, without files and ranks.
 
 use ndarray::Array2;
+use pairdist::element::Content;
 use pairdist::kernel::{Kernel, Level, Method, PanelShape, Scratch};
 use pairdist::metric::{Measure, PowerOfTwo};
 use pairdist::number::Number;
@@ -10,14 +11,16 @@ use super::samples::Given;
 /// A metric, and how it is computed.
 pub(crate) type Way = (Given, Method);
 
-/// The ways in which it is computed.
-pub(crate) fn ways_of(given: Given) -> impl Iterator<Item = Way> {
-    let ways = [Method::Direct, Method::Gemm].map(|method| (given, method));
-    ways.into_iter().filter(|&(given, method)| method == Method::Direct || given.measure(1).has_gram())
+/// The ways in which it is computed of samples with this content.
+pub(crate) fn ways_of(given: Given, content: Content) -> impl Iterator<Item = Way> {
+    let measure = given.measure(1);
+    let gram = measure.has_gram().then_some(Method::Gemm);
+    let whole = Some(Method::fastest(&measure, 1, content)).filter(|method| method.is_whole());
+    [Some(Method::Direct), gram, whole].into_iter().flatten().map(move |method| (given, method))
 }
 
 pub(crate) fn ways() -> impl Iterator<Item = Way> {
-    Given::some().into_iter().flat_map(ways_of)
+    Given::some().into_iter().flat_map(|given| ways_of(given, Content::Any))
 }
 
 pub(crate) fn levels() -> impl Iterator<Item = Level> {

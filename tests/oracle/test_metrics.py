@@ -255,7 +255,7 @@ REFUSED = {
     "weights behind a link": (["--weights", "square.h5:link"], '"link" is a link, and links are not followed here; name what it leads to'),
     "an order below all": (["--metric", "minkowski", "--p", "-inf"], "p must be larger than 0, and is -inf"),
     "a variance of one sample": (["--metric", "seuclidean", "--dataset", "one"], "one sample has no variance; give the features one with --variance, or use --metric euclidean"),
-    "a metric by another name": (["--metric", "jacc"], "the Jaccard distance is 2c / (a + b + c)"),
+    "a metric that is not there": (["--metric", "mahalanobis"], "the metrics are sqeuclidean, euclidean, cityblock"),
     "weights that are not there": (["--weights", "none.h5"], "none.h5 cannot be opened"),
 }
 

@@ -147,8 +147,8 @@ def test_a_missing_program_is_refused_before_anything_is_made(tmp_path):
 
 def test_metrics_are_those_of_the_program(tmp_path):
     smoke = [SUBMIT, "local", "smoke", "--pairdist", BINARY, "--folder", tmp_path / "run", "--samples", "50"]
-    told = run(*smoke, "--metric", "jaccard", status=2).stderr
-    assert told.startswith("submit: error: invalid value 'jaccard'") and "where c is the cityblock distance" in told
+    told = run(*smoke, "--metric", "mahalanobis", status=2).stderr
+    assert told.startswith("submit: error: invalid value 'mahalanobis'") and "the metrics are sqeuclidean, euclidean" in told
     assert not (tmp_path / "run").exists()
     assert " cityblock, f64," in run(*smoke, "--metric", "CityBlock").stdout
     # where the program does not start, its node may have what it needs

@@ -173,7 +173,7 @@ impl Named<'_> {
                 "{text} (the samples that {result} was computed from; {file_option} and {dataset_option} name them if they have moved)"
             )
         };
-        let Some(view) = View::from_words(&id.view) else {
+        let Some(view) = View::from_words(&id.view, id.shape.1) else {
             fail!(
                 "{result} was computed from samples that were read \"{}\", which this version cannot",
                 id.view
@@ -319,7 +319,12 @@ impl Case {
     fn error_as<T: Number>(&self, value: f64, definition: Reference, store: StoreType) -> (f64, f64) {
         let (Problem { d, method, dtype, .. }, measure) = (*self.problem(), &self.measure);
         let tau = (method == Method::Gemm).then(|| guard_tau(dtype));
-        let tolerance = measure.tolerance::<T>(d, tau, self.header().scaling_exponent, definition);
+        let tolerance = if method.is_whole() {
+            let computed = (store.size() >= dtype.size()).then(|| T::from_f64(value));
+            measure.whole_tolerance::<T>(d, definition, computed)
+        } else {
+            measure.tolerance::<T>(d, tau, self.header().scaling_exponent, definition)
+        };
         let definition = definition.distance;
         let error = measure.error::<T>(d, tau, T::from_f64(value), definition);
         if store.size() < dtype.size() {

@@ -1,0 +1,353 @@
+//! Whole numbers: of samples that are packed as bits, bytes or numbers of 16 bits, what two of them count together.
+//!
+//! - `simd` — vectors of words, and what is counted in them
+//! - `fold` — the fold over the words of a sample, in registers
+//! - `finish` — from counts to distances
+
+mod finish;
+mod fold;
+mod simd;
+
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use pulp::NullaryFnOnce;
+
+use super::simd::{Level, NV};
+use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
+use crate::element::Element;
+pub(super) use finish::Finished;
+use fold::{CommonBits, Count, Differences, LargestDifference, Products, UnequalBytes};
+use simd::Words;
+
+/// Words of a sample that the fold covers before it moves on: a panel of columns stays in part of a level-2 cache.
+const WINDOW: usize = PANEL_BYTES / NV;
+
+/// What is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Counted {
+    /// Bits that both have.
+    CommonBits,
+    /// Σ |xₗ − yₗ| of bytes.
+    Differences,
+    /// max |xₗ − yₗ| of bytes.
+    LargestDifference,
+    /// Bytes that differ.
+    UnequalBytes,
+    /// Σ xₗ·yₗ of numbers of 16 bits.
+    Products,
+}
+
+/// The packed samples of a tile: `m` in row panels, `n` in column panels. Behind its words, a panel has what its samples carry beside them, if they do.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CountInput<'a> {
+    pub(super) rows: &'a [u64],
+    pub(super) m: usize,
+    pub(super) cols: &'a [u64],
+    pub(super) n: usize,
+    /// Elements from one row of distances to the next.
+    pub(super) ld: usize,
+    /// Words of a sample, without what follows them.
+    pub(super) words: usize,
+    /// Words of a row panel and of a column panel.
+    pub(super) lens: Widths,
+    /// Samples in a row panel and in a column panel.
+    pub(super) widths: Widths,
+}
+
+/// What a worker keeps between tiles.
+#[derive(Debug, Default)]
+pub(super) struct CountScratch {
+    /// Counts interrupted by the cache blocking over words.
+    partials: Vec<u64>,
+    /// Some words of a row panel and of a column panel, where these hold fewer samples than a micro-kernel takes.
+    rows: Vec<u64>,
+    cols: Vec<u64>,
+}
+
+impl CountScratch {
+    /// Empty; it grows to what is needed.
+    pub(super) const fn new() -> Self {
+        Self { partials: Vec::new(), rows: Vec::new(), cols: Vec::new() }
+    }
+
+    /// Words that it holds for tiles of m × n.
+    pub(super) fn len(words: usize, m: usize, n: usize, stored: Widths, full: Widths) -> usize {
+        let partials =
+            if words > WINDOW { m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols) } else { 0 };
+        let wide = |stored: usize, full: usize| if stored == full { 0 } else { full * words.min(WINDOW) };
+        partials + wide(stored.rows, full.rows) + wide(stored.cols, full.cols)
+    }
+}
+
+/// Computes a tile into m rows of n distances.
+pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut CountScratch);
+
+/// What was compiled for a type and level.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CompiledCount<T> {
+    pub(super) tile: CountFn<T>,
+    /// Samples of a row panel as the micro-kernel takes it.
+    pub(super) rows: usize,
+}
+
+/// How a level counts: with micro-tiles of MR rows, as many as leave registers for the temporaries, and NR columns, two vectors of them.
+pub(super) fn compiled<T: Element>(counted: Counted, level: Level) -> CompiledCount<T> {
+    match level {
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 if simd::Counting::token().is_some() => on::<T, simd::Counting, 8, 16>(counted),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx512 => on::<T, pulp::x86::V4, 8, 16>(counted),
+        #[cfg(target_arch = "x86_64")]
+        Level::Avx2 => on::<T, pulp::x86::V3, 4, 8>(counted),
+        #[cfg(target_arch = "aarch64")]
+        Level::Neon => on::<T, pulp::aarch64::Neon, 8, 4>(counted),
+        Level::Portable => on::<T, simd::Plain, 4, 4>(counted),
+    }
+}
+
+fn on<T: Element, W: Words, const MR: usize, const NR: usize>(counted: Counted) -> CompiledCount<T> {
+    let tile: CountFn<T> = match counted {
+        Counted::CommonBits => run::<T, W, CommonBits, MR, NR>,
+        Counted::Differences => run::<T, W, Differences, MR, NR>,
+        Counted::LargestDifference => run::<T, W, LargestDifference, MR, NR>,
+        Counted::UnequalBytes => run::<T, W, UnequalBytes, MR, NR>,
+        Counted::Products => run::<T, W, Products, MR, NR>,
+    };
+    CompiledCount { tile, rows: MR }
+}
+
+fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
+    input: CountInput<'_>,
+    finished: Finished,
+    out: &mut [T],
+    scratch: &mut CountScratch,
+) {
+    let words = W::token().expect("the level was available when the kernel was chosen");
+    const { assert!(NR == NV * size_of::<W::Vector>() / size_of::<u64>(), "columns are two vectors") };
+    let full = Widths { rows: MR, cols: NR };
+    let CountScratch { partials, rows: wide_rows, cols: wide_cols } = scratch;
+    let (row_panels, col_panels) = (input.m.div_ceil(full.rows), input.n.div_ceil(full.cols));
+    let len = full.rows * full.cols;
+    partials.resize(if input.words > WINDOW { row_panels * col_panels * len } else { 0 }, 0);
+    widen_to(wide_rows, input.widths.rows, full.rows);
+    widen_to(wide_cols, input.widths.cols, full.cols);
+    let mut counts = [[0; NR]; MR];
+    for window in windows(input.words) {
+        let panel_bytes = full.rows * window.len() * size_of::<u64>();
+        let group = (ROWS_BYTES * size_of::<W::Vector>() / panel_bytes).clamp(1, row_panels);
+        for first in (0..row_panels).step_by(group) {
+            for j in 0..col_panels {
+                let panel = &input.cols[j * input.lens.cols..][..input.lens.cols];
+                let cols = lines(panel, input.widths.cols, window.clone(), wide_cols, full.cols);
+                for i in first..row_panels.min(first + group) {
+                    let panel = &input.rows[i * input.lens.rows..][..input.lens.rows];
+                    let rows = lines(panel, input.widths.rows, window.clone(), wide_rows, full.rows);
+                    let slot = (i * col_panels + j) * len;
+                    let counts = partials.get_mut(slot..slot + len).unwrap_or(counts.as_flattened_mut());
+                    // two functions, so that each is small enough for the compiler to keep all it can in registers
+                    let is_first = window.start == 0;
+                    let count = PhantomData::<C>;
+                    words.vectorize(FoldTile::<W, C, MR> { words, rows, cols, counts, is_first, count });
+                    if window.end == input.words {
+                        let (input, counts) = (&input, &*counts);
+                        words.vectorize(FinishTile::<T, MR, NR> { input, finished, i, j, counts, out });
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Some words of a micro-tile to fold.
+struct FoldTile<'a, W, C, const MR: usize> {
+    words: W,
+    rows: &'a [u64],
+    cols: &'a [u64],
+    counts: &'a mut [u64],
+    /// Whether nothing was counted before.
+    is_first: bool,
+    count: PhantomData<C>,
+}
+
+impl<W: Words, C: Count, const MR: usize> NullaryFnOnce for FoldTile<'_, W, C, MR> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { words, rows, cols, counts, is_first, .. } = self;
+        let stored: &mut [W::Vector] = bytemuck::cast_slice_mut(counts);
+        let mut counts = fold::zeros::<W, MR>(words);
+        if !is_first {
+            counts.as_flattened_mut().copy_from_slice(stored);
+        }
+        let counts = fold::fold::<W, C, MR>(words, (rows, bytemuck::cast_slice(cols)), counts);
+        stored.copy_from_slice(counts.as_flattened());
+    }
+}
+
+/// Micro-tile (row panel `i`, column panel `j`), whose distances are to be written as far as they lie inside the tile.
+struct FinishTile<'a, T, const MR: usize, const NR: usize> {
+    input: &'a CountInput<'a>,
+    finished: Finished,
+    i: usize,
+    j: usize,
+    counts: &'a [u64],
+    out: &'a mut [T],
+}
+
+impl<T: Element, const MR: usize, const NR: usize> NullaryFnOnce for FinishTile<'_, T, MR, NR> {
+    type Output = ();
+
+    #[inline(always)]
+    fn call(self) {
+        let Self { input, finished, i, j, counts, out } = self;
+        let CountInput { rows, m, cols, n, ld, words, lens, widths } = *input;
+        // of a narrow panel there are fewer, and of one that carries nothing none
+        let xs = padded::<MR>(&rows[i * lens.rows..][words * widths.rows..lens.rows]);
+        let ys = padded::<NR>(&cols[j * lens.cols..][words * widths.cols..lens.cols]);
+        let mut block = [[T::default(); NR]; MR];
+        let (xs, ys) = (xs.map(|x| [x; NR]), [ys; MR]);
+        finished.distances(counts, xs.as_flattened(), ys.as_flattened(), block.as_flattened_mut());
+        let (row, col) = (i * MR, j * NR);
+        let (height, width) = (MR.min(m - row), NR.min(n - col));
+        for (r, distances) in block.iter().enumerate().take(height) {
+            let line = &mut out[(row + r) * ld + col..][..width];
+            match line.first_chunk_mut::<NR>() {
+                Some(whole) => *whole = *distances,
+                None => line.copy_from_slice(&distances[..width]),
+            }
+        }
+    }
+}
+
+/// So many numbers, with 0 where there are fewer.
+#[inline(always)]
+fn padded<const N: usize>(numbers: &[u64]) -> [u64; N] {
+    if let Some(whole) = numbers.first_chunk() {
+        return *whole;
+    }
+    let mut padded = [0; N];
+    padded.iter_mut().zip(numbers).for_each(|(padded, number)| *padded = *number);
+    padded
+}
+
+/// Room to widen panels of `stored` samples; padding samples are zeros.
+fn widen_to(wide: &mut Vec<u64>, stored: usize, full: usize) {
+    wide.clear();
+    if stored < full {
+        wide.resize(full * WINDOW, 0);
+    }
+}
+
+/// The words of a sample, cut where a fold is interrupted.
+fn windows(words: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..words).step_by(WINDOW).map(move |first| first..words.min(first + WINDOW))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metric::{Finish, Terms};
+    use rand::{RngExt, SeedableRng};
+    use rand_xoshiro::Xoshiro256PlusPlus;
+
+    /// What a pair counts, from the definition.
+    fn count_of(counted: Counted, x: &[u64], y: &[u64]) -> u64 {
+        let bytes = |words: &[u64]| bytemuck::cast_slice::<u64, u8>(words).to_vec();
+        let (a, b) = (bytes(x), bytes(y));
+        let pairs = a.iter().zip(&b);
+        match counted {
+            Counted::CommonBits => x.iter().zip(y).map(|(x, y)| u64::from((x & y).count_ones())).sum(),
+            Counted::Differences => pairs.map(|(x, y)| u64::from(x.abs_diff(*y))).sum(),
+            Counted::LargestDifference => pairs.map(|(x, y)| u64::from(x.abs_diff(*y))).max().unwrap_or(0),
+            Counted::UnequalBytes => pairs.filter(|(x, y)| x != y).count() as u64,
+            Counted::Products => {
+                let numbers = |words: &[u64]| bytemuck::cast_slice::<u64, i16>(words).to_vec();
+                let products = numbers(x).into_iter().zip(numbers(y));
+                products.map(|(x, y)| i64::from(x) * i64::from(y)).sum::<i64>().cast_unsigned()
+            }
+        }
+    }
+
+    fn check<W: Words, const MR: usize, const NR: usize>() {
+        let Some(_) = W::token() else { return };
+        let full = Widths { rows: MR, cols: NR };
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
+        let mut scratch = CountScratch::new();
+        for words in [1, 2, 31, 254, 255, 256, WINDOW, WINDOW + 1, 2 * WINDOW + 300] {
+            for counted in [
+                Counted::CommonBits,
+                Counted::Differences,
+                Counted::LargestDifference,
+                Counted::UnequalBytes,
+                Counted::Products,
+            ] {
+                // all bits and none too; of 16-bit numbers, magnitudes up to 255
+                let kind = rng.random_range(0..4);
+                let word = |rng: &mut Xoshiro256PlusPlus| match (kind, counted) {
+                    (0, Counted::Products) => bytemuck::cast([-128_i16, 255, 255, -128]),
+                    (0, _) => u64::MAX,
+                    (1, Counted::Products) => bytemuck::cast([255_i16; 4]),
+                    (1, _) => 0,
+                    (_, Counted::Products) => {
+                        bytemuck::cast([0; 4].map(|_: i16| rng.random_range(-128_i16..256)))
+                    }
+                    _ => rng.random(),
+                };
+                let (m, n) = (MR + 1, full.cols + 3);
+                let [x, y] = [m, n].map(|count| {
+                    (0..count)
+                        .map(|_| (0..words).map(|_| word(&mut rng)).collect::<Vec<u64>>())
+                        .collect::<Vec<_>>()
+                });
+                for widths in [full, Widths { rows: m.min(full.rows), cols: n }] {
+                    let widths = Widths { rows: widths.rows, cols: widths.cols.min(full.cols) };
+                    let packed = |samples: &[Vec<u64>], width: usize| {
+                        let panels = samples.chunks(width).flat_map(|panel| {
+                            (0..words).flat_map(move |at| {
+                                (0..width).map(move |lane| panel.get(lane).map_or(0, |sample| sample[at]))
+                            })
+                        });
+                        panels.collect::<Vec<u64>>()
+                    };
+                    let (rows, cols) = (packed(&x, widths.rows), packed(&y, widths.cols));
+                    let lens = Widths { rows: words * widths.rows, cols: words * widths.cols };
+                    let input = CountInput { rows: &rows, m, cols: &cols, n, ld: n, words, lens, widths };
+                    // as they are, in f64
+                    let finished = Finished {
+                        terms: Terms::Magnitudes,
+                        finish: Finish::Plain,
+                        of_bits: false,
+                        features: u64::MAX,
+                    };
+                    let mut out = vec![f64::NAN; m * n];
+                    (on::<f64, W, MR, NR>(counted).tile)(input, finished, &mut out, &mut scratch);
+                    for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
+                        let expected = count_of(counted, &x[row], &y[col]);
+                        let got = out[row * n + col];
+                        // negative ones wrap
+                        assert_eq!(
+                            got.to_bits(),
+                            (expected as f64).to_bits(),
+                            "{counted:?} of {words} words"
+                        );
+                    }
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn every_level_counts_what_the_definition_counts() {
+        #[cfg(target_arch = "x86_64")]
+        {
+            check::<simd::Counting, 8, 16>();
+            check::<pulp::x86::V4, 8, 16>();
+            check::<pulp::x86::V3, 4, 8>();
+        }
+        #[cfg(target_arch = "aarch64")]
+        check::<pulp::aarch64::Neon, 8, 4>();
+        check::<simd::Plain, 4, 4>();
+    }
+}
