@@ -5,6 +5,7 @@
 //! so results are the same bits however the work is cut.
 //!
 //! - `method` — the ways to compute distances
+//! - `engine` — what is compiled for each of them
 //! - `simd` — vectors and levels, through `pulp`
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
@@ -18,6 +19,7 @@
 
 mod bounded;
 mod counts;
+mod engine;
 mod extremes;
 mod finish;
 mod method;
@@ -37,13 +39,13 @@ pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
 pub(crate) use transpose::{transpose, transpose_plain};
 
-use std::marker::PhantomData;
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::metric::{Extras, Finish, Fold, Measure, PowerOfTwo, Terms, Visitor};
+use crate::metric::{Extras, Finish, Measure, PowerOfTwo, Terms};
 use crate::partition::lcm;
-use counts::{CompiledCount, CountInput, CountScratch, Counted, Finished};
+use counts::{CompiledCount, CountInput, CountScratch, Finished};
+use engine::Engine;
 use sweep::{Compiled, TileInput, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
@@ -79,45 +81,6 @@ impl<T> Scratch<T> {
         let wide = Wide { rows: Vec::new(), cols: Vec::new(), row_norms: Vec::new(), col_norms: Vec::new() };
         let others = [Vec::new(), Vec::new(), Vec::new()];
         Self { partials: Vec::new(), wide, others, counts: CountScratch::new() }
-    }
-}
-
-/// What computes tiles.
-#[derive(Clone, Debug)]
-enum Engine<T> {
-    /// A fold of values, and others that the distance needs beside it.
-    Values { main: Compiled<T>, others: Vec<Compiled<T>> },
-    /// A count of bits or bytes, and what is made of it.
-    Counts { count: CompiledCount<T>, finished: Finished },
-}
-
-impl<T: SimdElement> Engine<T> {
-    fn new(measure: &Measure, method: Method, features: usize, level: Level) -> Self {
-        if !method.is_whole() {
-            let select = || Select { method, level, element: PhantomData };
-            return Self::Values { main: measure.visit(select()), others: measure.visit_others(select) };
-        }
-        let form = measure.form();
-        let counted = match (method, form.terms) {
-            (Method::Bits, _) => Counted::CommonBits,
-            (_, Terms::Magnitudes) => Counted::Differences,
-            (_, Terms::Largest) => Counted::LargestDifference,
-            (_, Terms::Unequal) => Counted::UnequalBytes,
-            (_, Terms::Squares) => Counted::Products,
-            (_, terms) => panic!("{terms:?} are not computed in whole numbers"),
-        };
-        let of_bits = method == Method::Bits;
-        let finished =
-            Finished { terms: form.terms, finish: form.finish, of_bits, features: features as u64 };
-        Self::Counts { count: counts::compiled(counted, level), finished }
-    }
-
-    /// Samples of the panels that its micro-kernel takes: columns travel, and their format is the level's, whatever is computed.
-    fn widths(&self, level: Level) -> Widths {
-        match self {
-            Self::Values { main, .. } => Widths { rows: main.rows, cols: level.columns::<T>() },
-            Self::Counts { count, .. } => Widths { rows: count.rows, cols: level.columns::<u64>() },
-        }
     }
 }
 
@@ -416,31 +379,5 @@ impl<T: SimdElement> Kernel<T> {
         let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
         let input = CountInput { rows, m, cols, n, ld, words, lens, widths: self.widths };
         (count.tile)(input, *finished, out, scratch);
-    }
-}
-
-struct Select<T> {
-    method: Method,
-    level: Level,
-    element: PhantomData<T>,
-}
-
-impl<T: SimdElement> Visitor for Select<T> {
-    type Output = Compiled<T>;
-
-    // Rows of a micro-tile: as many as leave registers for two vectors of columns and the temporaries.
-    fn visit<F: Fold>(self, _: F) -> Compiled<T> {
-        let gram = self.method == Method::Gemm;
-        match self.level {
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx512 => sweep::compiled::<pulp::x86::V4, T, F, 10>(gram),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 if gram => sweep::compiled::<pulp::x86::V3, T, F, 6>(true),
-            #[cfg(target_arch = "x86_64")]
-            Level::Avx2 => sweep::compiled::<pulp::x86::V3, T, F, 5>(false),
-            #[cfg(target_arch = "aarch64")]
-            Level::Neon => sweep::compiled::<pulp::aarch64::Neon, T, F, 10>(gram),
-            Level::Portable => sweep::compiled::<pulp::Scalar128b, T, F, 4>(gram),
-        }
     }
 }
