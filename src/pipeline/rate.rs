@@ -10,7 +10,7 @@ use super::worker::{Computed, Order, Queue, ThreadWorker};
 use super::{Workers, parcels};
 use crate::block::Block;
 use crate::host;
-use crate::kernel::Kernel;
+use crate::kernel::{Kernel, Packing};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::schedule::{Schedule, Share};
@@ -51,10 +51,15 @@ fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block, Block) {
     let (height, width) = grid.tile_shape();
     let mut rows = Block::new(0..grid.tile_rows(), height, kernel.row_panels());
     let mut cols = Block::new(0..grid.tile_cols(), width, kernel.col_panels());
-    // independent samples: none so close that the Gram guard would fail
+    // independent samples: none so close that the Gram guard would fail, and few of them at the same distance
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(1);
-    let mut samples =
-        |count: usize| (0..count * features).map(|_| T::from_f64(rng.random())).collect::<Vec<_>>();
+    let mut value = || match kernel.row_panels().packing {
+        Packing::Values(_) => T::from_f64(rng.random()),
+        Packing::Bits => T::from_i32(rng.random_range(0..2)),
+        // with a sign or without
+        Packing::U8 | Packing::I8 | Packing::I16 => T::from_i32(rng.random_range(0..128)),
+    };
+    let mut samples = |count: usize| (0..count * features).map(|_| value()).collect::<Vec<_>>();
     let slots = rows.receive(0..grid.tile_rows());
     let len = slots.len() / grid.tile_rows();
     slots.chunks_exact_mut(len).for_each(|slot| kernel.pack_rows(&samples(height), slot));
