@@ -21,7 +21,7 @@ const ABORTED: i32 = 1;
 /// MPI counts ranks in a C int.
 pub const MAX_RANKS: usize = i32::MAX as usize;
 
-/// Elements in one message: messages of f64 have at most 1 GiB, and counts are within a C int.
+/// Elements in one message: messages of 64-bit words have at most 1 GiB, and counts are within a C int.
 const MESSAGE_LEN: usize = 1 << 27;
 
 /// A type that messages can carry.

@@ -247,6 +247,11 @@ impl Parameters {
     }
 }
 
+impl InputId {
+    /// The view of packed bits, which results of the first version of the format do not have.
+    pub const BITS: &str = "packed bits";
+}
+
 /// Where samples came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct InputId {
@@ -315,6 +320,7 @@ impl Identity {
             && labels == [None, None]
             && problem.metric.is_of_format_1()
             && !problem.method.is_whole()
+            && !inputs.iter().any(|input| input.view == InputId::BITS)
             && parameters.are_none();
         let format_version = if is_old { 1 } else { FORMAT_VERSION };
         Self {
@@ -440,8 +446,8 @@ impl Identity {
         if p.is_some() != metric.takes().contains(&Parameter::Order) {
             return Some(format!("{metric} has {}", if p.is_some() { "no order" } else { "an order" }));
         }
-        if method == Method::Gemm && !self.problem.measure_of_any_weights().has_gram() {
-            return Some(format!("{metric} has no kernel \"gemm\""));
+        if !method.is_of(&self.problem.measure_of_any_weights()) {
+            return Some(format!("{metric} has no kernel \"{method}\""));
         }
         None
     }

@@ -64,6 +64,17 @@ impl Method {
         }
     }
 
+    /// Whether the metric can be computed so, of some samples.
+    pub fn is_of(self, measure: &Measure) -> bool {
+        match self {
+            Self::Gemm => measure.has_gram(),
+            Self::Direct => true,
+            Self::Bits | Self::U8 | Self::I8 => [Content::Truth, Content::U8, Content::I8]
+                .into_iter()
+                .any(|content| Self::whole(measure, content) == Some(self)),
+        }
+    }
+
     /// Whether it computes in whole numbers, so that distances are rounded once.
     pub const fn is_whole(self) -> bool {
         matches!(self, Self::Bits | Self::U8 | Self::I8)

@@ -109,7 +109,7 @@ impl<T: SimdElement> Kernel<T> {
     pub fn new(measure: impl Into<Measure>, method: Method, features: usize, level: Level) -> Self {
         let measure = measure.into();
         assert!(features > 0, "a sample has at least one feature");
-        assert!(method != Method::Gemm || measure.has_gram(), "{} has no Gram form", measure.metric().name());
+        assert!(method.is_of(&measure), "{} is not computed by {method}", measure.metric().name());
         assert!(level.is_available(), "this machine has no {}", level.name());
         let engine = Engine::new(&measure, method, features, level);
         let full = engine.widths(level);

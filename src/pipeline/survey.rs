@@ -25,9 +25,11 @@ pub enum Sort {
     Padding,
     /// A number other than 0 and 1, where the metric takes no others.
     NoTruth,
+    /// A number that is not 0 as it is stored, and 0 in the type that is computed in, where that decides what is true.
+    Vanished,
 }
 
-const SORTS: usize = 7;
+const SORTS: usize = 8;
 
 /// Values of one sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::inputs::Shape;
 use super::setup;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, MAX_RANKS};
-use crate::kernel::{Kernel, Level};
+use crate::kernel::{Kernel, Level, WORD_BYTES};
 use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::Problem;
@@ -103,16 +103,26 @@ impl Fit<'_> {
         layout.ranks() <= MAX_RANKS && self.of_a_rank::<T>(layout).is_some_and(holds)
     }
 
+    /// Bytes of a packed sample, at least.
+    fn sample_bytes<T: Number>(&self) -> f64 {
+        let panel = setup::problem(self.args, self.shape, 1, 1).ok().and_then(|problem| {
+            let panels =
+                kernel::<T>(&problem, &setup::schedule(&problem, 1, self.symmetric), self.level).row_panels();
+            Some((panels.words()? * WORD_BYTES) as f64 / panels.width as f64)
+        });
+        panel.unwrap_or(self.shape.d as f64 * T::DTYPE.size() as f64)
+    }
+
     /// The numbers of nodes that may do for so many ranks on each: from where the samples themselves fit beside the program.
     fn nodes_to_try<T: Number>(&self, ranks_per_node: usize) -> RangeInclusive<usize> {
-        let Shape { n, d, .. } = self.shape;
+        let n = self.shape.n;
         let left = self.node_bytes - ranks_per_node as f64 * Comm::resident_bytes() as f64;
         #[allow(
             clippy::cast_possible_truncation,
             clippy::cast_sign_loss,
             reason = "saturates where no number of nodes is enough"
         )]
-        let first = (n as f64 * d as f64 * T::DTYPE.size() as f64 / left.max(0.0)) as usize;
+        let first = (n as f64 * self.sample_bytes::<T>() / left.max(0.0)) as usize;
         first.max(1)..=MOST_NODES.min(MAX_RANKS / ranks_per_node)
     }
 

@@ -126,7 +126,7 @@ const COMPARED_FEATURES: usize = 8192;
 /// What two ranks must have in common to see the same samples: shape, type, and the values of some, the first and the last among them.
 /// Where a single value would take long to unpack, they compare what is packed.
 fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
-    let Samples { rows, features, dtype, .. } = samples;
+    let Samples { rows, features, dtype, storage, .. } = samples;
     // of few values that take long to collect, single ones
     let is_long = *features > COMPARED_FEATURES || samples.cheap(*features).is_none();
     let mut digest = Xxh3Default::new();
@@ -144,7 +144,8 @@ fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
     } else {
         digest.update(&samples.packed()?);
     }
-    Ok(format!("{rows} x {features} {dtype} {:016x}", digest.digest()).into_bytes())
+    // the content decides how samples are packed
+    Ok(format!("{rows} x {features} {dtype} {:?} {:016x}", storage.content, digest.digest()).into_bytes())
 }
 
 /// Opens the second input, if there is one.

@@ -142,13 +142,15 @@ impl<'a> Job<'a> {
         placement::tell(comm, cores);
         let Problem { n, m, d, method, dtype, tile, .. } = problem;
         let metric = problem.shown_metric();
-        if self.inputs.shape().content != Content::Any
-            && !method.is_whole()
-            && self.args.problem.kernel.is_auto()
-        {
+        let are_small = self.inputs.all().all(|samples| samples.storage.content != Content::Any);
+        if are_small && !method.is_whole() && self.args.problem.kernel.is_auto() {
             let weighted = if self.args.problem.weights.is_some() { " with weights" } else { "" };
+            let why = match self.inputs.shape().content {
+                Content::Any => "one input has signs and the other has none".to_owned(),
+                _ => format!("{metric}{weighted} has no form in whole numbers"),
+            };
             log::info!(
-                "the samples are whole numbers of 8 bits or truth values, and are computed with as {dtype}: {metric}{weighted} has no form in whole numbers"
+                "the samples are whole numbers of 8 bits or truth values, and are computed with as {dtype}: {why}"
             );
         }
         log::info!(

@@ -2,10 +2,10 @@
 
 use super::inputs::Inputs;
 use crate::comm::Comm;
-use crate::element::{Dtype, Element};
+use crate::element::{Content, Dtype, Element};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::metric::Metric;
+use crate::metric::{Metric, Preparation};
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::{Found, Sort, Survey, Workers, survey_of};
@@ -207,6 +207,18 @@ fn check_truth(samples: &Samples, survey: &Survey, metric: Metric) -> Result<()>
             survey.samples
         );
     }
+    if samples.storage.content == Content::Truth && survey.greatest > 1.0 {
+        fail!("{what} holds booleans other than 0 and 1, up to {}; write it anew", survey.greatest);
+    }
+    let vanished = survey.found(Sort::Vanished);
+    if vanished.values > 0 {
+        fail!(
+            "{what}: {} {} too small for f32 and would be false, the first is {}; use --dtype f64, or write (x != 0)",
+            how_many(vanished, survey),
+            verb(vanished, ["is", "are"]),
+            first_of(samples, vanished)?
+        );
+    }
     let others = survey.found(Sort::NoTruth);
     if others.values > 0 {
         fail!(
@@ -251,7 +263,8 @@ fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
 
 fn warn_of_inexact(samples: &Samples, survey: &Survey, metric: Metric, dtype: Dtype) -> Result<()> {
     let inexact = survey.found(Sort::Inexact);
-    if inexact.values > 0 {
+    // of truth values it matters only whether they are 0
+    if inexact.values > 0 && metric.form().preparation != Preparation::Truth {
         let way_out = match (dtype, metric.ignores_shifts()) {
             (Dtype::F32, true) => "use --dtype f64, or subtract a common number before writing the samples",
             (Dtype::F32, false) => "use --dtype f64",

@@ -141,15 +141,11 @@ impl StoredSamples {
         (Cow::Owned(packing.unpacked(&some)), 0)
     }
 
-    /// Whether bits behind the last feature of a sample are set.
+    /// Whether bits behind the last feature of a sample are set, where all its features were read.
     pub fn has_padding(&self, row: usize) -> bool {
-        self.bits.as_ref().is_some_and(|features| {
-            let bytes = features.end.div_ceil(BITS) - features.start / BITS;
-            let last = features.start / BITS * BITS..features.end.next_multiple_of(BITS);
-            let padding = features.end - last.start..last.len();
-            let all = self.values.bits(row * bytes..(row + 1) * bytes, bytes, 0..last.len());
-            matches!(all, Values::U8(bits) if bits[padding].contains(&1))
-        })
+        let used = self.bits.as_ref().map_or(0, |features| features.end % BITS);
+        let last_byte = (row + 1) * self.features() - 1;
+        used > 0 && matches!(&self.values, Values::U8(bytes) if bytes[last_byte] << used != 0)
     }
 
     /// Some samples, row-major and as they are stored; likewise.
@@ -161,6 +157,7 @@ impl StoredSamples {
         }
     }
 
+    /// Values of a sample as they are stored.
     fn features(&self) -> usize {
         self.values.len() / self.samples
     }
@@ -209,8 +206,8 @@ impl Samples {
         }
         let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
         let content = match () {
-            () if view.bits.is_some() || is_boolean(&dataset) => Content::Truth,
             () if packing.is_some() => Content::Any,
+            () if view.bits.is_some() || is_boolean(&dataset) => Content::Truth,
             () => stored.content(),
         };
         let storage = Storage {
@@ -223,7 +220,11 @@ impl Samples {
             chunk: storage::chunk(&dataset, view.axes),
         };
         let samples = Self {
-            marks: if packing.is_some() { Vec::new() } else { netcdf::marks(&dataset) },
+            marks: if packing.is_some() || view.bits.is_some() {
+                Vec::new()
+            } else {
+                netcdf::marks(&dataset)
+            },
             dtype: packing.as_ref().map_or(stored.dtype(), Packing::dtype),
             dataset,
             _file: file,
@@ -310,7 +311,8 @@ impl Samples {
             [near, if near > 1 { PART_BYTES / SIEVE_BYTES } else { self.features }],
             |chunk| {
                 let bytes = chunk.rows.saturating_mul(chunk.features);
-                let bytes = bytes.saturating_mul(self.storage.stored.size().max(size_of::<T>()));
+                let read = size_of::<T>().saturating_mul(self.storage.per_value);
+                let bytes = bytes.saturating_mul(self.storage.stored.size().max(read));
                 // other dimensions cannot be cut at any feature
                 let is_cut = self.view.axes != Axes::Leading || self.dataset.ndim() == 2;
                 let features = chunk.features.saturating_mul(self.storage.per_value);
@@ -413,7 +415,7 @@ impl Samples {
         if self.dataset.dtype().is_ok_and(|dtype| stored::is_long(&dtype)) {
             notes.push(format!("{what} holds floats of more than 64 bits; they are rounded to 64"));
         }
-        if self.packing.is_none() {
+        if self.packing.is_none() && self.view.bits.is_none() {
             notes.extend(netcdf::notes(&self.dataset, &what));
             if self.view.decodes {
                 notes.push(format!(

@@ -46,7 +46,7 @@ impl View {
                 let bits = given.unwrap_or(all);
                 if bits.div_ceil(BITS) != features {
                     fail!(
-                        "--features {bits}: {what} has {} for each sample, {} to {all} bits; give a number of them, or leave the option out",
+                        "{what} has {} for each sample, which are {} to {all} bits, and {bits} features are asked for; name another file, or give a number of features that fits (--features)",
                         counted(features, "byte"),
                         all.saturating_sub(BITS) + 1
                     );
@@ -150,7 +150,7 @@ mod tests {
             (LEADING, vec![5, 2, 3, 4], Ok((5, 24))),
             (BITS_OF_BYTES, vec![5, 2], Ok((5, 12))),
             (View { bits: Some(None), ..ROWS }, vec![5, 2], Ok((5, 16))),
-            (BITS_OF_BYTES, vec![5, 1], Err("1 byte for each sample, 1 to 8 bits")),
+            (BITS_OF_BYTES, vec![5, 1], Err("1 byte for each sample, which are 1 to 8 bits")),
             (BITS_OF_BYTES, vec![5, 3], Err("17 to 24 bits")),
             (LEADING, vec![5], Err("1 dimension")),
             (COLUMNS, vec![5, 7, 1], Err("--transpose needs 2")),

@@ -237,6 +237,30 @@ def test_truth_values_are_whole_numbers_of_either_kind_and_kinds_are_not_mixed(w
     record = work.record("--metric", "cityblock", "-o", "out.h5", "--force", x=work.write("x", signed), y=work.write("y", unsigned))
     assert record["problem"]["kernel"] == "direct"
     check_same(distances(work / "out.h5"), whole_distances("cityblock", signed, unsigned, "f4"))
+    told = work.pairdist("compute", "x.h5", "--against", "y.h5", "--no-output", "--metric", "cityblock").stderr
+    assert "computed with as f32: one input has signs and the other has none" in told
+
+
+def test_booleans_that_are_decoded_are_numbers(work):
+    x = truth_values(9, 12, 1)
+    with h5py.File(work / "x.h5", "w") as file:
+        file["samples"] = x
+        file["samples"].attrs["scale_factor"] = 0.5
+    record = work.record("--metric", "cityblock", "--decode-netcdf", "-o", "out.h5", x="x.h5")
+    assert record["problem"]["kernel"] == "direct"
+    np.testing.assert_array_equal(distances(work / "out.h5"), cdist(x / 2, x / 2, "cityblock"))
+
+
+def test_a_number_that_is_too_small_for_the_type_is_not_taken_for_false(work):
+    x = truth_values(9, 12, 1) * 1e-50
+    check_same(distances(work.compute(x, None, "--metric", "jaccard")), expected_of("jaccard", x > 0, x > 0, "f8"))
+    for ranks in (0, 2):
+        told = work.pairdist("compute", "x.h5", "-o", "f.h5", "--metric", "jaccard", "--dtype", "f32", ranks=ranks, status=(1,)).stderr
+        assert "use --dtype f64" in told
+    x[0, 0] = 1
+    work.write("x", x)
+    told = work.pairdist("compute", "x.h5", "-o", "f.h5", "--metric", "jaccard", "--dtype", "f32", status=(1,)).stderr
+    assert "too small for f32 and would be false, the first is 1e-50 in row 0" in told
 
 
 def test_a_metric_without_whole_numbers_is_computed_as_floats_and_that_is_told(work):
@@ -258,8 +282,8 @@ REFUSED = {
     "packed booleans": ("truth", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
     "packed numbers of 16 bits": ("short", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
     "packed floats": ("floats", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
-    "too many features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "33"], "--features 33: "),
-    "too few features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "24"], "has 4 bytes for each sample, 25 to 32 bits; give a number of them"),
+    "too many features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "33"], "has 4 bytes for each sample, which are 25 to 32 bits, and 33 features are asked for"),
+    "too few features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "24"], "give a number of features that fits (--features)"),
     "bits behind the last": ("bytes", ["--metric", "jaccard", "--packed", "--features", "29"], "bits behind the last of 29 features are set in 2 of 6 samples, first in row 1 (from 0)"),
     "features without bits": ("bytes", ["--metric", "jaccard", "--features", "4"], "--features 4: all features of the samples are taken; leave the option out, or use --packed"),
     "packed columns": ("bytes", ["--metric", "jaccard", "--packed", "--transpose"], "cannot be used with"),

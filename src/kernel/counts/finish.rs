@@ -79,13 +79,21 @@ impl Finished {
                 let quotient = T::from_i32(numerator) / T::from_i32(denominator.max(1));
                 if denominator == 0 { nothing } else { quotient }
             });
+        } else if truth.largest(self.features) <= u64::MAX.into() {
+            each.fill(|both, x, y| {
+                let neither = self.features + both - x - y;
+                let (numerator, denominator) =
+                    truth.ratio(Table { both, of_x: x - both, of_y: y - both, neither });
+                let quotient = quotient(numerator as f64, denominator as f64);
+                if denominator == 0 { nothing } else { quotient }
+            });
         } else {
             each.fill(|both, x, y| {
                 let neither = self.features + both - x - y;
-                let [both, of_x, of_y, neither] = [both, x - both, y - both, neither].map(u128::from);
+                let [both, of_x, of_y, neither] =
+                    [both, x - both, y - both, neither].map(|count| count as f64);
                 let (numerator, denominator) = truth.ratio(Table { both, of_x, of_y, neither });
-                let quotient = quotient(numerator as f64, denominator as f64);
-                if denominator == 0 { nothing } else { quotient }
+                if denominator == 0.0 { nothing } else { quotient(numerator, denominator) }
             });
         }
     }

@@ -130,8 +130,8 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
     let (row_panels, col_panels) = (input.m.div_ceil(full.rows), input.n.div_ceil(full.cols));
     let len = full.rows * full.cols;
     partials.resize(if input.words > WINDOW { row_panels * col_panels * len } else { 0 }, 0);
-    widen_to(wide_rows, input.widths.rows, full.rows);
-    widen_to(wide_cols, input.widths.cols, full.cols);
+    widen_to(wide_rows, input.words, input.widths.rows, full.rows);
+    widen_to(wide_cols, input.words, input.widths.cols, full.cols);
     let mut counts = [[0; NR]; MR];
     for window in windows(input.words) {
         let panel_bytes = full.rows * window.len() * size_of::<u64>();
@@ -233,10 +233,10 @@ fn padded<const N: usize>(numbers: &[u64]) -> [u64; N] {
 }
 
 /// Room to widen panels of `stored` samples; padding samples are zeros.
-fn widen_to(wide: &mut Vec<u64>, stored: usize, full: usize) {
+fn widen_to(wide: &mut Vec<u64>, words: usize, stored: usize, full: usize) {
     wide.clear();
     if stored < full {
-        wide.resize(full * WINDOW, 0);
+        wide.resize(full * words.min(WINDOW), 0);
     }
 }
 
@@ -289,6 +289,10 @@ mod tests {
                     (0, Counted::Products) => bytemuck::cast([-128_i16, 255, 255, -128]),
                     (0, _) => u64::MAX,
                     (1, Counted::Products) => bytemuck::cast([255_i16; 4]),
+                    // sums below 0, over several windows
+                    (2, Counted::Products) => {
+                        bytemuck::cast([[-128_i16; 4], [127; 4]][rng.random_range(0..8) / 7])
+                    }
                     (1, _) => 0,
                     (_, Counted::Products) => {
                         bytemuck::cast([0; 4].map(|_: i16| rng.random_range(-128_i16..256)))

@@ -23,7 +23,7 @@ pub(super) trait Words: Copy {
     /// One word everywhere.
     fn splat(self, word: u64) -> Self::Vector;
 
-    /// a + b, word by word.
+    /// a + b, word by word; of numbers with a sign too.
     fn add(self, a: Self::Vector, b: Self::Vector) -> Self::Vector;
 
     /// The larger of a and b, word by word.
@@ -116,7 +116,7 @@ impl Words for Plain {
     }
     #[inline(always)]
     fn add(self, a: [u64; 2], b: [u64; 2]) -> [u64; 2] {
-        plain::each(a, b, |a, b| a + b)
+        plain::each(a, b, u64::wrapping_add)
     }
     #[inline(always)]
     fn max(self, a: [u64; 2], b: [u64; 2]) -> [u64; 2] {
@@ -247,7 +247,7 @@ impl Words for Neon {
     }
     #[inline(always)]
     fn add(self, a: [u64; 2], b: [u64; 2]) -> [u64; 2] {
-        plain::each(a, b, |a, b| a + b)
+        plain::each(a, b, u64::wrapping_add)
     }
     #[inline(always)]
     fn max(self, a: [u64; 2], b: [u64; 2]) -> [u64; 2] {

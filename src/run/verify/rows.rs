@@ -59,7 +59,12 @@ pub(super) fn check<T: Number, C: RowCheck>(
         }
         let y = case.y();
         // whole chunks, where they are compressed
-        let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(y.storage.band(1).unwrap_or(1)).max(1);
+        let band = match y.storage.chunk {
+            // a band of packed bits has many times the memory once it is unpacked
+            Some(chunk) if y.storage.per_value > 1 => chunk.rows,
+            _ => y.storage.band(1).unwrap_or(1),
+        };
+        let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(band).max(1);
         for samples in parts(0..grid.m, band) {
             let values = y.read::<T>(samples.clone())?;
             let of_row =
