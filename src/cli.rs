@@ -89,7 +89,7 @@ pub struct ProblemArgs {
     /// Unpack values as netCDF's attributes say (scale_factor, add_offset, _Unsigned), with NaN for missing ones (_FillValue, missing_value)
     #[arg(long)]
     pub decode_netcdf: bool,
-    /// Each byte of the dataset holds eight truth values, as numpy.packbits writes them
+    /// Each byte of the dataset holds eight truth values, as numpy.packbits(x, axis=1) writes them; not with --transpose, --flatten, --decode-netcdf
     #[arg(long, conflicts_with_all = ["transpose", "flatten", "decode_netcdf"])]
     pub packed: bool,
     /// Features of a sample: with --packed, if its last byte is not full; of plan, with --samples
@@ -125,7 +125,7 @@ pub struct ProblemArgs {
     /// Of every sample, write all at distance R or less as a sparse matrix; with one input, others than itself
     #[arg(long, value_name = "R", value_parser = radius, allow_hyphen_values = true)]
     pub radius: Option<f64>,
-    /// Have every sample come first among its own neighbours, and within its own radius
+    /// Have every sample come first among its own neighbours, and be within its own radius if its distance to itself is
     #[arg(long)]
     pub include_self: bool,
     /// Type that distances are stored in, each rounded once [default: the type computed in]

@@ -147,6 +147,7 @@ fn warn_of_nan(record: &Record) {
             Metric::Cosine => "a row of zeros has no direction",
             Metric::Correlation => "a row whose features are all equal has no correlation",
             Metric::Braycurtis => "for some pairs both parts of the quotient are 0, as for two rows of zeros",
+            Metric::Dice | Metric::Sokalsneath => "two samples in which nothing is true have no distance",
             // no others are NaN of numbers
             _ => return,
         };

@@ -222,7 +222,7 @@ fn check_truth(samples: &Samples, survey: &Survey, metric: Metric) -> Result<()>
     let others = survey.found(Sort::NoTruth);
     if others.values > 0 {
         fail!(
-            "{what}: {} {} other than 0 and 1, the first is {}; {metric} is for truth values: write (x != 0), or use --metric braycurtis for its form on numbers",
+            "{what}: {} {} other than 0 and 1, the first is {}; {metric} is for truth values alone: write (x != 0) in place of such numbers",
             how_many(others, survey),
             verb(others, ["is", "are"]),
             first_of(samples, others)?

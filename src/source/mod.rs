@@ -199,11 +199,6 @@ impl Samples {
         if view.decodes {
             netcdf::check(&dataset, &what)?;
         }
-        if view.bits.is_some() && (stored != StoredType::U8 || is_boolean(&dataset)) {
-            fail!(
-                "{what} does not hold bytes without a sign (uint8), which --packed needs; pack truth values by numpy.packbits(x, axis=1), or leave the option out"
-            );
-        }
         let packing = view.decodes.then(|| Packing::of(&dataset, stored)).flatten();
         let content = match () {
             () if packing.is_some() => Content::Any,
@@ -423,7 +418,8 @@ impl Samples {
                 ));
             }
         }
-        if self.dataset.attr("MATLAB_class").is_ok() && self.view.axes != Axes::Columns {
+        let is_by_columns = self.view.axes != Axes::Columns && self.view.bits.is_none();
+        if self.dataset.attr("MATLAB_class").is_ok() && is_by_columns {
             notes.push(format!(
                 "{what} was written by MATLAB, which stores matrices by columns: its {} samples here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, use --transpose",
                 self.rows
@@ -437,9 +433,15 @@ impl Samples {
 fn check(dataset: &Dataset, view: View, what: &str) -> Result<((usize, usize), StoredType)> {
     // before its shape is asked for: that of a virtual one depends on other files
     check_place(dataset, what)?;
-    let samples = view.samples_of(&dataset.shape(), what)?;
     let stored = dataset.dtype().map_err(|_| "a type that HDF5 here cannot read");
-    let stored = match stored.and_then(|dtype| StoredType::of(&dtype)) {
+    let stored = stored.and_then(|dtype| StoredType::of(&dtype));
+    if view.bits.is_some() && (stored != Ok(StoredType::U8) || is_boolean(dataset)) {
+        fail!(
+            "{what} does not hold bytes without a sign (uint8), which --packed needs; pack truth values by numpy.packbits(x, axis=1), or leave --packed and --features out"
+        );
+    }
+    let samples = view.samples_of(&dataset.shape(), what)?;
+    let stored = match stored {
         Ok(stored) => stored,
         Err(holds) => fail!("{what} holds {holds}; convert it to floats or integers"),
     };

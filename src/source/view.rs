@@ -31,6 +31,9 @@ impl View {
                 let features = others.iter().try_fold(1_usize, |all, &edge| all.checked_mul(edge));
                 (*rows, features.unwrap_or(usize::MAX))
             }
+            (Axes::Rows, [_, _, _, ..]) if self.bits.is_some() => {
+                fail!("{what} has {dimensions}; --packed needs 2 (samples x bytes): write it so")
+            }
             (Axes::Rows, [_, _, _, ..]) => fail!(
                 "{what} has {dimensions}; expected 2 (samples x features); use --flatten to take each leading index as a sample"
             ),

@@ -278,13 +278,14 @@ def test_a_metric_without_whole_numbers_is_computed_as_floats_and_that_is_told(w
 
 
 REFUSED = {
-    "dice of numbers": ("numbers", ["--metric", "dice"], "are other than 0 and 1, the first is 2 in row 1, column 2 (from 0); dice is for truth values"),
+    "dice of numbers": ("numbers", ["--metric", "dice"], "are other than 0 and 1, the first is 2 in row 1, column 2 (from 0); dice is for truth values alone"),
     "packed booleans": ("truth", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
     "packed numbers of 16 bits": ("short", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
     "packed floats": ("floats", ["--metric", "jaccard", "--packed"], "does not hold bytes without a sign (uint8), which --packed needs"),
     "too many features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "33"], "has 4 bytes for each sample, which are 25 to 32 bits, and 33 features are asked for"),
     "too few features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "24"], "give a number of features that fits (--features)"),
     "bits behind the last": ("bytes", ["--metric", "jaccard", "--packed", "--features", "29"], "bits behind the last of 29 features are set in 2 of 6 samples, first in row 1 (from 0)"),
+    "features of booleans": ("truth", ["--metric", "jaccard", "--packed", "--features", "4"], "does not hold bytes without a sign (uint8)"),
     "features without bits": ("bytes", ["--metric", "jaccard", "--features", "4"], "--features 4: all features of the samples are taken; leave the option out, or use --packed"),
     "packed columns": ("bytes", ["--metric", "jaccard", "--packed", "--transpose"], "cannot be used with"),
     "no features": ("bytes", ["--metric", "jaccard", "--packed", "--features", "0"], "it must be at least 1"),
@@ -303,6 +304,17 @@ def test_what_are_no_truth_values_is_refused_in_a_sentence(work, name, given, wo
         told = work.pairdist("compute", "x.h5", "-o", "out.h5", *given, ranks=ranks, status=(1, 2)).stderr
         assert words in told, told
         assert not list(work.folder.glob("out.h5*"))
+
+
+def test_what_has_no_distance_is_told_and_attributes_of_bits_are_not_followed(work):
+    work.write("x", np.zeros((3, 5), bool))
+    for metric in ("dice", "sokalsneath"):
+        assert "two samples in which nothing is true have no distance" in work.pairdist("compute", "x.h5", "--no-output", "--metric", metric).stderr
+    with h5py.File(work / "x.h5", "w") as file:
+        file["samples"] = np.packbits(truth_values(9, 12, 1), axis=1)
+        file["samples"].attrs["_FillValue"] = np.uint8(1)
+    told = work.pairdist("compute", "x.h5", "--no-output", "--metric", "jaccard", "--packed", "--features", "12").stderr
+    assert "WARN" not in told
 
 
 def test_a_packed_input_is_resumed_verified_and_told(work):
