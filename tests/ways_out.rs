@@ -8,7 +8,7 @@ use std::process::Command;
 use hdf5::types::VarLenUnicode;
 use ndarray::{Array2, array};
 
-use common::launch::{ALONE, BINARY, hold_starts};
+use common::launch::{ALONE, BINARY, hold_starts, output_of};
 use common::samples::{create, edit, random, write};
 use common::{Work, for_all};
 
@@ -294,9 +294,9 @@ const WAYS: &[WayOut] = &[
         ways: &[
             (
                 |w| {
-                    let cleared =
-                        Command::new("h5clear").args(["-s", "x.h5"]).current_dir(w.path(".")).status();
-                    assert!(cleared.expect("h5clear").success());
+                    let mut clear = Command::new("h5clear");
+                    let cleared = output_of(clear.args(["-s", "x.h5"]).current_dir(w.path(".")));
+                    assert!(cleared.status.success());
                 },
                 COMPUTE,
             ),
@@ -437,7 +437,7 @@ fn the_command_that_a_stopped_run_names_goes_on_with_it() {
         let command = told.stdout.lines().find_map(|line| line.strip_prefix("resume with  "));
         let mut shell = Command::new("sh");
         shell.args(["-c", command.expect("a command")]).current_dir(work.path("."));
-        let gone_on = shell.output().expect("a shell");
+        let gone_on = output_of(&mut shell);
         assert!(gone_on.status.success(), "{told}: {}", String::from_utf8_lossy(&gone_on.stderr));
         assert!(work.path("out put.h5").exists(), "{told}");
     });
@@ -456,12 +456,9 @@ fn a_program_without_a_launcher_starts_where_there_is_no_ssh() {
     let work = Work::new();
     good(&work);
     for command in [COMPUTE, "verify out.h5"] {
-        let started = Command::new(BINARY)
-            .args(command.split(' '))
-            .current_dir(work.path("."))
-            .env("PATH", "/no")
-            .output();
-        let done = started.expect("the program");
+        let mut program = Command::new(BINARY);
+        program.args(command.split(' ')).current_dir(work.path(".")).env("PATH", "/no");
+        let done = output_of(&mut program);
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
     }
 }

@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::{Read, Seek};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Output, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -93,7 +93,7 @@ impl<'a> Program<'a> {
 /// Whether the launcher is that of MPICH.
 pub(crate) fn launcher_is_hydra() -> bool {
     let launcher = std::env::var_os("MPIRUN").unwrap_or_else(|| "mpirun".into());
-    let version = Command::new(launcher).arg("--version").output().expect("the launcher tells its version");
+    let version = output_of(Command::new(launcher).arg("--version"));
     String::from_utf8_lossy(&version.stdout).contains("HYDRA")
 }
 
@@ -342,6 +342,15 @@ static STARTING: Mutex<()> = Mutex::new(());
 pub(crate) fn hold_starts() -> MutexGuard<'static, ()> {
     // a test that failed to write its input has said so; the others go on
     STARTING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// What a program prints, once it has ended. While it starts, no file is open to be written: it would inherit the lock.
+pub(crate) fn output_of(command: &mut Command) -> Output {
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let starting = hold_starts();
+    let started = command.spawn().expect("it starts");
+    drop(starting);
+    started.wait_with_output().expect("it ends")
 }
 
 static TAKEN: Mutex<usize> = Mutex::new(0);

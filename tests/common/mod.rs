@@ -103,7 +103,7 @@ pub(crate) fn preloaded(work: &Work, code: &str) {
     compiler
         .args(["-shared", "-fPIC", "-pthread", "-o", "preloaded.so", "preloaded.c", "-ldl"])
         .current_dir(work.path("."));
-    assert!(compiler.status().expect("a C compiler").success());
+    assert!(launch::output_of(&mut compiler).status.success(), "a C compiler");
 }
 
 /// A script that starts the program with the library of [`preloaded`].
