@@ -8,14 +8,13 @@ use xxhash_rust::xxh3::xxh3_64_with_seed;
 use super::Workers;
 use super::survey::{Sort, Source, Survey};
 use crate::block::Block;
-use crate::element::Dtype;
 use crate::error::Result;
 use crate::failpoint;
 use crate::kernel::{PanelShape, WORD_BYTES};
-use crate::metric::{Measure, Preparation};
+use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
-use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples, Values};
+use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples};
 
 /// Bytes of samples that are converted, surveyed and packed together, if a panel has not more: little enough to stay in a cache from
 /// one to the next. Where any number of samples can be read, so many are.
@@ -258,31 +257,8 @@ impl<T: Number> Band<T> {
                     survey.note(Sort::Padding, 1, Some((rows.start + row) * features + features - 1));
                 }
             }
-            if T::DTYPE == Dtype::F32
-                && measure.is_some_and(|measure| measure.form().preparation == Preparation::Truth)
-                && let Some(Source { values: Values::F64(values), at: first, .. }) = source
-            {
-                for (k, sample) in samples.chunks_exact(features).enumerate() {
-                    let values = &values[(first + k) * features..(first + k + 1) * features];
-                    let has_vanished = |(value, sample): (&f64, &T)| *value != 0.0 && *sample == T::default();
-                    let pairs = || values.iter().zip(sample);
-                    let count = pairs().filter(|pair| has_vanished(*pair)).count() as u64;
-                    let place = pairs()
-                        .position(has_vanished)
-                        .map(|column| (rows.start + at + k) * features + column);
-                    survey.note(Sort::Vanished, count, place);
-                }
-            }
-            if measure.is_some_and(|measure| measure.metric().takes_truth_alone()) {
-                let is_other = |value: &T| *value != T::default() && *value != T::from_i32(1);
-                for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
-                    let first = sample.iter().position(is_other).map(|column| row * features + column);
-                    survey.note(
-                        Sort::NoTruth,
-                        sample.iter().filter(|value| is_other(value)).count() as u64,
-                        first,
-                    );
-                }
+            if let Some(measure) = measure {
+                survey.add_truth(rows.start + at, features, samples, source, measure);
             }
             for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
@@ -330,6 +306,7 @@ impl<T: Number> Converted<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::element::Dtype;
     use crate::kernel::{Level, Packing};
     use crate::metric::Extras;
 

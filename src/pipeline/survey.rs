@@ -3,7 +3,8 @@
 use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element};
 use crate::kernel::extremes;
-use crate::source::{Mark, Values, marked};
+use crate::metric::{Measure, Preparation};
+use crate::source::{Mark, Values, count, marked};
 
 /// A place that no value has. Places are below 2⁶³, as is all that ranks compare.
 const NOWHERE: u64 = i64::MAX as u64;
@@ -136,6 +137,35 @@ impl Survey {
             mine.values += other.values;
             mine.samples += other.samples;
             mine.first = mine.first.min(other.first);
+        }
+    }
+
+    /// Adds what a metric of truth values cannot take: numbers that are lost in the type that is computed in, and for some metrics all others
+    /// than 0 and 1.
+    pub(super) fn add_truth<T: Element>(
+        &mut self,
+        row: usize,
+        features: usize,
+        samples: &[T],
+        source: Option<Source<'_>>,
+        measure: &Measure,
+    ) {
+        if measure.form().preparation != Preparation::Truth {
+            return;
+        }
+        for (k, sample) in samples.chunks_exact(features).enumerate() {
+            let place = |place: usize| (row + k) * features + place;
+            if let Some(Source { values: Values::F64(values), at, .. }) = source {
+                let stored = values[(at + k) * features..].iter().zip(sample);
+                let (values, first) =
+                    count(stored, |(stored, value)| **stored != 0.0 && **value == T::default());
+                self.note(Sort::Vanished, values, first.map(place));
+            }
+            if measure.metric().takes_truth_alone() {
+                let is_other = |value: &&T| **value != T::default() && **value != T::from_i32(1);
+                let (values, first) = count(sample, is_other);
+                self.note(Sort::NoTruth, values, first.map(place));
+            }
         }
     }
 

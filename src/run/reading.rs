@@ -210,23 +210,28 @@ fn check_truth(samples: &Samples, survey: &Survey, metric: Metric) -> Result<()>
     if samples.storage.content == Content::Truth && survey.greatest > 1.0 {
         fail!("{what} holds booleans other than 0 and 1, up to {}; write it anew", survey.greatest);
     }
-    let vanished = survey.found(Sort::Vanished);
-    if vanished.values > 0 {
-        fail!(
-            "{what}: {} {} too small for f32 and would be false, the first is {}; use --dtype f64, or write (x != 0)",
-            how_many(vanished, survey),
-            verb(vanished, ["is", "are"]),
-            first_of(samples, vanished)?
-        );
-    }
-    let others = survey.found(Sort::NoTruth);
-    if others.values > 0 {
-        fail!(
-            "{what}: {} {} other than 0 and 1, the first is {}; {metric} is for truth values alone: write (x != 0) in place of such numbers",
-            how_many(others, survey),
-            verb(others, ["is", "are"]),
-            first_of(samples, others)?
-        );
+    let refused = [
+        (
+            Sort::Vanished,
+            "too small for f32 and would be false",
+            "use --dtype f64, or write (x != 0)".to_owned(),
+        ),
+        (
+            Sort::NoTruth,
+            "other than 0 and 1",
+            format!("{metric} is for truth values alone: write (x != 0) in place of such numbers"),
+        ),
+    ];
+    for (sort, why, way_out) in refused {
+        let found = survey.found(sort);
+        if found.values > 0 {
+            fail!(
+                "{what}: {} {} {why}, the first is {}; {way_out}",
+                how_many(found, survey),
+                verb(found, ["is", "are"]),
+                first_of(samples, found)?
+            );
+        }
     }
     Ok(())
 }

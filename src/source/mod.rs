@@ -44,7 +44,7 @@ pub(crate) use find::{Listing, PassedOver, look_at};
 #[cfg(test)]
 pub(crate) use storage::Chunk;
 pub(crate) use storage::{Axes, Storage};
-pub(crate) use stored::{Mark, StoredType, Values, marked};
+pub(crate) use stored::{Mark, StoredType, Values, count, marked};
 use view::BITS;
 pub use view::View;
 

@@ -385,7 +385,7 @@ impl Values {
                     && T::from_i128(exact).to_f64() as i128 != exact
             })
         }
-        each!(self, values => count(&values[range], |&value| is_inexact::<_, T>(value, subtracted)))
+        each!(self, values => count(&values[range], |value| is_inexact::<_, T>(**value, subtracted)))
     }
 
     /// How many values stand for missing ones, and the place of the first.
@@ -418,8 +418,9 @@ pub fn marked<T: Element>(values: &[T], marks: &[Mark]) -> (u64, Option<usize>) 
     count(values, |value| marks.contains(value))
 }
 
-fn count<V>(values: &[V], is_meant: impl Fn(&V) -> bool) -> (u64, Option<usize>) {
-    let places = values.iter().enumerate().filter(|(_, value)| is_meant(value));
+/// How many values are meant, and the place of the first.
+pub fn count<V>(values: impl IntoIterator<Item = V>, is_meant: impl Fn(&V) -> bool) -> (u64, Option<usize>) {
+    let places = values.into_iter().enumerate().filter(|(_, value)| is_meant(value));
     places.fold((0, None), |(values, first), (at, _)| (values + 1, first.or(Some(at))))
 }
 

@@ -327,6 +327,12 @@ def test_a_packed_input_is_resumed_verified_and_told(work):
     other = [word if word != "45" else "46" for word in given]
     work.pairdist("compute", *other, "--resume", status=(1,))
     assert "packed bits" in work.pairdist("info", "out.h5").stdout
+    # which the first version of the format does not know, whatever is computed
+    work.pairdist("compute", *given[:-1], "cityblock", "--kernel", "direct", "--force")
+    with h5py.File(work / "out.h5") as file:
+        assert file.attrs["format_version"] == 2
+    work.pairdist("verify", "out.h5", "--all")
+    work.pairdist("compute", *given, "--force")
     work.pairdist("verify", "out.h5", "--all")
     plan = work.pairdist("plan", "x.h5", "--packed", "--features", "45", "--metric", "jaccard").stdout
     assert "bits" in plan

@@ -10,6 +10,9 @@ use pulp::aarch64::Neon;
 use pulp::x86::{V3, V4};
 
 /// Operations on vectors of words. An accumulator of parts of a word may be added to so many times and no more; see each.
+///
+/// Every level says them all: with those that are the same on each in one place, for arrays of any length, the folds took an eighth to a fifth
+/// longer.
 pub(super) trait Words: Copy {
     /// So many words.
     type Vector: Pod;
