@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::counts::{self, CompiledCount, Counted, Finished};
 use super::sweep::{self, Compiled, Widths};
 use super::{Level, Method, SimdElement};
-use crate::metric::{Fold, Measure, Terms, Visitor};
+use crate::metric::{Fold, Measure, Visitor};
 
 /// What computes tiles.
 #[derive(Clone, Debug)]
@@ -23,17 +23,8 @@ impl<T: SimdElement> Engine<T> {
             return Self::Values { main: measure.visit(select()), others: measure.visit_others(select) };
         }
         let form = measure.form();
-        let counted = match (method, form.terms) {
-            (Method::Bits, _) => Counted::CommonBits,
-            (_, Terms::Magnitudes) => Counted::Differences,
-            (_, Terms::Largest) => Counted::LargestDifference,
-            (_, Terms::Unequal) => Counted::UnequalBytes,
-            (_, Terms::Squares) => Counted::Products,
-            (_, terms) => panic!("{terms:?} are not computed in whole numbers"),
-        };
-        let of_bits = method == Method::Bits;
-        let finished =
-            Finished { terms: form.terms, finish: form.finish, of_bits, features: features as u64 };
+        let counted = Counted::of(form, method).expect("the metric is computed so");
+        let finished = Finished { counted, finish: form.finish, features: features as u64 };
         Self::Counts { count: counts::compiled(counted, level), finished }
     }
 

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
+use super::counts::Counted;
 use crate::element::{Content, Dtype};
-use crate::metric::{Measure, Preparation, Terms};
+use crate::metric::{Measure, Terms};
 
 /// How distances are computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -51,17 +52,15 @@ impl Method {
 
     /// The method that computes in whole numbers, where samples and metric allow it.
     fn whole(measure: &Measure, content: Content) -> Option<Self> {
-        let form = measure.form();
-        if !measure.weights().is_empty() || form.is_quotient() {
-            return None;
-        }
-        match (form.terms, form.preparation, content) {
-            (Terms::Table, _, _) | (Terms::Unequal, _, Content::Truth) => Some(Self::Bits),
-            (Terms::Powers | Terms::Ratios, _, _) | (_, _, Content::Any) => None,
-            (_, Preparation::None, Content::Truth | Content::U8) => Some(Self::U8),
-            (_, Preparation::None, Content::I8) => Some(Self::I8),
-            _ => None,
-        }
+        let methods: &[Self] = match content {
+            // whatever they are, a table is made of whether they are 0
+            _ if measure.form().terms == Terms::Table => &[Self::Bits],
+            Content::Truth => &[Self::Bits, Self::U8],
+            Content::U8 => &[Self::U8],
+            Content::I8 => &[Self::I8],
+            Content::Any => &[],
+        };
+        methods.iter().copied().find(|method| method.is_of(measure))
     }
 
     /// Whether the metric can be computed so, of some samples.
@@ -69,9 +68,9 @@ impl Method {
         match self {
             Self::Gemm => measure.has_gram(),
             Self::Direct => true,
-            Self::Bits | Self::U8 | Self::I8 => [Content::Truth, Content::U8, Content::I8]
-                .into_iter()
-                .any(|content| Self::whole(measure, content) == Some(self)),
+            Self::Bits | Self::U8 | Self::I8 => {
+                measure.weights().is_empty() && Counted::of(measure.form(), self).is_some()
+            }
         }
     }
 

@@ -42,7 +42,7 @@ pub(crate) use transpose::{transpose, transpose_plain};
 use std::ops::Range;
 use std::sync::OnceLock;
 
-use crate::metric::{Extras, Finish, Measure, PowerOfTwo, Terms};
+use crate::metric::{Extras, Finish, Measure, PowerOfTwo};
 use crate::partition::lcm;
 use counts::{CompiledCount, CountInput, CountScratch, Finished};
 use engine::Engine;
@@ -175,13 +175,14 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     fn panels(&self, width: usize) -> PanelShape {
-        let (packing, extras) = match (self.method, self.measure.form().terms) {
-            (Method::Gemm, _) => (Packing::Values(T::DTYPE), Extras::SquaredNorm),
-            (Method::Direct, _) => (Packing::Values(T::DTYPE), Extras::None),
-            (Method::Bits, _) => (Packing::Bits, Extras::Ones),
-            (Method::U8 | Method::I8, Terms::Squares) => (Packing::I16, Extras::SquaredNorm),
-            (Method::U8, _) => (Packing::U8, Extras::None),
-            (Method::I8, _) => (Packing::I8, Extras::None),
+        let (packing, extras) = match &self.engine {
+            Engine::Values { .. } if self.method == Method::Gemm => {
+                (Packing::Values(T::DTYPE), Extras::SquaredNorm)
+            }
+            Engine::Values { .. } => (Packing::Values(T::DTYPE), Extras::None),
+            Engine::Counts { finished, .. } => {
+                (finished.counted.packing(self.method), finished.counted.extras())
+            }
         };
         PanelShape { width, features: self.features, packing, extras, level: self.level }
     }

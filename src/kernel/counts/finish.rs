@@ -1,17 +1,16 @@
 //! From counts to distances: in whole numbers, and rounded once.
 
+use super::Counted;
 use crate::element::{Dtype, Element};
-use crate::metric::{Finish, Table, Terms, Truth, quotient_to_odd};
+use crate::metric::{Finish, Table, Truth, quotient_to_odd};
 
 /// What is made of the count of a pair.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::kernel) struct Finished {
-    /// What is folded over the features.
-    pub(in crate::kernel) terms: Terms,
+    /// What was counted.
+    pub(in crate::kernel) counted: Counted,
     /// What is done with that.
     pub(in crate::kernel) finish: Finish,
-    /// Whether samples are bits, and common ones were counted.
-    pub(in crate::kernel) of_bits: bool,
     /// Features of a sample.
     pub(in crate::kernel) features: u64,
 }
@@ -22,23 +21,25 @@ impl Finished {
     #[inline(always)]
     pub(super) fn distances<T: Element>(self, counts: &[u64], xs: &[u64], ys: &[u64], out: &mut [T]) {
         let each = Pairs { counts, xs, ys, out };
-        match (self.terms, self.finish) {
+        match (self.counted, self.finish) {
             (_, Finish::Truth(truth)) => self.of_truth(truth, each),
-            (Terms::Unequal, _) if self.of_bits => each.fill(|common, x, y| self.share(x + y - 2 * common)),
-            (Terms::Unequal, _) => each.fill(|unequal, _, _| self.share(unequal)),
+            (Counted::CommonBits, _) => each.fill(|common, x, y| self.share(x + y - 2 * common)),
+            (Counted::UnequalBytes, _) => each.fill(|unequal, _, _| self.share(unequal)),
             // vectors of numbers of 32 bits are turned into floats faster
-            (Terms::Squares, Finish::Root) if self.features <= SMALL_SQUARES => {
+            (Counted::Products, Finish::Root) if self.features <= SMALL_SQUARES => {
                 each.fill(|product, x, y| root(small::<f64>(square(product, x, y))));
             }
-            (Terms::Squares, Finish::Root) => {
+            (Counted::Products, Finish::Root) => {
                 each.fill(|product, x, y| root(square(product, x, y) as f64));
             }
-            (Terms::Squares, _) if self.features <= SMALL_SQUARES => {
+            (Counted::Products, _) if self.features <= SMALL_SQUARES => {
                 each.fill(|product, x, y| small(square(product, x, y)));
             }
-            (Terms::Squares, _) => each.fill(|product, x, y| T::from_u64(square(product, x, y))),
-            _ if self.features <= SMALL_SQUARES => each.fill(|count, _, _| small(count)),
-            _ => each.fill(|count, _, _| T::from_u64(count)),
+            (Counted::Products, _) => each.fill(|product, x, y| T::from_u64(square(product, x, y))),
+            (Counted::Differences | Counted::LargestDifference, _) if self.features <= SMALL_SQUARES => {
+                each.fill(|count, _, _| small(count));
+            }
+            (Counted::Differences | Counted::LargestDifference, _) => each.fill(|count, _, _| T::from_u64(count)),
         }
     }
 

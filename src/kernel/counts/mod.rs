@@ -15,7 +15,9 @@ use pulp::NullaryFnOnce;
 
 use super::simd::{Level, NV};
 use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
+use super::{Method, Packing};
 use crate::element::Element;
+use crate::metric::{Extras, Form, Preparation, Terms};
 pub(super) use finish::Finished;
 use fold::{CommonBits, Count, Differences, LargestDifference, Products, UnequalBytes};
 use simd::Words;
@@ -36,6 +38,44 @@ pub(super) enum Counted {
     UnequalBytes,
     /// Σ xₗ·yₗ of numbers of 16 bits.
     Products,
+}
+
+impl Counted {
+    /// What distances of a form are made of, if a method that computes in whole numbers makes them.
+    pub(super) fn of(form: Form, method: Method) -> Option<Self> {
+        if form.is_quotient() || !matches!(form.preparation, Preparation::None | Preparation::Truth) {
+            return None;
+        }
+        match (method, form.terms) {
+            (Method::Bits, Terms::Table | Terms::Unequal) => Some(Self::CommonBits),
+            (Method::U8 | Method::I8, Terms::Magnitudes) => Some(Self::Differences),
+            (Method::U8 | Method::I8, Terms::Largest) => Some(Self::LargestDifference),
+            (Method::U8 | Method::I8, Terms::Unequal) => Some(Self::UnequalBytes),
+            (Method::U8 | Method::I8, Terms::Squares) => Some(Self::Products),
+            _ => None,
+        }
+    }
+
+    /// How samples are packed for it.
+    pub(super) fn packing(self, method: Method) -> Packing {
+        match self {
+            Self::CommonBits => Packing::Bits,
+            Self::Products => Packing::I16,
+            Self::Differences | Self::LargestDifference | Self::UnequalBytes => match method {
+                Method::I8 => Packing::I8,
+                _ => Packing::U8,
+            },
+        }
+    }
+
+    /// What a distance needs of each sample besides.
+    pub(super) const fn extras(self) -> Extras {
+        match self {
+            Self::CommonBits => Extras::Ones,
+            Self::Products => Extras::SquaredNorm,
+            Self::Differences | Self::LargestDifference | Self::UnequalBytes => Extras::None,
+        }
+    }
 }
 
 /// The packed samples of a tile: `m` in row panels, `n` in column panels. Behind its words, a panel has what its samples carry beside them, if they do.
@@ -248,7 +288,7 @@ fn windows(words: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metric::{Finish, Terms};
+    use crate::metric::Finish;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -320,9 +360,8 @@ mod tests {
                     let input = CountInput { rows: &rows, m, cols: &cols, n, ld: n, words, lens, widths };
                     // as they are, in f64
                     let finished = Finished {
-                        terms: Terms::Magnitudes,
+                        counted: Counted::Differences,
                         finish: Finish::Plain,
-                        of_bits: false,
                         features: u64::MAX,
                     };
                     let mut out = vec![f64::NAN; m * n];
