@@ -10,7 +10,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand,
 use crate::element::{Content, Dtype, StoreType};
 use crate::kernel::Method;
 use crate::metric::{Measure, Metric, Order};
-use crate::source::{Axes, View};
+use crate::source::{Axes, Storage, StoredType, View};
 use crate::store::workdir::Existing;
 
 /// Distances between all rows of large sample matrices: the matrix, half of it, the nearest neighbours of every sample, or all within a radius.
@@ -273,6 +273,9 @@ pub struct PlanArgs {
     /// Number of samples, instead of a file
     #[arg(long, value_name = "N", requires = "features", value_parser = positive())]
     pub samples: Option<usize>,
+    /// Type that these samples are stored in
+    #[arg(long, value_name = "TYPE", default_value = "f64", requires = "samples", conflicts_with = "packed")]
+    pub stored: StoredChoice,
     /// The problem.
     #[command(flatten)]
     pub problem: ProblemArgs,
@@ -337,6 +340,35 @@ impl From<DtypeChoice> for Dtype {
         match choice {
             DtypeChoice::F32 => Self::F32,
             DtypeChoice::F64 => Self::F64,
+        }
+    }
+}
+
+/// Choice of the type that samples are stored in.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum StoredChoice {
+    /// True or false, a byte each
+    Bool,
+    /// Whole numbers of 8 bits, without a sign
+    U8,
+    /// Whole numbers of 8 bits, with a sign
+    I8,
+    /// Single precision
+    F32,
+    /// Double precision
+    F64,
+}
+
+impl StoredChoice {
+    /// How samples lie in a file.
+    pub fn storage(self, features: usize) -> Storage {
+        let plain = |stored| Storage::plain(features, stored);
+        match self {
+            Self::Bool => Storage { content: Content::Truth, ..plain(StoredType::U8) },
+            Self::U8 => plain(StoredType::U8),
+            Self::I8 => plain(StoredType::I8),
+            Self::F32 => plain(StoredType::F32),
+            Self::F64 => plain(StoredType::F64),
         }
     }
 }

@@ -5,7 +5,7 @@ mod common;
 use std::fs;
 
 use common::launch::ALONE;
-use common::samples::{random, write};
+use common::samples::{create, random, write};
 use common::{Work, for_all};
 use serde_json::Value;
 
@@ -51,6 +51,35 @@ fn a_run_reads_sends_writes_and_keeps_in_memory_what_was_planned() {
             assert_eq!(plan["memory_bytes"], record["planned_bytes"], "{run} on {ranks} ranks");
         }
     });
+}
+
+#[test]
+fn samples_of_a_type_are_planned_as_those_of_a_file() {
+    type Make = fn(&hdf5::File) -> hdf5::Result<hdf5::Dataset>;
+    fn write_all<T: hdf5::H5Type + Clone>(file: &hdf5::File, value: T) -> hdf5::Result<hdf5::Dataset> {
+        let samples = ndarray::Array2::from_elem((50, 40), value);
+        file.new_dataset_builder().with_data(&samples).create("samples")
+    }
+    let types: [(&str, Make); 5] = [
+        ("bool", |file| write_all(file, false)),
+        ("u8", |file| write_all(file, 0_u8)),
+        ("i8", |file| write_all(file, 0_i8)),
+        ("f32", |file| write_all(file, 0_f32)),
+        ("f64", |file| write_all(file, 0_f64)),
+    ];
+    let mut methods = Vec::new();
+    for (stored, make) in types {
+        let work = Work::new();
+        fs::write(work.path("machine.json"), GIVEN).expect("a description of a machine");
+        create(work.path("x.h5"), |file| make(file).map(drop));
+        let of_file = plan(&work, "x.h5 --metric hamming", 0);
+        let told = plan(&work, &format!("--samples 50 --features 40 --stored {stored} --metric hamming"), 0);
+        for same in ["problem", "memory", "bytes_read", "volume", "seconds"] {
+            assert_eq!(of_file[same], told[same], "{same} of {stored}");
+        }
+        methods.push(told["problem"]["kernel"].as_str().expect("a method").to_owned());
+    }
+    assert_eq!(methods, ["bits", "u8", "i8", "direct", "direct"]);
 }
 
 #[test]

@@ -23,7 +23,7 @@ impl<T: SimdElement> Engine<T> {
             return Self::Values { main: measure.visit(select()), others: measure.visit_others(select) };
         }
         let form = measure.form();
-        let counted = Counted::of(form, method).expect("the metric is computed so");
+        let counted = Counted::of(form, method).expect("the metric is computed so").on(level);
         let finished = Finished { counted, finish: form.finish, features: features as u64 };
         Self::Counts { count: counts::compiled(counted, level), finished }
     }

@@ -13,6 +13,9 @@ use crate::metric::{
 /// Bytes of a word of a panel.
 pub(crate) const WORD_BYTES: usize = size_of::<u64>();
 
+/// Words of 64 whole numbers of 8 bits that are packed in planes of bits.
+pub(super) const PLANES: usize = u8::BITS as usize;
+
 /// What a panel holds of the features of a sample.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Packing {
@@ -20,6 +23,8 @@ pub enum Packing {
     Values(Dtype),
     /// Whether they are not 0, as bits.
     Bits,
+    /// 64 whole numbers of 8 bits in [`PLANES`] words: one has the lowest bit of each, and so on.
+    Planes,
     /// Bytes: whole numbers without a sign.
     U8,
     /// Bytes: whole numbers with a sign, which are moved by 128 so that they have none.
@@ -29,38 +34,68 @@ pub enum Packing {
 }
 
 impl Packing {
-    /// Features in a word; nothing where panels hold values.
-    fn per_word(self) -> Option<usize> {
+    /// Features that are packed together, and the words of them; nothing where panels hold values.
+    fn group(self) -> Option<(usize, usize)> {
         match self {
             Self::Values(_) => None,
-            Self::Bits => Some(64),
-            Self::U8 | Self::I8 => Some(8),
-            Self::I16 => Some(4),
+            Self::Bits => Some((64, 1)),
+            Self::Planes => Some((64, PLANES)),
+            Self::U8 | Self::I8 => Some((8, 1)),
+            Self::I16 => Some((4, 1)),
         }
     }
 
-    /// The word of so many features, or of fewer at the end of a sample; the rest is 0, as in every sample.
+    /// The words of a group of features, or of fewer at the end of a sample; the rest is 0, as in every sample.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "whole numbers of 8 bits")]
-    fn word<T: SimdElement>(self, part: &[T]) -> u64 {
+    fn words<T: SimdElement>(self, part: &[T]) -> [u64; PLANES] {
+        let mut words = [0; PLANES];
         match self {
             Self::Values(_) => unreachable!("values are no parts of words"),
-            Self::Bits => part
-                .iter()
-                .enumerate()
-                .fold(0, |word, (at, value)| word | u64::from(*value != T::default()) << at),
+            Self::Bits => {
+                words[0] = part
+                    .iter()
+                    .enumerate()
+                    .fold(0, |word, (at, value)| word | u64::from(*value != T::default()) << at);
+            }
+            Self::Planes => {
+                // a byte of each plane from 8 numbers, with a sign or without
+                let bytes: &mut [u8; 64] = bytemuck::cast_mut(&mut words);
+                for (at, part) in part.chunks(8).enumerate() {
+                    let mut eight = [0; 8];
+                    eight.iter_mut().zip(part).for_each(|(byte, value)| *byte = value.to_f64() as i16 as u8);
+                    for (plane, byte) in
+                        transposed(u64::from_le_bytes(eight)).to_le_bytes().into_iter().enumerate()
+                    {
+                        bytes[plane * 8 + at] = byte;
+                    }
+                }
+            }
             Self::U8 | Self::I8 => {
                 let moved = if self == Self::I8 { 128.0 } else { 0.0 };
                 let mut bytes = [0; 8];
                 bytes.iter_mut().zip(part).for_each(|(byte, value)| *byte = (value.to_f64() + moved) as u8);
-                bytemuck::cast(bytes)
+                words[0] = bytemuck::cast(bytes);
             }
             Self::I16 => {
                 let mut numbers = [0; 4];
                 numbers.iter_mut().zip(part).for_each(|(number, value)| *number = value.to_f64() as i16);
-                bytemuck::cast(numbers)
+                words[0] = bytemuck::cast(numbers);
             }
         }
+        words
     }
+}
+
+/// The bits of 8 bytes as a matrix of 8 × 8, transposed: pairs, fours and eights of bits change places (H. Warren, Hacker's Delight,
+/// 2nd edition, 7-3).
+fn transposed(bits: u64) -> u64 {
+    let swap = |bits: u64, distance: u32, mask: u64| {
+        let moved = (bits ^ bits >> distance) & mask;
+        bits ^ moved ^ moved << distance
+    };
+    let bits = swap(bits, 7, 0x00aa_00aa_00aa_00aa);
+    let bits = swap(bits, 14, 0x0000_cccc_0000_cccc);
+    swap(bits, 28, 0x0000_0000_f0f0_f0f0)
 }
 
 /// Shape of the panels of a kernel.
@@ -80,8 +115,15 @@ pub struct PanelShape {
 
 impl PanelShape {
     /// Values, or words, that the features of a sample take in a panel.
-    pub(super) fn feature_lines(&self) -> usize {
-        self.packing.per_word().map_or(self.features, |per_word| self.features.div_ceil(per_word))
+    pub fn feature_lines(&self) -> usize {
+        self.packing
+            .group()
+            .map_or(self.features, |(features, words)| self.features.div_ceil(features) * words)
+    }
+
+    /// Features that a value or word holds.
+    pub fn features_per_line(&self) -> usize {
+        self.packing.group().map_or(1, |(features, words)| features / words)
     }
 
     /// Likewise with its extras. Nothing if they cannot be counted.
@@ -123,7 +165,7 @@ impl PanelShape {
         assert_eq!(panels.len(), self.count(rows) * self.len(), "panels have another size");
         let strips = samples.chunks(self.width * self.features);
         for (strip, panel) in strips.zip(panels.chunks_exact_mut(self.len())) {
-            if self.packing.per_word().is_some() {
+            if self.packing.group().is_some() {
                 panel.fill(0);
                 self.pack_words(strip, 0, panel);
             } else {
@@ -154,7 +196,7 @@ impl PanelShape {
         if before == 0 {
             return self.pack(samples, negate, panel);
         }
-        if self.packing.per_word().is_some() {
+        if self.packing.group().is_some() {
             return self.pack_words(samples, before, panel);
         }
         let (values, norms) = self.values_mut(panel).split_at_mut(self.width * self.features);
@@ -170,13 +212,17 @@ impl PanelShape {
 
     /// Packs samples as words behind those that the panel has before, where it is 0.
     fn pack_words<T: SimdElement>(&self, samples: &[T], before: usize, panel: &mut [u64]) {
-        let per_word = self.packing.per_word().expect("panels hold words");
+        let (together, per_group) = self.packing.group().expect("panels hold words");
         let (words, extras) = panel.split_at_mut(self.feature_lines() * self.width);
         for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
             let mut ones = 0;
-            for (line, part) in words.chunks_exact_mut(self.width).zip(sample.chunks(per_word)) {
-                line[lane] = self.packing.word(part);
-                ones += u64::from(line[lane].count_ones());
+            let groups = words.chunks_exact_mut(per_group * self.width).zip(sample.chunks(together));
+            for (lines, part) in groups {
+                let packed = self.packing.words(part);
+                for (line, word) in lines.chunks_exact_mut(self.width).zip(packed) {
+                    line[lane] = word;
+                    ones += u64::from(word.count_ones());
+                }
             }
             match self.extras {
                 Extras::None => {}

@@ -57,7 +57,7 @@ fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block, Block) {
         Packing::Values(_) => T::from_f64(rng.random()),
         Packing::Bits => T::from_i32(rng.random_range(0..2)),
         // with a sign or without
-        Packing::U8 | Packing::I8 | Packing::I16 => T::from_i32(rng.random_range(0..128)),
+        Packing::Planes | Packing::U8 | Packing::I8 | Packing::I16 => T::from_i32(rng.random_range(0..128)),
     };
     let mut samples = |count: usize| (0..count * features).map(|_| value()).collect::<Vec<_>>();
     let slots = rows.receive(0..grid.tile_rows());

@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::Workers;
 use crate::block::Block;
 use crate::failpoint;
-use crate::kernel::{Checksum, Kernel, Scratch, Summary, transpose};
+use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, Summary, transpose};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::sink::{Parcel, Place, Rounded};
@@ -22,19 +22,19 @@ use std::time::Duration;
 /// Bytes of a tile of which a worker keeps what is below the diagonal itself. Larger ones are few beside all others.
 const BELOW_BYTES: usize = 2 << 20;
 
-/// Features from which on half of a tile on the diagonal is not computed: with fewer, its mirror image takes as long.
-const HALVED_FEATURES: usize = 256;
+/// Values, or words of features, from which on half of a tile on the diagonal is not computed: with fewer, its mirror image takes as long.
+const HALVED_LINES: usize = 256;
 
-/// Whether tiles on the diagonal of a grid are symmetric, and worth to be halved.
-fn has_halves(grid: &Grid, features: usize) -> bool {
-    grid.symmetric && features >= HALVED_FEATURES
+/// Whether tiles on the diagonal of a grid, of samples in such panels, are symmetric, and worth to be halved.
+fn has_halves(grid: &Grid, panel: PanelShape) -> bool {
+    grid.symmetric && panel.feature_lines() >= HALVED_LINES
 }
 
 /// Elements that a worker keeps of a tile on the diagonal, if tiles are not kept whole: none where these tiles are computed whole.
-pub fn below_len<T>(grid: &Grid, features: usize) -> usize {
+pub fn below_len<T>(grid: &Grid, panel: PanelShape) -> usize {
     let (height, width) = grid.tile_shape();
     let is_small = height.saturating_mul(width) <= BELOW_BYTES / size_of::<T>();
-    if has_halves(grid, features) && is_small { height * width } else { 0 }
+    if has_halves(grid, panel) && is_small { height * width } else { 0 }
 }
 
 /// A tile to compute.
@@ -90,10 +90,9 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let (level, panel) = (self.kernel.level(), self.rows.shape());
         let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
         // below the diagonal are the mirror images of what is above it
-        let features = panel.features;
         let is_halved = tile.i == tile.j
-            && has_halves(&self.grid, features)
-            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, features) > 0);
+            && has_halves(&self.grid, panel)
+            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, panel) > 0);
         let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
         let strip = strip.min(m);
         let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());

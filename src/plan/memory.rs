@@ -79,7 +79,7 @@ impl Memory {
                 if results.keep_tiles::<T>() {
                     0
                 } else {
-                    product(&[threads, below_len::<T>(&grid, rows.features), size])?
+                    product(&[threads, below_len::<T>(&grid, rows), size])?
                 },
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
@@ -113,19 +113,18 @@ impl Memory {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Dtype;
     use crate::kernel::{Level, Method};
     use crate::metric::Metric;
     use crate::partition::{Grid, choose_edge};
     use crate::problem::Asked;
-    use crate::source::Chunk;
+    use crate::source::{Chunk, StoredType};
 
     fn matrix() -> Results {
         Results::of(Asked::MATRIX)
     }
 
-    fn plain(features: usize, dtype: Dtype) -> [Storage; 2] {
-        [Storage::plain(features, dtype); 2]
+    fn plain(features: usize, stored: StoredType) -> [Storage; 2] {
+        [Storage::plain(features, stored); 2]
     }
 
     #[test]
@@ -133,7 +132,7 @@ mod tests {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
         let plan = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
-            Memory::of(&schedule, &kernel, plain(5000, Dtype::F32), 1, &matrix(), 0).unwrap()
+            Memory::of(&schedule, &kernel, plain(5000, StoredType::F32), 1, &matrix(), 0).unwrap()
         };
         // beside what is packed, slabs of at least a panel of both shapes
         for (n, m, symmetric) in [(1000, 1000, true), (1000, 1, false), (1, 1000, false)] {
@@ -152,7 +151,7 @@ mod tests {
         let plan = |chunk_rows, packed| {
             let chunk =
                 Chunk { rows: chunk_rows, features: D, across: 1, is_filtered: true, copies: 1, packed };
-            let storage = Storage { chunk: Some(chunk), ..Storage::plain(D, Dtype::F64) };
+            let storage = Storage { chunk: Some(chunk), ..Storage::plain(D, StoredType::F64) };
             let memory = Memory::of(&schedule, &kernel, [storage; 2], 1, &matrix(), 0).unwrap();
             (memory.reading - memory.rows - memory.cols, memory.rows + memory.cols)
         };
@@ -170,7 +169,7 @@ mod tests {
         let grid = Grid { n: 6000, m: 6000, edge: 3000, symmetric: true };
         let schedule = Schedule { grid, ranks: 2 };
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
-        let plan = Memory::of(&schedule, &kernel, plain(16, Dtype::F64), 1, &matrix(), 0).unwrap();
+        let plan = Memory::of(&schedule, &kernel, plain(16, StoredType::F64), 1, &matrix(), 0).unwrap();
         let tile = 2 * 3000 * 3000 * size_of::<f64>();
         assert!(plan.buffers >= 2 * tile as u64, "{plan:?}");
     }
@@ -184,7 +183,8 @@ mod tests {
                 let edge = choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>());
                 let grid = Grid { n, m: n, edge, symmetric: true };
                 let schedule = Schedule { grid, ranks };
-                let plan = Memory::of(&schedule, &kernel, plain(128, Dtype::F32), 16, &matrix(), 0).unwrap();
+                let plan =
+                    Memory::of(&schedule, &kernel, plain(128, StoredType::F32), 16, &matrix(), 0).unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * WORD_BYTES) as u64

@@ -8,6 +8,7 @@ use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
 use crate::schedule::Schedule;
 use crate::sink::Results;
+use crate::source::Storage;
 
 /// Tiles, and how evenly ranks share them.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -80,9 +81,9 @@ pub struct Volume {
     pub tile: f64,
     /// Rounds.
     pub rounds: usize,
-    /// Bytes of samples it reads.
+    /// Bytes of samples it reads, in the type that is computed in.
     pub read: u64,
-    /// Bytes that all ranks read.
+    /// Bytes that all ranks read, as they are stored.
     pub read_by_all: u64,
     /// Bytes of the block it sends after each round but the last.
     pub block: u64,
@@ -104,6 +105,7 @@ impl Volume {
     pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
+        storage: [Storage; 2],
         results: &Results,
         threads: usize,
         ranks_per_node: usize,
@@ -117,6 +119,11 @@ impl Volume {
         let both = || {
             let cols = if grid.symmetric { 0 } else { read(own(cols, grid.m))? };
             read(own(rows, grid.n))?.checked_add(cols)
+        };
+        let [x, y] = storage.map(|storage| storage.row_bytes());
+        let of_both = || {
+            let cols = if grid.symmetric { 0 } else { product(&[grid.m, y])? };
+            product(&[grid.n, x])?.checked_add(cols)
         };
         let busiest = balance.tiles_of_busiest_rank;
         #[allow(
@@ -133,7 +140,7 @@ impl Volume {
             tile: height as f64 * width as f64 * features as f64,
             rounds: schedule.round_count(),
             read: counted("what a rank reads", both())?,
-            read_by_all: traffic.bytes_read,
+            read_by_all: counted("what all ranks read", of_both())?,
             block: counted("what a rank sends", block_bytes(schedule, kernel, cols))?,
             written,
             writes: busiest as u64 * results.writes::<T>(&grid) as u64,

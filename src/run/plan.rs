@@ -29,10 +29,10 @@ use crate::sink::{Parcel, Results};
 use crate::source::Storage;
 use crate::text::{bytes, counted};
 
-/// Features of the samples that the kernel rate is measured on at most, pair-features of a tile of them, and values of rows and of
-/// columns of tiles: enough to leave the caches behind. Of small tiles there are more features, so that a tile has the least pair-features that
+/// Values, or words of features, of the samples that the kernel rate is measured on at most, pairs of them in a tile, and values of rows and of
+/// columns of tiles: enough to leave the caches behind. Of small tiles there are more, so that a tile has the least pairs that
 /// take much longer than its handing over.
-const MEASURED_FEATURES: usize = 1024;
+const MEASURED_LINES: usize = 1024;
 const MEASURED_LEAST: usize = 1 << 20;
 const MEASURED_TILE: usize = 50_000_000;
 const MEASURED_VALUES: usize = 8 << 20;
@@ -199,7 +199,7 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
     let m = y.as_ref().map_or(n, |y| y.rows);
-    let x = if args.problem.packed { Storage::bits(d) } else { Storage::plain(d, Dtype::F64) };
+    let x = if args.problem.packed { Storage::bits(d) } else { args.stored.storage(d) };
     let storage = [x, y.as_ref().map_or(x, |y| y.storage)];
     let dtype = storage.iter().map(|storage| storage.stored.dtype()).fold(Dtype::F32, Dtype::wider);
     Ok((
@@ -244,7 +244,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let balance = Balance::of(&schedule);
     let disk = fit.results.disk_bytes::<T>(&schedule.grid);
     let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
-    let volume = Volume::of(&schedule, &kernel, fit.results, threads, ranks_per_node)?;
+    let volume = Volume::of(&schedule, &kernel, fit.shape.storage, fit.results, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
     let rate = if let Some(rate) = machine.kernel_rate {
         rate * 1e9
@@ -288,7 +288,7 @@ fn measured_rate<T: Number>(
     results: &Results,
 ) -> Result<f64> {
     let threads = layout.threads.saturating_mul(layout.ranks_per_node).min(host::usable_cores());
-    let (grid, features) = measured_grid(problem);
+    let (grid, features) = measured_grid(problem, kernel.row_panels().features_per_line());
     // lists of more rows would take much more memory than their samples
     let most = if results.are_mailed() { MEASURED_ROWS.next_multiple_of(grid.edge) } else { usize::MAX };
     let grid = Grid { m: grid.m.min(most), symmetric, ..grid };
@@ -311,14 +311,16 @@ fn measured_rate<T: Number>(
 }
 
 /// Whole tiles that stand for those of the problem, and the features of their samples. They have the problem's shape, unless that
-/// takes too long: a kernel computes two columns no faster than a whole panel of them.
-fn measured_grid(problem: &Problem) -> (Grid, usize) {
+/// takes too long: a kernel computes two columns no faster than a whole panel of them. `together` features are folded at once.
+fn measured_grid(problem: &Problem, together: usize) -> (Grid, usize) {
     let Problem { n, m, d, tile, .. } = *problem;
+    let lines = d.div_ceil(together);
     // where one side of the matrix is short, the other may be longer
-    let area = MEASURED_TILE / d.min(MEASURED_FEATURES);
+    let area = MEASURED_TILE / lines.min(MEASURED_LINES);
     let edge = tile.min(area.isqrt().max(area / n.min(m)));
     let (height, width) = Grid { n, m, edge, symmetric: false }.tile_shape();
-    let features = d.min(MEASURED_FEATURES.max(MEASURED_LEAST / (height * width)));
+    let lines = MEASURED_LINES.max(MEASURED_LEAST / (height * width));
+    let features = d.min(lines.saturating_mul(together));
     // a row of tiles, or as many as leave the caches behind where rows are short
     let room = MEASURED_VALUES / features;
     let whole = |samples: usize, most: usize| {
@@ -528,7 +530,7 @@ mod tests {
         ] {
             let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
             let problem = Problem { n, m, d, metric, p: None, weighted: false, method, dtype, tile };
-            let (grid, features) = measured_grid(&problem);
+            let (grid, features) = measured_grid(&problem, 1);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
             let (height, width) = grid.tile_shape();
@@ -549,7 +551,7 @@ mod tests {
             dtype,
             tile: 4096,
         };
-        let (height, width) = measured_grid(&wide).0.tile_shape();
+        let (height, width) = measured_grid(&wide, 1).0.tile_shape();
         assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
     }
 }

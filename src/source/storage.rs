@@ -100,18 +100,14 @@ pub struct Storage {
 }
 
 impl Storage {
-    /// Of samples that lie in a file one after the other, in the type that is computed in.
-    pub fn plain(features: usize, dtype: Dtype) -> Self {
-        let stored = match dtype {
-            Dtype::F32 => StoredType::F32,
-            Dtype::F64 => StoredType::F64,
-        };
+    /// Of samples that lie in a file one after the other, in this type.
+    pub fn plain(features: usize, stored: StoredType) -> Self {
         Self {
             features,
             stored,
             axes: Axes::Rows,
             decoded: false,
-            content: Content::Any,
+            content: stored.content(),
             per_value: 1,
             chunk: None,
         }
@@ -119,7 +115,7 @@ impl Storage {
 
     /// Of samples that are bits of bytes, one after the other.
     pub fn bits(features: usize) -> Self {
-        let of_bytes = Self { stored: StoredType::U8, decoded: true, ..Self::plain(features, Dtype::F32) };
+        let of_bytes = Self { decoded: true, ..Self::plain(features, StoredType::U8) };
         Self { content: Content::Truth, per_value: BITS, ..of_bytes }
     }
 
@@ -196,7 +192,7 @@ mod tests {
             copies: filters,
             packed: 0,
         });
-        Storage { axes, chunk, ..Storage::plain(features, Dtype::F64) }
+        Storage { axes, chunk, ..Storage::plain(features, StoredType::F64) }
     }
 
     #[test]

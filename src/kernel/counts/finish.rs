@@ -24,7 +24,9 @@ impl Finished {
         match (self.counted, self.finish) {
             (_, Finish::Truth(truth)) => self.of_truth(truth, each),
             (Counted::CommonBits, _) => each.fill(|common, x, y| self.share(x + y - 2 * common)),
-            (Counted::UnequalBytes, _) => each.fill(|unequal, _, _| self.share(unequal)),
+            (Counted::UnequalBytes | Counted::UnequalPlanes, _) => {
+                each.fill(|unequal, _, _| self.share(unequal));
+            }
             // vectors of numbers of 32 bits are turned into floats faster
             (Counted::Products, Finish::Root) if self.features <= SMALL_SQUARES => {
                 each.fill(|product, x, y| root(small::<f64>(square(product, x, y))));
@@ -39,7 +41,9 @@ impl Finished {
             (Counted::Differences | Counted::LargestDifference, _) if self.features <= SMALL_SQUARES => {
                 each.fill(|count, _, _| small(count));
             }
-            (Counted::Differences | Counted::LargestDifference, _) => each.fill(|count, _, _| T::from_u64(count)),
+            (Counted::Differences | Counted::LargestDifference, _) => {
+                each.fill(|count, _, _| T::from_u64(count));
+            }
         }
     }
 

@@ -1,6 +1,7 @@
 //! The micro-kernel of whole numbers: folds the words of MR rows and NV vectors of columns in registers.
 
 use super::simd::Words;
+use crate::kernel::pack::PLANES;
 use crate::kernel::simd::NV;
 
 /// A count for each pair of a micro-tile: MR rows by NV vectors of columns.
@@ -94,6 +95,23 @@ impl Count for UnequalBytes {
     }
 }
 
+/// The same of bytes in planes, 64 at a time: they differ where any of their bits does.
+#[derive(Clone, Copy)]
+pub(super) struct UnequalPlanes;
+
+impl Count for UnequalPlanes {
+    const MOST: usize = PLANES;
+
+    #[inline(always)]
+    fn step<W: Words>(words: W, acc: W::Vector, x: W::Vector, y: W::Vector) -> W::Vector {
+        words.or_unequal(acc, x, y)
+    }
+    #[inline(always)]
+    fn total<W: Words>(words: W, acc: W::Vector, _: usize) -> W::Vector {
+        words.common_bits(acc, acc)
+    }
+}
+
 /// Σ xₗ·yₗ of numbers of 16 bits with a sign, whose magnitude is below 2⁸.
 #[derive(Clone, Copy)]
 pub(super) struct Products;
@@ -138,30 +156,35 @@ pub(super) fn fold<W: Words, C: Count, const MR: usize>(
     (rows, cols): (&[u64], &[W::Vector]),
     mut counts: Counts<W, MR>,
 ) -> Counts<W, MR> {
-    const { assert!(MR <= 8, "rows are written out below") };
+    const { assert!(MR <= 8, "rows are written out here") };
+    // one by one: a loop that the compiler does not unroll keeps `acc` in memory
+    macro_rules! each_row {
+        ($row:ident => $do:block) => {
+            each_row!($row => $do, 0 1 2 3 4 5 6 7);
+        };
+        ($row:ident => $do:block, $($i:literal)*) => {$(
+            if $i < MR {
+                let $row = $i;
+                $do
+            }
+        )*};
+    }
     let most = C::MOST.min(rows.len() / MR).max(1);
     for (rows, cols) in rows.chunks(most * MR).zip(cols.chunks(most * NV)) {
         let (rows, _) = rows.as_chunks::<MR>();
         let (cols, _) = cols.as_chunks::<NV>();
         let mut acc = zeros::<W, MR>(words);
         for (x, y) in rows.iter().zip(cols) {
-            // one by one: a loop that the compiler does not unroll keeps `acc` in memory
-            macro_rules! rows {
-                ($($i:literal)*) => {$(
-                    if $i < MR {
-                        let x = words.splat(x[$i]);
-                        acc[$i][0] = C::step(words, acc[$i][0], x, y[0]);
-                        acc[$i][1] = C::step(words, acc[$i][1], x, y[1]);
-                    }
-                )*};
-            }
-            rows!(0 1 2 3 4 5 6 7);
+            each_row!(i => {
+                let x = words.splat(x[i]);
+                acc[i][0] = C::step(words, acc[i][0], x, y[0]);
+                acc[i][1] = C::step(words, acc[i][1], x, y[1]);
+            });
         }
-        for i in 0..MR {
-            for v in 0..NV {
-                counts[i][v] = C::merged(words, counts[i][v], C::total(words, acc[i][v], rows.len()));
-            }
-        }
+        each_row!(i => {
+            counts[i][0] = C::merged(words, counts[i][0], C::total(words, acc[i][0], rows.len()));
+            counts[i][1] = C::merged(words, counts[i][1], C::total(words, acc[i][1], rows.len()));
+        });
     }
     counts
 }

@@ -44,6 +44,9 @@ pub(super) trait Words: Copy {
     /// In each byte of `acc`, one more where x = y: up to 255 times.
     fn count_equal(self, acc: Self::Vector, x: Self::Vector, y: Self::Vector) -> Self::Vector;
 
+    /// The bits of `acc`, and those in which x and y differ.
+    fn or_unequal(self, acc: Self::Vector, x: Self::Vector, y: Self::Vector) -> Self::Vector;
+
     /// In each half of the words of `acc`, more by the products of its two numbers in x and y, which have 16 bits and a sign.
     fn add_products(self, acc: Self::Vector, x: Self::Vector, y: Self::Vector) -> Self::Vector;
 
@@ -142,6 +145,10 @@ impl Words for Plain {
         plain::each_byte(acc, plain::each_byte(x, y, |x, y| u8::from(x == y)), |acc, one| acc + one)
     }
     #[inline(always)]
+    fn or_unequal(self, acc: [u64; 2], x: [u64; 2], y: [u64; 2]) -> [u64; 2] {
+        plain::each(acc, plain::each(x, y, |x, y| x ^ y), |acc, unequal| acc | unequal)
+    }
+    #[inline(always)]
     fn add_products(self, acc: [u64; 2], x: [u64; 2], y: [u64; 2]) -> [u64; 2] {
         plain::add_products(acc, x, y)
     }
@@ -223,6 +230,11 @@ impl Words for V3 {
         pulp::cast(self.avx2._mm256_sub_epi8(pulp::cast(acc), equal))
     }
     #[inline(always)]
+    fn or_unequal(self, acc: [u64; 4], x: [u64; 4], y: [u64; 4]) -> [u64; 4] {
+        let unequal = self.avx2._mm256_xor_si256(pulp::cast(x), pulp::cast(y));
+        pulp::cast(self.avx2._mm256_or_si256(pulp::cast(acc), unequal))
+    }
+    #[inline(always)]
     fn add_products(self, acc: [u64; 4], x: [u64; 4], y: [u64; 4]) -> [u64; 4] {
         let products = self.avx2._mm256_madd_epi16(pulp::cast(x), pulp::cast(y));
         pulp::cast(self.avx2._mm256_add_epi32(pulp::cast(acc), products))
@@ -275,6 +287,11 @@ impl Words for Neon {
         // equal bytes give −1
         let equal = self.neon.vceqq_u8(pulp::cast(x), pulp::cast(y));
         pulp::cast(self.neon.vsubq_u8(pulp::cast(acc), equal))
+    }
+    #[inline(always)]
+    fn or_unequal(self, acc: [u64; 2], x: [u64; 2], y: [u64; 2]) -> [u64; 2] {
+        let unequal = self.neon.veorq_u64(pulp::cast(x), pulp::cast(y));
+        pulp::cast(self.neon.vorrq_u64(pulp::cast(acc), unequal))
     }
     #[inline(always)]
     fn add_products(self, acc: [u64; 2], x: [u64; 2], y: [u64; 2]) -> [u64; 2] {
@@ -339,6 +356,11 @@ macro_rules! words_of_512_bits {
                 let (avx512, acc) = (self.avx512bw, pulp::cast(acc));
                 let equal = avx512._mm512_cmpeq_epi8_mask(pulp::cast(x), pulp::cast(y));
                 pulp::cast(avx512._mm512_mask_add_epi8(acc, equal, acc, pulp::cast([1_u8; 64])))
+            }
+            #[inline(always)]
+            fn or_unequal(self, acc: [u64; 8], x: [u64; 8], y: [u64; 8]) -> [u64; 8] {
+                let unequal = self.avx512f._mm512_xor_si512(pulp::cast(x), pulp::cast(y));
+                pulp::cast(self.avx512f._mm512_or_si512(pulp::cast(acc), unequal))
             }
             #[inline(always)]
             fn add_products(self, acc: [u64; 8], x: [u64; 8], y: [u64; 8]) -> [u64; 8] {
