@@ -68,7 +68,7 @@ const STEPS: [Step; 4] = [
 ];
 
 /// Every fold.
-const FOLDS: [Step; 16] = [
+const FOLDS: [Step; 18] = [
     STEPS[0],
     STEPS[1],
     STEPS[2],
@@ -77,6 +77,8 @@ const FOLDS: [Step; 16] = [
     Step { weighted: true, ..Step::direct(Metric::Sqeuclidean) },
     Step { p: Some(3.0), ..Step::direct(Metric::Minkowski) },
     Step { p: Some(1.5), ..Step::direct(Metric::Minkowski) },
+    Step { p: Some(3.2), ..Step::direct(Metric::Minkowski) },
+    Step::direct(Metric::Jensenshannon),
     Step::direct(Metric::Canberra),
     Step::direct(Metric::Braycurtis),
     Step::direct(Metric::Hamming),

@@ -8,11 +8,12 @@ mod common;
 use std::fs;
 use std::path::Path;
 
+use common::samples::Given;
 use common::tiles::{levels, tile_with, ways_of};
 use ndarray::Array2;
 use pairdist::element::{Content, Dtype};
 use pairdist::kernel::{ARITHMETIC, Scratch};
-use pairdist::metric::{Metric, PowerOfTwo};
+use pairdist::metric::{Metric, Order, PowerOfTwo};
 use pairdist::number::Number;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -56,8 +57,8 @@ fn reference<T: Number>(features: usize, exponent: i32, content: Content) -> [Ar
     let scale = PowerOfTwo::<f64>::new(exponent);
     let of_content = |value: f64| match content {
         Content::Truth => (value > 0.25).into(),
-        Content::U8 => (128.0 * (value + 1.0)).floor(),
-        Content::I8 => (128.0 * value).floor(),
+        Content::U8 => (128.0 * (value + 1.0)).floor().clamp(0.0, 255.0),
+        Content::I8 => (128.0 * value).floor().clamp(-128.0, 127.0),
         Content::Any => scale.times(value),
     };
     [x, y].map(|samples| samples.mapv(|value| T::from_f64(of_content(value))))
@@ -68,18 +69,26 @@ fn digest<T: Number>(tile: &Array2<T>) -> u64 {
     xxh3_64(&bytes)
 }
 
+/// Every metric, and orders of each kind.
+fn kinds_of_distance() -> impl Iterator<Item = Given> {
+    let order = |p| Given { p: Order::new(p).ok(), ..Metric::Minkowski.into() };
+    let others = Metric::ALL.iter().filter(|metric| **metric != Metric::Minkowski);
+    others.map(|metric| Given::from(*metric)).chain([2.5, 3.0, 3.2].map(order))
+}
+
 /// Lines of the table, for both inputs together and the first alone; the same on every level.
 fn lines<T: Number>(kind: &str, exponents: [i32; 2], content: Content) -> Vec<String> {
     let exponent = if T::DTYPE == Dtype::F32 { exponents[0] } else { exponents[1] };
     let mut lines: Vec<String> = Vec::new();
     for features in FEATURES {
         let [x, y] = reference::<T>(features, exponent, content);
-        for &metric in Metric::ALL.iter().filter(|metric| **metric != Metric::Minkowski) {
-            let ways = ways_of(metric.into(), content);
+        for given in kinds_of_distance() {
+            let ways = ways_of(given, content);
             for kernel in ways.flat_map(|way| levels().map(move |level| (way, level))) {
                 let digests =
                     [&y, &x].map(|other| digest(&tile_with(&mut Scratch::new(), kernel, &x, other).0));
-                let what = format!("{kind} {metric} {} {} {features}", T::DTYPE, kernel.0.1);
+                let p = given.p.map_or(String::new(), |p| format!("-{p}"));
+                let what = format!("{kind} {}{p} {} {} {features}", given.metric, T::DTYPE, kernel.0.1);
                 let line = format!("{what} {:016x} {:016x}", digests[0], digests[1]);
                 match lines.iter().find(|line| line.starts_with(&format!("{what} "))) {
                     Some(first) => assert_eq!(*first, line, "{} has other bits", kernel.1.name()),

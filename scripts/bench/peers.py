@@ -160,7 +160,7 @@ def faiss_nearest(work, x, y, out):
 
 
 SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
-COSINE, MINKOWSKI, OTHERS = ("cosine",), ("minkowski",), ("correlation", "canberra", "braycurtis", "minkowski")
+COSINE, MINKOWSKI, OTHERS = ("cosine",), ("minkowski",), ("correlation", "canberra", "braycurtis", "minkowski", "jensenshannon")
 ALL = (*BOTH, *COSINE, *OTHERS, "seuclidean", "hamming", "jaccard")
 FLOATS, EVERY = ("f32", "f64"), ("f32", "f64", "bool", "u8")
 

@@ -4,8 +4,8 @@ use std::sync::OnceLock;
 
 use pulp::Simd;
 
-use crate::element::Element;
-use crate::metric::Arithmetic;
+use crate::element::{Dtype, Element};
+use crate::metric::{Arithmetic, ExponentBits};
 
 /// Vectors of columns in a micro-tile.
 pub(super) const NV: usize = 2;
@@ -68,6 +68,10 @@ pub trait SimdElement: Element {
     fn or<S: Simd>(simd: S, a: Self::Mask<S>, b: Self::Mask<S>) -> Self::Mask<S>;
     /// Whether the mask holds in every lane.
     fn all<S: Simd>(simd: S, mask: Self::Mask<S>) -> bool;
+    /// See [`Arithmetic::split`].
+    fn split<S: Simd>(simd: S, a: Self::Vector<S>) -> (Self::Vector<S>, Self::Vector<S>);
+    /// See [`Arithmetic::power_of_two`].
+    fn power_of_two<S: Simd>(simd: S, a: Self::Vector<S>) -> Self::Vector<S>;
     /// Transposes a square of one 256-bit vector's length between rows `from_ld` and `to_ld` elements apart.
     #[cfg(target_arch = "x86_64")]
     fn transpose_square(simd: pulp::x86::V3, from: &[Self], from_ld: usize, to: &mut [Self], to_ld: usize);
@@ -75,7 +79,7 @@ pub trait SimdElement: Element {
 
 macro_rules! simd_element {
     ($type:ident, $vector:ident, $mask:ident, $vectors:ident, $vectors_mut:ident, $splat:ident, $add:ident, $sub:ident,
-     $mul:ident, $div:ident, $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $at_most:ident, $equal:ident, $select:ident, $and:ident, $or:ident, $not:ident, $first_true:ident, $lanes:ident, $transpose:ident, $edge:literal) => {
+     $mul:ident, $div:ident, $mul_add:ident, $max:ident, $min:ident, $abs:ident, $sqrt:ident, $greater:ident, $at_most:ident, $equal:ident, $select:ident, $and:ident, $or:ident, $not:ident, $first_true:ident, $lanes:ident, $bits:ident, $words:ident, $transpose:ident, $edge:literal) => {
         impl SimdElement for $type {
             type Vector<S: Simd> = S::$vector;
             type Mask<S: Simd> = S::$mask;
@@ -167,6 +171,29 @@ macro_rules! simd_element {
             fn all<S: Simd>(simd: S, mask: S::$mask) -> bool {
                 simd.$first_true(simd.$not(mask)) == S::$lanes
             }
+            #[inline(always)]
+            fn split<S: Simd>(simd: S, a: S::$vector) -> (S::$vector, S::$vector) {
+                let ExponentBits { round, one, mask, shift, unit, unit_value, .. } = ExponentBits::$bits;
+                let words: S::u32s = pulp::cast(a);
+                let rounded = simd.add_u32s(words, $words(simd, round));
+                let exponent = simd.wrapping_dyn_shr_u32s(rounded, simd.splat_u32s(shift));
+                let exponent = simd.and_u32s(exponent, $words(simd, mask >> shift));
+                let exponent = pulp::cast(simd.or_u32s(exponent, $words(simd, unit)));
+                let mantissa = simd.sub_u32s(
+                    simd.add_u32s(words, $words(simd, one)),
+                    simd.and_u32s(rounded, $words(simd, mask)),
+                );
+                #[allow(clippy::cast_possible_truncation, reason = "both types have it")]
+                let unit_value = simd.$splat(unit_value as Self);
+                (simd.$sub(exponent, unit_value), pulp::cast(mantissa))
+            }
+            #[inline(always)]
+            fn power_of_two<S: Simd>(simd: S, a: S::$vector) -> S::$vector {
+                let ExponentBits { shift, middle, .. } = ExponentBits::$bits;
+                #[allow(clippy::cast_possible_truncation, reason = "both types have it")]
+                let placed: S::u32s = pulp::cast(simd.$add(a, simd.$splat(middle as Self)));
+                pulp::cast(simd.wrapping_dyn_shl_u32s(placed, simd.splat_u32s(shift)))
+            }
             #[cfg(target_arch = "x86_64")]
             #[inline(always)]
             fn transpose_square(
@@ -215,6 +242,8 @@ simd_element!(
     not_m32s,
     first_true_m32s,
     F32_LANES,
+    F32,
+    words_of_f32,
     transpose_8,
     8
 );
@@ -243,9 +272,23 @@ simd_element!(
     not_m64s,
     first_true_m64s,
     F64_LANES,
+    F64,
+    words_of_f64,
     transpose_4,
     4
 );
+
+/// A word for the bits of each f32.
+#[inline(always)]
+fn words_of_f32<S: Simd>(simd: S, word: u32) -> S::u32s {
+    simd.splat_u32s(word)
+}
+
+/// A word for the upper half of each f64, and 0 for the lower.
+#[inline(always)]
+fn words_of_f64<S: Simd>(simd: S, word: u32) -> S::u32s {
+    pulp::cast(simd.splat_u64s(u64::from(word) << 32))
+}
 
 /// Eight rows of eight as eight columns: pairs of rows, then of pairs, then of halves are interleaved.
 #[cfg(target_arch = "x86_64")]
@@ -319,6 +362,7 @@ impl<S: Simd, T: SimdElement> Lanes<S, T> {
 }
 
 impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSED> {
+    const DTYPE: Dtype = T::DTYPE;
     type Value = T::Vector<S>;
 
     #[inline(always)]
@@ -368,6 +412,14 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
     #[inline(always)]
     fn one_nan(self, a: Self::Value) -> Self::Value {
         T::select(self.simd, T::equal(self.simd, a, a), a, self.nan)
+    }
+    #[inline(always)]
+    fn split(self, a: Self::Value) -> (Self::Value, Self::Value) {
+        T::split(self.simd, a)
+    }
+    #[inline(always)]
+    fn power_of_two(self, a: Self::Value) -> Self::Value {
+        T::power_of_two(self.simd, a)
     }
 }
 
@@ -519,11 +571,77 @@ pub(super) fn vectorize<W: pulp::WithSimd>(level: Level, work: W) -> W::Output {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metric::{RealExponent, power, power_roundings};
 
     #[test]
     fn a_level_the_machine_lacks_is_refused_by_name() {
         let message = Level::choose(Some("sse9")).unwrap_err();
         assert!(message.contains("sse9") && message.contains("portable"), "{message}");
+    }
+
+    /// Powers of many numbers.
+    struct Powers<'a, T> {
+        values: &'a [T],
+        p: f64,
+    }
+
+    impl<T: SimdElement> pulp::WithSimd for Powers<'_, T> {
+        type Output = Vec<T>;
+
+        #[inline(always)]
+        fn with_simd<S: Simd>(self, simd: S) -> Vec<T> {
+            let lanes = Lanes::<S, T>::new(simd);
+            let mut powers = self.values.to_vec();
+            let (vectors, _) = T::vectors_mut::<S>(&mut powers);
+            for vector in vectors {
+                *vector = power(lanes, *vector, RealExponent::new(self.p));
+            }
+            powers
+        }
+    }
+
+    fn check_powers<T: SimdElement>(values: &[T]) {
+        for p in [0.001, 0.3, 1.0 / 3.0, 1.0, 1.1, 2.7, 3.2, 5.0, 7.9] {
+            let of_level = |level| vectorize(level, Powers { values, p });
+            let powers = of_level(Level::Portable);
+            for level in Level::ALL.iter().copied().filter(|level| level.is_available()) {
+                let same = powers.iter().zip(of_level(level)).all(|(one, other)| {
+                    one.to_f64().to_bits() == other.to_f64().to_bits()
+                        || one.to_f64().is_nan() && other.to_f64().is_nan()
+                });
+                assert!(same, "{level:?} has other bits, p = {p}");
+            }
+            for (value, power) in values.iter().zip(powers) {
+                let (expected, got) = (value.to_f64().powf(p), power.to_f64());
+                let nearest = T::from_f64(expected).to_f64();
+                let bound =
+                    (power_roundings(T::DTYPE) as f64 + 1.0) * T::UNIT_ROUNDOFF * expected + T::SMALLEST;
+                let overflows = got.is_infinite() && expected > T::LARGEST / 1.0001;
+                assert!(
+                    (got - expected).abs() <= bound
+                        || got.to_bits() == nearest.to_bits()
+                        || got.is_nan() && expected.is_nan()
+                        || overflows,
+                    "{:e}^{p}: {got:e}, {expected:e}",
+                    value.to_f64()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn powers_of_all_numbers_are_within_their_bound_and_have_the_same_bits_on_every_level() {
+        // every exponent, with and without digits, and what is no number
+        let bits = (0..0x7f80_u32).map(|upper| upper << 16 | upper.wrapping_mul(0x9e37) & 0xffff);
+        let mut values: Vec<f32> = bits.map(f32::from_bits).collect();
+        values.extend([f32::INFINITY, f32::NAN, 0.0, f32::MAX, f32::from_bits(1)]);
+        values.resize(values.len().next_multiple_of(64), 1.0);
+        check_powers(&values);
+        let bits = (0..0x7ff0_u64).map(|upper| upper << 48 | upper.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16);
+        let mut values: Vec<f64> = bits.map(f64::from_bits).collect();
+        values.extend([f64::INFINITY, f64::NAN, 0.0, f64::MAX, f64::from_bits(1)]);
+        values.resize(values.len().next_multiple_of(64), 1.0);
+        check_powers(&values);
     }
 
     #[test]

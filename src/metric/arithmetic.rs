@@ -1,7 +1,11 @@
 //! The operations that folds and finishes are written in: once for vectors of any type and level, and for single values.
 
+use crate::element::Dtype;
+
 /// On one value, or on a vector of them (lane by lane).
 pub trait Arithmetic: Copy {
+    /// The type of a value.
+    const DTYPE: Dtype;
     /// One value per lane.
     type Value: Copy;
     /// x − y, correctly rounded, from x and −y.
@@ -31,6 +35,52 @@ pub trait Arithmetic: Copy {
     fn sqrt(self, a: Self::Value) -> Self::Value;
     /// The one NaN where a is any, else `a`: of which NaN an operation gives, processors differ.
     fn one_nan(self, a: Self::Value) -> Self::Value;
+    /// A positive normal number as 2^e·m with m between √½ and √2, up to a millionth: e and m. Other values give any.
+    fn split(self, a: Self::Value) -> (Self::Value, Self::Value);
+    /// 2^a of a whole number, where that is a normal number.
+    fn power_of_two(self, a: Self::Value) -> Self::Value;
+}
+
+/// Where the exponent of a number is, for operations on words of 32 bits: all bits of an f32, the upper half of an f64.
+#[derive(Clone, Copy, Debug)]
+pub struct ExponentBits {
+    /// What makes the exponent one larger where the mantissa is √2 or more.
+    pub round: u32,
+    /// The word of 1.
+    pub one: u32,
+    /// The bits of sign and exponent.
+    pub mask: u32,
+    /// The place of the exponent's last bit.
+    pub shift: u32,
+    /// The word of a number whose unit in the last place of the word is 1, and that number plus the exponent of 1 as it is stored.
+    pub unit: u32,
+    /// See `unit`.
+    pub unit_value: f64,
+    /// The same with room for a sign.
+    pub middle: f64,
+}
+
+impl ExponentBits {
+    /// Of f32.
+    pub const F32: Self = Self {
+        round: 0x004a_fb0d,
+        one: 0x3f80_0000,
+        mask: 0xff80_0000,
+        shift: 23,
+        unit: 0x4b00_0000,
+        unit_value: ((1 << 23) + 127) as f64,
+        middle: (3 * (1 << 22) + 127) as f64,
+    };
+    /// Of f64.
+    pub const F64: Self = Self {
+        round: 0x0009_5f62,
+        one: 0x3ff0_0000,
+        mask: 0xfff0_0000,
+        shift: 20,
+        unit: 0x4130_0000,
+        unit_value: ((1 << 20) + 1023) as f64,
+        middle: (3 * (1 << 19) + 1023) as f64,
+    };
 }
 
 /// The operations on single f64 values.
@@ -38,6 +88,7 @@ pub trait Arithmetic: Copy {
 pub(super) struct Scalar;
 
 impl Arithmetic for Scalar {
+    const DTYPE: Dtype = Dtype::F64;
     type Value = f64;
     fn difference(self, x: f64, neg_y: f64) -> f64 {
         x + neg_y
@@ -75,5 +126,19 @@ impl Arithmetic for Scalar {
     }
     fn one_nan(self, a: f64) -> f64 {
         if a.is_nan() { std::hint::black_box(f64::NAN) } else { a }
+    }
+    #[inline(always)]
+    fn split(self, a: f64) -> (f64, f64) {
+        const { assert!(ExponentBits::F64.shift == 20) };
+        let ExponentBits { round, one, mask, unit, unit_value, .. } = ExponentBits::F64;
+        let upper = |word: u32| u64::from(word) << 32;
+        let rounded = a.to_bits().wrapping_add(upper(round));
+        let exponent = f64::from_bits(rounded >> 20 & upper(0xfff) | upper(unit)) - unit_value;
+        let mantissa = a.to_bits().wrapping_add(upper(one)).wrapping_sub(rounded & upper(mask));
+        (exponent, f64::from_bits(mantissa))
+    }
+    #[inline(always)]
+    fn power_of_two(self, a: f64) -> f64 {
+        f64::from_bits((a + ExponentBits::F64.middle).to_bits() << 20)
     }
 }

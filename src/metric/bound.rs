@@ -1,8 +1,8 @@
 //! Bounds on the errors of distances. `docs/ACCURACY.md` has them in words.
 
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Summation, Visitor, summation};
-use super::root::ROOT_ROUNDINGS;
-use super::{Finish, Measure, PowerOfTwo, Reference};
+use super::root::root_roundings;
+use super::{Finish, Measure, PowerOfTwo, Preparation, Reference};
 use crate::element::{Dtype, Element};
 
 impl Measure {
@@ -53,13 +53,18 @@ impl Measure {
             Finish::Plain => scaled * relative + underflow,
             // |√a − √b| ≤ √|a − b|, and ≤ |a − b| / √b
             Finish::Root => {
+                let prepared = match self.form().preparation {
+                    Preparation::Distribution => distribution_error::<T>(d),
+                    _ => 0.0,
+                };
                 scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * u)
                     + underflow.sqrt().min(underflow / scaled)
+                    + prepared
             }
             Finish::RootOf(order) => {
-                let p = f64::from(order.halves()) / 2.0;
+                let p = order.get();
                 let of_root = (1.0 + relative).powf(1.0 / p) - (1.0 - relative).max(0.0).powf(1.0 / p);
-                let rounding = 2.0 * u + 2.0 * ROOT_ROUNDINGS as f64 * f64::UNIT_ROUNDOFF;
+                let rounding = 2.0 * u + 2.0 * root_roundings(order) as f64 * f64::UNIT_ROUNDOFF;
                 // a ↦ a^(1/p) errs by at most the root of the error where p ≥ 1, and by its slope times the error
                 let (at, power) = (scaled.powf(p) + underflow, 1.0 / p - 1.0);
                 // in an order in which no part is rounded to 0
@@ -186,6 +191,24 @@ fn prepared_error<T: Element>(d: usize, relative: f64, reference: f64) -> f64 {
     relative * reference * (1.0 + relative) + part(T::UNIT_ROUNDOFF) + part(f64::UNIT_ROUNDOFF) + T::SMALLEST
 }
 
+/// Roundings in f64 of a share: of the sum and of the quotient. One more rounds it to the type.
+const SHARE_ROUNDINGS: usize = 3;
+
+/// Bound on the error of a Jensen-Shannon distance from the rounding of shares.
+///
+/// The distance is a metric of features each, for numbers that are not negative, and so of all together (D. M. Endres, J. E. Schindelin, "A new metric for
+/// probability distributions", IEEE Transactions on Information Theory 49, 2003): what p̂ and q̂ move it by is no more than their distances from p and q. Of
+/// p̂ within p(1 ± κ), s h(t) / 4 ≤ s t² (1 + t²) / 4 with t ≤ κ/2 · (1 + κ), and the shares have a sum of 1 within κ: that is κ/√8 (1 + κ)². A share that
+/// underflows is within η, and moves the square of the distance by η at most. Sums of two shares below the smallest normal number count as that.
+fn distribution_error<T: Element>(d: usize) -> f64 {
+    let part = |u: f64, smallest: f64| {
+        let kappa =
+            gamma(BLOCK_FEATURES + SHARE_ROUNDINGS, f64::UNIT_ROUNDOFF) + second_order_error::<f64>(d) + u;
+        2.0 * kappa / 8.0_f64.sqrt() * (1.0 + kappa).powi(2) + 2.0 * (d as f64 * smallest).sqrt()
+    };
+    part(T::UNIT_ROUNDOFF, T::SMALLEST_NORMAL) + part(f64::UNIT_ROUNDOFF, f64::SMALLEST_NORMAL)
+}
+
 /// γ(k) = ku / (1 − ku): k successive roundings err by at most this, relatively.
 /// (Higham, *Accuracy and Stability of Numerical Algorithms*, 2nd ed., lemma 3.1.)
 pub fn gamma(k: usize, unit_roundoff: f64) -> f64 {
@@ -220,7 +243,7 @@ pub fn second_order_error<T: Element>(d: usize) -> f64 {
 /// Relative error of the folded value of direct differences, see [`summation_error`]; a term (x − y)² counts the
 /// rounding of its difference twice. For a maximum: u.
 pub fn direct_relative_error<F: Fold, T: Element>(fold: F, d: usize) -> f64 {
-    summation_error::<F, T>(d, fold.roundings())
+    summation_error::<F, T>(d, fold.roundings(T::DTYPE))
 }
 
 /// Relative error of D² = |x|² + |y|² − 2x·y where D² > τ(|x|² + |y|²): 2σ(3)/τ, with σ the [`summation_error`].

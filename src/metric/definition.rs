@@ -27,8 +27,9 @@ pub(super) struct Definition<'a> {
 impl Definition<'_> {
     pub(super) fn reference(&self) -> Reference {
         let folded = self.measure.visit(Folded { pair: self, change: |x, y| (x, y) });
-        let power = self.measure.power().halves();
-        let is_safe = [0, 2].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
+        let power = self.measure.power().get();
+        let is_safe =
+            [0.0, 1.0].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
         // with weights, and of quotients, parts may overflow where the distance does not
         let (is_weighted, is_quotient) =
             (self.measure.has_weighted_terms(), self.measure.form().is_quotient());
@@ -81,8 +82,7 @@ impl Definition<'_> {
             let change = |x: f64, y: f64| (scale.times(x - y), 0.0);
             self.finished(self.measure.visit(Folded { pair: self, change }), change)
         };
-        let degree = self.measure.degree().halves().cast_signed();
-        (Reference { exponent, ..reference }, degree * exponent / 2)
+        (Reference { exponent, ..reference }, self.measure.degree() * exponent)
     }
 }
 

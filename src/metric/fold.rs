@@ -3,6 +3,8 @@
 //! A fold is bitwise symmetric in x and y, since which of the two is a row depends on the ranks.
 
 use super::arithmetic::Arithmetic;
+use super::divergence::{divergence, divergence_roundings};
+use super::power::{RealExponent, power, power_roundings};
 use crate::element::{Dtype, Element};
 
 /// How a fold puts the features of a pair of samples together.
@@ -27,22 +29,39 @@ pub enum Summation {
 /// Features that are summed in order before a compensated addition, see [`Summation::Blocked`].
 pub const BLOCK_FEATURES: usize = 256;
 
-/// Exponent of the terms of a fold, a multiple of a half: `whole`, and a half more if `has_half`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Exponent {
-    whole: u32,
-    has_half: bool,
-}
+/// Exponent of the terms of a fold: 0 or more.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Exponent(f64);
+
+/// It is no NaN.
+impl Eq for Exponent {}
 
 impl Exponent {
-    /// Of so many halves.
-    pub const fn of_halves(halves: u32) -> Self {
-        Self { whole: halves / 2, has_half: halves % 2 == 1 }
+    /// Halves of the largest exponent whose powers are products.
+    const MOST_HALVES: f64 = 16.0;
+
+    /// Of what does not grow with differences.
+    pub const ZERO: Self = Self(0.0);
+    /// Of magnitudes.
+    pub const ONE: Self = Self(1.0);
+    /// Of squares.
+    pub const TWO: Self = Self(2.0);
+
+    /// Of this value.
+    pub const fn new(p: f64) -> Self {
+        Self(p)
     }
 
-    /// How many halves it is.
-    pub const fn halves(self) -> u32 {
-        2 * self.whole + self.has_half as u32
+    /// Its value.
+    pub const fn get(self) -> f64 {
+        self.0
+    }
+
+    /// How many halves it is, if powers are products of numbers and square roots: of multiples of a half up to 8.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
+    pub fn halves(self) -> Option<u32> {
+        let halves = 2.0 * self.0;
+        (halves.fract() == 0.0 && halves <= Self::MOST_HALVES).then_some(halves as u32)
     }
 }
 
@@ -62,8 +81,8 @@ pub trait Fold: Copy + Send + Sync + 'static {
     /// The fold, whose terms have this exponent if it takes one.
     fn of(exponent: Exponent) -> Self;
 
-    /// Roundings that a term goes through, relative to the term: that of its weight among them.
-    fn roundings(self) -> usize;
+    /// Roundings to a type that a term goes through, relative to the term: that of its weight among them.
+    fn roundings(self, dtype: Dtype) -> usize;
 
     /// The folded value after one more feature with values x and y; starts from 0.
     fn step<A: Arithmetic>(
@@ -94,8 +113,8 @@ pub trait Visitor {
 
 /// The folds: what each has beside its constants, the roundings of a term, and the step.
 macro_rules! folds {
-    ($($(#[$doc:meta])* $name:ident { $($constant:ident: $type:ty = $value:expr;)* }
-        roundings $roundings:literal,
+    ($dtype:ident, $($(#[$doc:meta])* $name:ident { $($constant:ident: $type:ty = $value:expr;)* }
+        roundings $roundings:expr,
         |$a:ident, $acc:ident, $x:ident, $neg_y:ident, $weight:pat_param| $step:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
@@ -108,7 +127,8 @@ macro_rules! folds {
                 Self
             }
 
-            fn roundings(self) -> usize {
+            #[allow(unused_variables, reason = "most have as many for either type")]
+            fn roundings(self, $dtype: Dtype) -> usize {
                 $roundings
             }
 
@@ -128,6 +148,8 @@ macro_rules! folds {
 }
 
 folds! {
+    dtype,
+
     /// Σ (xₗ − yₗ)²
     Squares { GRAM: bool = true; } roundings 2, |a, acc, x, neg_y, _| {
         // an addition: the multipliers have the square
@@ -176,6 +198,9 @@ folds! {
         a.mul_add(weight, a.where_unequal(both, a.constant(0.0), ratio), acc)
     };
 
+    /// ½ Σ (xₗ ln(xₗ/mₗ) + yₗ ln(yₗ/mₗ)) of numbers that are not negative, and mₗ = (xₗ + yₗ)/2
+    Divergences {} roundings divergence_roundings(dtype), |a, acc, x, neg_y, _| a.add(acc, divergence(a, x, neg_y));
+
     /// Σ |xₗ + yₗ|
     Totals {} roundings 2, |a, acc, x, neg_y, _| a.add(acc, a.abs(a.sub(x, neg_y)));
 
@@ -213,21 +238,25 @@ folds! {
     Product {} roundings 1, |a, acc, x, neg_y, _| a.mul_add(x, neg_y, acc);
 }
 
-/// Σ wₗ |xₗ − yₗ|^p, where p is a multiple of a half
+/// Σ wₗ |xₗ − yₗ|^p, where p is a multiple of a half: `whole`, and a half more if `has_half`
 #[derive(Clone, Copy, Debug)]
-pub struct Powers(Exponent);
+pub struct Powers {
+    whole: u32,
+    has_half: bool,
+}
 
 impl Fold for Powers {
     const WEIGHTED: bool = true;
 
     fn of(exponent: Exponent) -> Self {
-        Self(exponent)
+        let halves = exponent.halves().unwrap_or(0);
+        Self { whole: halves / 2, has_half: halves % 2 == 1 }
     }
 
     // p of the difference, one of the weight, the root, and as many products as factors
-    fn roundings(self) -> usize {
-        let halves = self.0.halves() as usize;
-        halves.div_ceil(2) + 2 + halves.div_ceil(2)
+    fn roundings(self, _: Dtype) -> usize {
+        let factors = self.whole as usize + usize::from(self.has_half);
+        factors + 2 + factors
     }
 
     #[inline(always)]
@@ -239,7 +268,7 @@ impl Fold for Powers {
         neg_y: A::Value,
         weight: A::Value,
     ) -> A::Value {
-        let Self(Exponent { whole, has_half }) = self;
+        let Self { whole, has_half } = self;
         let difference = a.abs(a.add(x, neg_y));
         let mut term = weight;
         if has_half {
@@ -253,6 +282,39 @@ impl Fold for Powers {
             term = a.mul(term, difference);
         }
         a.mul_add(term, difference, acc)
+    }
+}
+
+/// Σ wₗ |xₗ − yₗ|^p of any p
+#[derive(Clone, Copy, Debug)]
+pub struct RealPowers {
+    p: f64,
+    exponent: RealExponent,
+}
+
+impl Fold for RealPowers {
+    const WEIGHTED: bool = true;
+
+    fn of(exponent: Exponent) -> Self {
+        Self { p: exponent.get(), exponent: RealExponent::new(exponent.get()) }
+    }
+
+    // p of the difference, and one of the weight
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small number")]
+    fn roundings(self, dtype: Dtype) -> usize {
+        self.p.ceil() as usize + 1 + power_roundings(dtype)
+    }
+
+    #[inline(always)]
+    fn step<A: Arithmetic>(
+        self,
+        a: A,
+        acc: A::Value,
+        x: A::Value,
+        neg_y: A::Value,
+        weight: A::Value,
+    ) -> A::Value {
+        a.mul_add(weight, power(a, a.abs(a.add(x, neg_y)), self.exponent), acc)
     }
 }
 
@@ -271,12 +333,16 @@ mod tests {
             let mask = if rng.random() { u64::MAX } else { 0x8ff0_0000_0000_0001 };
             let [x, y, acc] = [0; 3].map(|_| f64::from_bits(rng.random::<u64>() & mask));
             let weight = rng.random::<f64>();
-            let halves = rng.random_range(1..17);
-            let fold = F::of(Exponent::of_halves(halves));
+            let p = if rng.random() {
+                0.5 * f64::from(rng.random_range(1..17))
+            } else {
+                rng.random_range(0.01..20.0)
+            };
+            let fold = F::of(Exponent::new(p));
             let [one, other] = [(x, y), (y, x)].map(|(x, y)| fold.step(Scalar, acc, x, -y, weight));
             for finish in [Finish::Plain, Finish::Root] {
                 let bits = [one, other].map(|total| finish.of(Scalar, total).to_bits());
-                assert_eq!(bits[0], bits[1], "{x:e} and {y:e} after {acc:e}, {finish:?}, {halves} halves");
+                assert_eq!(bits[0], bits[1], "{x:e} and {y:e} after {acc:e}, {finish:?}, p = {p}");
                 assert!(!f64::from_bits(bits[0]).is_nan() || bits[0] == f64::NAN.to_bits());
             }
         }
@@ -309,5 +375,7 @@ mod tests {
         check_symmetry::<Both>();
         check_symmetry::<Neither>();
         check_symmetry::<Powers>();
+        check_symmetry::<RealPowers>();
+        check_symmetry::<Divergences>();
     }
 }

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use super::definition::{Definition, Reference};
 use super::fold::{
-    BlockedMagnitudes, Both, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY, Powers, Ratios, Squares,
-    Totals, Unequal, Visitor, WeightedMagnitudes, WeightedSquares, WeightedTotals,
+    BlockedMagnitudes, Both, Divergences, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY, Powers,
+    Ratios, RealPowers, Squares, Totals, Unequal, Visitor, WeightedMagnitudes, WeightedSquares,
+    WeightedTotals,
 };
 use super::prepare::Preparation;
 use super::scaling::{PowerOfTwo, exponent_of};
 use super::{Finish, Metric};
-use crate::element::Element;
+use crate::element::{Dtype, Element};
 
 /// What is folded over the features of two samples.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,6 +27,8 @@ pub enum Terms {
     Powers,
     /// |xₗ − yₗ| / (|xₗ| + |yₗ|)
     Ratios,
+    /// (p ln(p/m) + q ln(q/m)) / 2 of shares p and q with mean m
+    Divergences,
     /// 1 where xₗ ≠ yₗ
     Unequal,
     /// Which of xₗ and yₗ are true: four sums, see [`super::Table`]
@@ -46,7 +49,10 @@ pub struct Form {
 impl Form {
     /// Whether samples have another length after their preparation.
     pub fn prepares(&self) -> bool {
-        matches!(self.preparation, Preparation::Direction | Preparation::Deviation)
+        matches!(
+            self.preparation,
+            Preparation::Direction | Preparation::Deviation | Preparation::Distribution
+        )
     }
 
     /// Whether the distance is the quotient of two folded values.
@@ -55,7 +61,7 @@ impl Form {
     }
 }
 
-/// The order p of a Minkowski distance: a multiple of a half up to 8, or infinity.
+/// The order p of a Minkowski distance.
 #[derive(Clone, Copy, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Order(f64);
@@ -66,7 +72,12 @@ impl Eq for Order {}
 impl Order {
     /// Euclid's.
     pub const TWO: Self = Self(2.0);
-    const LARGEST: f64 = 8.0;
+    /// Of a larger one, powers leave the range of f64 where a difference is 2⁻³² of the largest; the distance is near that of infinity.
+    const LARGEST: f64 = 64.0;
+    /// Of a smaller one, the root would multiply errors by more than a thousand.
+    const SMALLEST: f64 = 0.001;
+    /// The largest of f32, likewise.
+    const LARGEST_IN_F32: f64 = 8.0;
 
     /// Of this value.
     ///
@@ -76,8 +87,9 @@ impl Order {
         if p.is_nan() || p <= 0.0 {
             return Err(format!("p must be larger than 0, and is {p}"));
         }
-        if p.is_finite() && (p > Self::LARGEST || (2.0 * p).fract() != 0.0) {
-            return Err(format!("p can be a multiple of 0.5 up to 8, or inf, and is {p}"));
+        if p.is_finite() && !(Self::SMALLEST..=Self::LARGEST).contains(&p) {
+            let (smallest, largest) = (Self::SMALLEST, Self::LARGEST);
+            return Err(format!("p can be {smallest} to {largest}, or inf, and is {p}"));
         }
         Ok(Self(p))
     }
@@ -87,9 +99,9 @@ impl Order {
         self.0
     }
 
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
-    fn exponent(self) -> Exponent {
-        Exponent::of_halves((2.0 * self.0) as u32)
+    /// Whether powers keep in the range of a type.
+    pub fn fits(self, dtype: Dtype) -> bool {
+        dtype == Dtype::F64 || self.0.is_infinite() || self.0 <= Self::LARGEST_IN_F32
     }
 }
 
@@ -155,7 +167,7 @@ impl Measure {
                 2.0 => plain(Terms::Squares, Finish::Root),
                 f64::INFINITY => plain(Terms::Largest, Finish::Plain),
                 _ => {
-                    exponent = order.exponent();
+                    exponent = Exponent::new(order.get());
                     plain(Terms::Powers, Finish::RootOf(exponent))
                 }
             };
@@ -190,10 +202,10 @@ impl Measure {
     /// The power of the terms in the differences; 0 where they do not grow with them.
     pub fn power(&self) -> Exponent {
         match self.form.terms {
-            Terms::Squares => Exponent::of_halves(4),
-            Terms::Magnitudes | Terms::Largest => Exponent::of_halves(2),
+            Terms::Squares => Exponent::TWO,
+            Terms::Magnitudes | Terms::Largest => Exponent::ONE,
             Terms::Powers => self.exponent,
-            Terms::Ratios | Terms::Unequal | Terms::Table => Exponent::of_halves(0),
+            Terms::Ratios | Terms::Divergences | Terms::Unequal | Terms::Table => Exponent::ZERO,
         }
     }
 
@@ -224,9 +236,20 @@ impl Measure {
             Preparation::Truth => T::SMALLEST_NORMAL.max(SMALLEST_WEIGHT_OF_TRUTH),
             // they only select
             Preparation::Selected => return None,
-            Preparation::Direction | Preparation::Deviation => SMALLEST_PREPARED_WEIGHT,
+            Preparation::Direction | Preparation::Deviation | Preparation::Distribution => {
+                SMALLEST_PREPARED_WEIGHT
+            }
         };
         self.weights().iter().position(|weight| *weight > 0.0 && *weight < smallest)
+    }
+
+    /// The largest weight, if no power of two can be taken off the weights, since the order has no exact root of it, and they are so large or
+    /// small that powers could leave the range of numbers for it.
+    pub fn weight_too_far(&self) -> Option<f64> {
+        let Finish::RootOf(order) = self.form.finish else { return None };
+        let is_far = |weights: &Weights| exponent_of(weights.largest).abs() > MIDDLE;
+        let weights = self.weights.as_ref().filter(|weights| order.halves().is_none() && is_far(weights))?;
+        Some(weights.largest)
     }
 
     /// Whether weights are part of the terms: they are none where samples are prepared with them.
@@ -254,8 +277,12 @@ impl Measure {
             (Terms::Magnitudes, false) => visitor.visit(Magnitudes),
             (Terms::Magnitudes, true) => visitor.visit(WeightedMagnitudes),
             (Terms::Largest, _) => visitor.visit(Largest),
+            (Terms::Powers, _) if self.exponent.halves().is_none() => {
+                visitor.visit(RealPowers::of(self.exponent))
+            }
             (Terms::Powers, _) => visitor.visit(Powers::of(self.exponent)),
             (Terms::Ratios, _) => visitor.visit(Ratios),
+            (Terms::Divergences, _) => visitor.visit(Divergences),
             (Terms::Unequal, _) => visitor.visit(Unequal),
             (Terms::Table, _) => visitor.visit(Both),
         }
@@ -324,12 +351,16 @@ impl Weights {
             Finish::Plain if form.terms == Terms::Largest => (1, 0),
             Finish::Plain => (1, 2),
             Finish::Root => (2, 4),
-            Finish::RootOf(order) => (order.halves().cast_signed(), order.halves().cast_signed()),
+            // of an order that is no multiple of a half there is none
+            Finish::RootOf(order) => {
+                let halves = order.halves().map_or(0, u32::cast_signed);
+                (halves, halves)
+            }
             Finish::HalfSquare | Finish::Share | Finish::Quotient | Finish::Truth(_) => (1, 0),
         };
         let exponent = exponent_of(largest);
         // of a quotient, samples and weights are kept away from the smallest numbers
-        let is_kept = exponent.abs() <= MIDDLE && !form.is_quotient();
+        let is_kept = exponent.abs() <= MIDDLE && !form.is_quotient() || whole == 0;
         let exponent = if is_kept { 0 } else { exponent.div_euclid(whole) * whole };
         let factor = PowerOfTwo::<f64>::new(-exponent);
         let values: Arc<[f64]> = weights.iter().map(|weight| factor.times(*weight)).collect();

@@ -8,7 +8,9 @@
 //! - `prepare` — what is done with one sample alone
 //! - `fold` — what is accumulated over features
 //! - `finish` — from the folded value to the distance
-//! - `root` — roots of any order
+//! - `divergence` — how far two shares are apart
+//! - `power` — logarithms and powers with real exponents
+//! - `root` — roots of orders that are multiples of a half
 //! - `truth` — distances of truth values
 //! - `scaling` — powers of two that keep powers in the range of numbers
 //! - `bound` — how far a distance may be from its definition
@@ -16,21 +18,24 @@
 mod arithmetic;
 pub mod bound;
 mod definition;
+mod divergence;
 mod finish;
 mod fold;
 mod measure;
+mod power;
 mod prepare;
 mod root;
 mod scaling;
 mod truth;
 
-pub use arithmetic::Arithmetic;
+pub use arithmetic::{Arithmetic, ExponentBits};
 pub use definition::Reference;
 pub use finish::Finish;
 pub use fold::{
     BLOCK_FEATURES, Exponent, Fold, Magnitudes, Product, Reduction, Summation, Visitor, summation,
 };
 pub use measure::{Form, Measure, Order, Terms};
+pub use power::{RealExponent, power, power_roundings};
 pub use prepare::{CompensatedSum, Extras, Preparation, squared_norm, squared_norm_of_block};
 pub use root::roots;
 pub use scaling::{PowerOfTwo, exponent_of};
@@ -116,6 +121,8 @@ metrics! {
         None, Ratios, Plain, "sum over features of |x - y| / (|x| + |y|), where 0 / 0 is 0";
     Braycurtis = "braycurtis", aliases [], takes [W],
         None, Magnitudes, Quotient, "sum over features of |x - y|, divided by that of |x + y|";
+    Jensenshannon = "jensenshannon", aliases ["js"], takes [],
+        Distribution, Divergences, Root, "square root of half the sum over features of p log(p/m) + q log(q/m), of shares p and q and their mean m";
     Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W],
         None, Unequal, Share, "share of the features in which x and y differ";
     Jaccard = "jaccard", aliases ["jacc", "ja", "j"], takes [W],
@@ -173,7 +180,10 @@ impl Metric {
     /// Whether distances stay what they are if the same number is taken off all values.
     pub fn ignores_shifts(self) -> bool {
         let form = self.form();
-        let is_shifted = matches!(form.preparation, Preparation::Direction | Preparation::Truth);
+        let is_shifted = matches!(
+            form.preparation,
+            Preparation::Direction | Preparation::Distribution | Preparation::Truth
+        );
         !is_shifted && form.terms != Terms::Ratios && !form.is_quotient()
     }
 }

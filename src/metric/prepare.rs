@@ -16,6 +16,8 @@ pub enum Preparation {
     Direction,
     /// The same of what is left after the mean Σ wₗ xₗ / Σ wₗ is taken off: NaN where all are equal.
     Deviation,
+    /// Shares of the sum of all: infinite ones where that is 0 or a value is negative, since a divergence is then.
+    Distribution,
     /// 1 where a value is not 0, whatever it is.
     Truth,
 }
@@ -39,6 +41,7 @@ impl Preparation {
             }
             Self::Direction => normalise(sample, weights, None),
             Self::Deviation => normalise(sample, weights, Some(total)),
+            Self::Distribution => to_shares(sample),
         }
     }
 }
@@ -90,6 +93,26 @@ fn normalise<T: Element>(sample: &mut [T], weights: &[f64], total: Option<f64>) 
         let deviation = deviation(value.to_f64());
         let weighted = weights.get(place).map_or(deviation, |weight| product(weight.sqrt(), deviation));
         *value = T::from_f64(weighted / length);
+    }
+}
+
+/// Divides a sample by the sum of its values.
+fn to_shares<T: Element>(sample: &mut [T]) {
+    let (mut largest, mut smallest, mut finite) = (0.0_f64, 0.0_f64, true);
+    for value in sample.iter() {
+        let value = value.to_f64();
+        finite = finite && value.is_finite();
+        (largest, smallest) = (largest.max(value), smallest.min(value));
+    }
+    if !finite || smallest < 0.0 || largest == 0.0 {
+        sample.fill(T::from_f64(if finite { f64::INFINITY } else { f64::NAN }));
+        return;
+    }
+    // exact, and the sum is a number then
+    let scale = PowerOfTwo::<f64>::new(-exponent_of(largest));
+    let total = weighted_sum(sample, &[], |value| scale.times(value));
+    for value in sample {
+        *value = T::from_f64(scale.times(value.to_f64()) / total);
     }
 }
 

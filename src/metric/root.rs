@@ -1,12 +1,17 @@
-//! Roots of an order that is a multiple of a half, by operations that round alike on all processors: the C library's `pow` does not.
+//! Roots, by operations that round alike on all processors: the C library's `pow` does not.
 
+use super::arithmetic::Scalar;
 use super::fold::Exponent;
+use super::power::{RealExponent, power, power_roundings};
+use crate::element::Dtype;
 
 /// The smallest numbers are multiplied by 2^(this · q) before their q-th root is taken, and so become normal.
 const SHIFT: i32 = 64;
 
 /// Roundings of the largest error of [`root`], in units of f64: see there.
-pub const ROOT_ROUNDINGS: usize = 9;
+pub fn root_roundings(order: Exponent) -> usize {
+    if order.halves().is_some() { 9 } else { power_roundings(Dtype::F64) }
+}
 
 /// value^(1/p), of a value that is not negative, and p an exponent above 0.
 pub fn root(value: f64, order: Exponent) -> f64 {
@@ -16,12 +21,18 @@ pub fn root(value: f64, order: Exponent) -> f64 {
 
 /// The same of several values side by side, for the compiler to use vectors.
 ///
-/// Square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
+/// Of an order that is no multiple of a half it is a [`power`]. Else square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
 /// the value. The last step of that errs by 2u at most, and by what the method leaves, which is less than u/8; a square doubles the
 /// error, a square root halves it.
 #[inline(always)]
 pub fn roots<const N: usize>(mut values: [f64; N], order: Exponent) -> [f64; N] {
-    let halves = order.halves();
+    let Some(halves) = order.halves() else {
+        let inverse = RealExponent::inverse(order.get());
+        return values.map(
+            #[inline(always)]
+            |value| power(Scalar, value, inverse),
+        );
+    };
     // value^(2/halves)
     if halves % 2 == 1 {
         return odd_roots(values, halves).map(|root| root * root);
@@ -90,13 +101,15 @@ mod tests {
 
     /// The exponents that `--p` takes and that are no other metric.
     fn orders() -> impl Iterator<Item = Exponent> {
-        (1..=16).filter(|halves| ![2, 4].contains(halves)).map(Exponent::of_halves)
+        (1..=16)
+            .filter(|halves| ![2, 4].contains(halves))
+            .map(|halves| Exponent::new(f64::from(halves) / 2.0))
     }
 
     #[test]
     fn a_power_of_two_to_the_order_has_an_exact_root() {
         for order in orders() {
-            let halves = order.halves().cast_signed();
+            let halves = order.halves().expect("a multiple of a half").cast_signed();
             for exponent in (-1000 / halves..1000 / halves).filter(|exponent| exponent % 2 == 0) {
                 let got = root(power_of_two(exponent / 2 * halves), order);
                 let expected = power_of_two(exponent);
@@ -109,7 +122,7 @@ mod tests {
     fn the_error_is_within_its_bound() {
         let mut rng = Xoshiro256PlusPlus::seed_from_u64(5);
         for order in orders() {
-            let p = f64::from(order.halves()) / 2.0;
+            let p = order.get();
             for _ in 0..20_000 {
                 // roots that are numbers, of values of all magnitudes
                 let most = if p < 1.0 { 500 } else { 1020 };
@@ -118,7 +131,10 @@ mod tests {
                 let error = (got - expected).abs() / expected / (f64::EPSILON / 2.0);
                 // the reference errs too: 1 / p is rounded, which counts as often as the logarithm is large
                 let reference = 1.0 + value.ln().abs() / p;
-                assert!(error <= ROOT_ROUNDINGS as f64 + reference, "{value:e}, {order:?}: {error} units");
+                assert!(
+                    error <= root_roundings(order) as f64 + reference,
+                    "{value:e}, {order:?}: {error} units"
+                );
             }
         }
     }
@@ -130,7 +146,7 @@ mod tests {
             assert_eq!(root(f64::INFINITY, order).to_bits(), f64::INFINITY.to_bits());
             assert!(root(f64::NAN, order).is_nan());
         }
-        let cube = Exponent::of_halves(6);
+        let cube = Exponent::new(3.0);
         for units in [1.0_f64, 8.0, 1e3, 1e12] {
             let value = units * f64::from_bits(1);
             // 2^-1074 is the cube of 2^-358

@@ -2,7 +2,7 @@
 
 use super::fold::Exponent;
 use super::root::root;
-use super::{Finish, Measure};
+use super::{Finish, Measure, Terms};
 use crate::element::{Dtype, Element};
 
 /// The factor 2^e for any exponent e: a product has one rounding, also where the factor or the product is no normal number.
@@ -69,47 +69,54 @@ impl Measure {
     /// samples and may be infinite, unless they are quotients, or have weights; those are scaled where their parts are too large, and quotients of
     /// weighted sums where they are too small.
     pub fn scaling_exponent<T: Element>(&self, d: usize, largest: f64) -> i32 {
-        let p = self.power();
+        let power = self.power();
         let is_quotient = self.form().is_quotient();
         let weighted = self.has_weighted_terms();
-        let never = p.halves() == 0 || p.halves() == 2 && !is_quotient && !weighted;
+        let p = power.get();
+        let never = power == Exponent::ZERO || power == Exponent::ONE && !is_quotient && !weighted;
         if self.form().prepares() || largest == 0.0 || never {
             return 0;
         }
-        let of_power = |value: f64| if p.halves() == 4 { value.sqrt() } else { root(value, p) };
+        let of_power = |value: f64| if power == Exponent::TWO { value.sqrt() } else { root(value, power) };
         // differences must not overflow either, whatever they are multiplied by
         let limit = |value: f64| of_power(value).min(value);
-        let total = if weighted && p.halves() < 4 { self.total(d).max(1.0) } else { self.total(d) };
+        // a power may be as large alone, where it is no product of weight and differences
+        let is_alone = p < 2.0 || power.halves().is_none();
+        let total = if weighted && is_alone { self.total(d).max(1.0) } else { self.total(d) };
         let total = of_power(total);
         // half of the largest number: rounding may make a sum larger than it is
         let too_large = 2.0 * total * largest > limit(T::LARGEST / 2.0);
-        let can_be_small = p.halves() != 2 || weighted && is_quotient;
+        let can_be_small = power != Exponent::ONE || weighted && is_quotient;
         let too_small =
             can_be_small && largest < of_power(smallest_safe_power::<T>() / self.largest_weight());
-        if !too_large && !too_small && p.halves() <= 4 {
+        if !too_large && !too_small && p <= 2.0 {
             return 0;
         }
         let exponent = exponent_of(largest);
         let mantissa = PowerOfTwo::<f64>::new(-exponent).times(largest);
         let largest_safe = exponent_of(limit(T::LARGEST / 4.0) / (2.0 * total * mantissa)) - exponent;
         // the root of an even power is a power, and all distances keep their bits
-        if p.halves() % 2 == 1 { largest_safe & !1 } else { largest_safe }
+        if power.halves().is_some_and(|halves| halves % 2 == 1) { largest_safe & !1 } else { largest_safe }
     }
 
     /// Exponent of the factor that undoes the scaling of samples by 2^`scaling` and that of the weights, in their distances.
     pub fn undo_exponent(&self, scaling: i32) -> i32 {
-        // of halves, two make a whole
-        let of_samples = -scaling * self.degree().halves().cast_signed() / 2;
-        of_samples + self.weights_exponent()
+        -scaling * self.degree() + self.weights_exponent()
     }
 
     /// The power of a common factor of all samples that their distances grow by.
-    pub fn degree(&self) -> Exponent {
-        Exponent::of_halves(match self.form().finish {
+    pub fn degree(&self) -> i32 {
+        match self.form().finish {
+            _ if self.form().prepares() => 0,
             Finish::HalfSquare | Finish::Share | Finish::Quotient | Finish::Truth(_) => 0,
-            Finish::Root | Finish::RootOf(_) => 2,
-            Finish::Plain => self.power().halves(),
-        })
+            Finish::Root | Finish::RootOf(_) => 1,
+            Finish::Plain => match self.form().terms {
+                Terms::Squares => 2,
+                Terms::Magnitudes | Terms::Largest => 1,
+                Terms::Ratios | Terms::Divergences | Terms::Unequal | Terms::Table => 0,
+                Terms::Powers => unreachable!("of powers a root is taken"),
+            },
+        }
     }
 }
 

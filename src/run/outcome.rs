@@ -172,12 +172,17 @@ fn warn_of_range<T: Number>(record: &Record, measure: &Measure, allow_nonfinite:
         _ => "scale the samples",
     });
     let ways_out = ways_out.join(", or ");
+    if metric == Metric::Jensenshannon && record.max == f64::INFINITY {
+        log::warn!(
+            "some distances are infinite: a sample with a negative value, or of zeros alone, is no distribution; leave such samples out if that is no use"
+        );
+    }
     // that of a quotient says that its divisor is 0
-    let degree = measure.degree().halves();
+    let degree = measure.degree();
     if record.max == f64::INFINITY && !allow_nonfinite && degree > 0 {
         log::warn!("some distances are infinite: they are too large for {dtype}; {ways_out}");
     }
-    let may_lose_digits = degree > 2 || has_weights;
+    let may_lose_digits = degree > 1 || has_weights;
     if measure.undo_exponent(record.scaling_exponent) < 0
         && may_lose_digits
         && record.max < T::SMALLEST_NORMAL

@@ -114,6 +114,11 @@ impl Vectors {
     /// Refuses weights, or inverses of variances, that the type that is computed in cannot hold side by side.
     pub(super) fn check_range(&self, problem: &Problem) -> Result<()> {
         let measure = problem.measure(self.weights(problem.d).as_deref());
+        if let (Some(largest), Some(Vector { from, .. })) = (measure.weight_too_far(), &self.weights) {
+            fail!(
+                "--weights: the largest of {from} is {largest:e}; with such a --p it must lie between 1e-18 and 1e18, so multiply all of them by one number"
+            );
+        }
         let too_small = match problem.dtype {
             Dtype::F32 => measure.weight_too_small::<f32>(),
             Dtype::F64 => measure.weight_too_small::<f64>(),

@@ -38,6 +38,13 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         )));
     }
     let p = takes_order.then(|| args.p.unwrap_or(Order::TWO));
+    if let Some(p) = p
+        && !p.fits(dtype)
+    {
+        return Err(Error::Usage(format!(
+            "--p {p}: powers of differences would leave the range of {dtype}; use --dtype f64"
+        )));
+    }
     Vectors::check(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
     let measure = Measure::of_any_weights(metric, p, weighted);

@@ -86,7 +86,7 @@ impl Given {
         let mut all = Vec::new();
         for given in Metric::ALL.iter().map(|metric| Self::from(*metric)) {
             let orders: &[f64] = if given.metric.takes().contains(&Parameter::Order) {
-                &[0.5, 1.0, 1.5, 2.0, 3.0, 7.5, 8.0, f64::INFINITY]
+                &[0.5, 1.0, 2.0, 3.0, 3.2, 7.5, f64::INFINITY]
             } else {
                 &[2.0]
             };
@@ -110,7 +110,7 @@ impl Given {
         let order = |p, weighted| Self { metric: Metric::Minkowski, p: Order::new(p).ok(), weighted };
         let weighted = [Metric::Cityblock, Metric::Canberra, Metric::Braycurtis]
             .map(|metric| Self { weighted: true, ..metric.into() });
-        plain.chain([order(3.0, false), order(2.5, true)]).chain(weighted).collect()
+        plain.chain([order(3.0, false), order(2.5, true), order(3.2, true)]).chain(weighted).collect()
     }
 
     /// With weights of all magnitudes, some of them 0.

@@ -76,6 +76,17 @@ pub(crate) fn tile_of<T: Number>(
     let values = x.iter().chain(y).filter(|value| value.is_finite());
     let largest = values.fold(0.0, |largest: f64, value| largest.max(value.to_f64().abs()));
     let exponent = kernel.measure().scaling_exponent::<T>(x.ncols(), largest);
+    tile_scaled(scratch, kernel, exponent, x, y)
+}
+
+/// The same of samples that are scaled by 2^`exponent`.
+pub(crate) fn tile_scaled<T: Number>(
+    scratch: &mut Scratch<T>,
+    kernel: Kernel<T>,
+    exponent: i32,
+    x: &Array2<T>,
+    y: &Array2<T>,
+) -> (Array2<T>, u64) {
     let kernel = kernel.of_scaled(exponent);
     let rows = packed(x, kernel.row_panels(), exponent, kernel.measure(), |samples, panels| {
         kernel.pack_rows(samples, panels);

@@ -93,10 +93,10 @@ class Workspace:
     def __truediv__(self, name: str) -> Path:
         return self.folder / name
 
-    def pairdist(self, *arguments, ranks=0, timeout=120, status=(0,)):
+    def pairdist(self, *arguments, ranks=0, timeout=120, status=(0,), env=None):
         """Runs the program and checks its exit code."""
         assert BINARY.exists(), f"{BINARY} is missing: cargo build --release"
-        done = launch([BINARY, *arguments], ranks, timeout, self.folder, None if ranks else ALONE)
+        done = launch([BINARY, *arguments], ranks, timeout, self.folder, ({} if ranks else ALONE) | (env or {}))
         assert done.returncode in status, f"exit {done.returncode}: {done.args}\n{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
         return done
 
@@ -107,11 +107,11 @@ class Workspace:
             file.create_dataset("samples", data=samples, **creation)
         return path
 
-    def compute(self, x, y=None, *options, out="out.h5", ranks=1, timeout=120) -> Path:
+    def compute(self, x, y=None, *options, out="out.h5", ranks=1, timeout=120, env=None) -> Path:
         """Computes the distances of arrays, or of files; one input without `y`. Returns the result's path."""
         x, y = (self.write(name, z) if isinstance(z, np.ndarray) else z for name, z in (("x", x), ("y", y)))
         against = [] if y is None else ["--against", y]
-        self.pairdist("compute", x, *against, "-o", self / out, *options, ranks=ranks, timeout=timeout)
+        self.pairdist("compute", x, *against, "-o", self / out, *options, ranks=ranks, timeout=timeout, env=env)
         return self / out
 
     def record(self, *options, x, y=None, ranks=1):
