@@ -90,40 +90,52 @@ pub(super) struct Scalar;
 impl Arithmetic for Scalar {
     const DTYPE: Dtype = Dtype::F64;
     type Value = f64;
+    #[inline(always)]
     fn difference(self, x: f64, neg_y: f64) -> f64 {
         x + neg_y
     }
+    #[inline(always)]
     fn add(self, a: f64, b: f64) -> f64 {
         a + b
     }
+    #[inline(always)]
     fn sub(self, a: f64, b: f64) -> f64 {
         a - b
     }
+    #[inline(always)]
     fn mul(self, a: f64, b: f64) -> f64 {
         a * b
     }
+    #[inline(always)]
     fn div(self, a: f64, b: f64) -> f64 {
         a / b
     }
+    #[inline(always)]
     fn mul_add(self, a: f64, b: f64, c: f64) -> f64 {
         a.mul_add(b, c)
     }
+    #[inline(always)]
     fn abs(self, a: f64) -> f64 {
         a.abs()
     }
+    #[inline(always)]
     fn max(self, a: f64, b: f64) -> f64 {
         if b > a { b } else { a }
     }
     #[allow(clippy::float_cmp, reason = "equal or not is what is asked")]
+    #[inline(always)]
     fn where_unequal(self, a: f64, b: f64, value: f64) -> f64 {
         if a == b { 0.0 } else { value }
     }
+    #[inline(always)]
     fn constant(self, value: f64) -> f64 {
         value
     }
+    #[inline(always)]
     fn sqrt(self, a: f64) -> f64 {
         a.sqrt()
     }
+    #[inline(always)]
     fn one_nan(self, a: f64) -> f64 {
         if a.is_nan() { std::hint::black_box(f64::NAN) } else { a }
     }

@@ -28,10 +28,11 @@ pub fn root(value: f64, order: Exponent) -> f64 {
 pub fn roots<const N: usize>(mut values: [f64; N], order: Exponent) -> [f64; N] {
     let Some(halves) = order.halves() else {
         let inverse = RealExponent::inverse(order.get());
-        return values.map(
-            #[inline(always)]
-            |value| power(Scalar, value, inverse),
-        );
+        // a loop, which is compiled for the vectors of the function around it
+        for value in &mut values {
+            *value = power(Scalar, *value, inverse);
+        }
+        return values;
     };
     // value^(2/halves)
     if halves % 2 == 1 {
