@@ -21,6 +21,22 @@ impl Dtype {
         }
     }
 
+    /// The smallest normal number.
+    pub const fn smallest_normal(self) -> f64 {
+        match self {
+            Self::F32 => f32::MIN_POSITIVE as f64,
+            Self::F64 => f64::MIN_POSITIVE,
+        }
+    }
+
+    /// The largest number.
+    pub const fn largest(self) -> f64 {
+        match self {
+            Self::F32 => f32::MAX as f64,
+            Self::F64 => f64::MAX,
+        }
+    }
+
     /// The one of two that holds the values of both.
     #[must_use]
     pub fn wider(self, other: Self) -> Self {

@@ -11,14 +11,14 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 use common::launch::ALONE;
-use common::samples::{assert_within_tolerance, create, definition, distances, stored};
+use common::samples::{Given, assert_within_tolerance, create, definition, distances, stored};
 use common::{Work, for_all};
 use hdf5::H5Type;
 use ndarray::Array2;
 use pairdist::element::Content;
 use pairdist::io::Stored;
 use pairdist::kernel::{Level, Method};
-use pairdist::metric::{Finish, Measure, Metric, Preparation};
+use pairdist::metric::Metric;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 
@@ -120,7 +120,7 @@ struct Case {
     features: usize,
     x: Input,
     y: Option<Input>,
-    metric: Metric,
+    given: Given,
     kernel: &'static str,
     dtype: Option<&'static str>,
     /// Neighbours of each sample, and whether it comes first among them; 0 where there are no others.
@@ -307,17 +307,15 @@ impl Case {
         };
         let x = Input::random(rng, n, features, axes);
         let y = m.map(|m| Input::random(rng, m, features, axes));
-        // some of these problems have constant features, rows of zeros, or one sample: no variance, direction or quotient, but NaN
-        let is_always_a_number = |metric: &Metric| {
-            let form = metric.form();
-            form.preparation == Preparation::None
-                && form.finish != Finish::Quotient
-                && *metric != Metric::Seuclidean
-        };
-        let metrics: Vec<Metric> = Metric::ALL.iter().copied().filter(is_always_a_number).collect();
-        let metric = one_of(rng, &metrics);
+        // some of these problems have constant features or one sample, and so no variance, and most have other numbers than 0 and 1
+        let takes_all =
+            |given: &Given| given.metric != Metric::Seuclidean && !given.metric.takes_truth_alone();
+        let all: Vec<Given> = Given::all().into_iter().filter(takes_all).collect();
+        // each metric as often, whatever it may be given
+        let metric = one_of(rng, &all.iter().map(|given| given.metric).collect::<Vec<_>>());
+        let given = one_of(rng, &all.into_iter().filter(|given| given.metric == metric).collect::<Vec<_>>());
         let kernels: &[_] =
-            if Measure::from(metric).has_gram() { &["auto", "gemm", "direct"] } else { &["auto", "direct"] };
+            if given.measure(1).has_gram() { &["auto", "gemm", "direct"] } else { &["auto", "direct"] };
         let kernel = one_of(rng, kernels);
         let dtype = one_of(rng, &[None, None, Some("f32"), Some("f64")]);
         let mut ways = [12, 5].map(|launched| Way::random(rng, n, m.unwrap_or(n), launched));
@@ -327,7 +325,7 @@ impl Case {
         let include_self = y.is_none() && rng.random();
         let most = m.unwrap_or(n) - usize::from(y.is_none() && !include_self);
         let neighbors = (if most > 0 { size(rng, most) } else { 0 }, include_self);
-        Self { seed, features, x, y, metric, kernel, dtype, neighbors, ways }
+        Self { seed, features, x, y, given, kernel, dtype, neighbors, ways }
     }
 
     /// What to compute in, by the rule of docs/FORMAT.md.
@@ -337,9 +335,15 @@ impl Case {
     }
 
     fn run(&self, work: &Work, way: Way, name: &str, output: &str) -> serde_json::Value {
-        let Self { metric, kernel, .. } = self;
+        let Self { given: Given { metric, p, weighted }, kernel, .. } = self;
         let mut arguments =
             format!("compute x.h5 --metric {metric} --kernel {kernel} {output} --json {name}");
+        if let Some(p) = p {
+            write!(arguments, " --p {p}").expect("a string takes any text");
+        }
+        if *weighted {
+            arguments += " --weights w.h5";
+        }
         if self.y.is_some() {
             arguments += " --against y.h5";
         }
@@ -367,18 +371,25 @@ impl Case {
         let rng = &mut Rng::seed_from_u64(self.seed);
         let x = store::<T>(&work, "x.h5", &self.x, &self.x.values(rng, self.features));
         let y = self.y.map(|y| store::<T>(&work, "y.h5", &y, &y.values(rng, self.features)));
+        if self.given.weighted {
+            let weights = Given::weights(self.features);
+            create(work.path("w.h5"), |file| {
+                file.new_dataset_builder().with_data(&weights).create("w").map(drop)
+            });
+        }
         let [one, other] = self.ways;
         let record = self.run(&work, one, "run.json", "--no-sync -o out.h5");
         let got = distances::<T>(work.path("out.h5"));
-        let method = Method::from_name(self.kernel)
-            .unwrap_or_else(|| Method::fastest(&self.metric.into(), self.features, Content::Any));
+        let method = Method::from_name(self.kernel).unwrap_or_else(|| {
+            Method::fastest(&self.given.measure(self.features), self.features, Content::Any)
+        });
         // what makes whole numbers exact that the type does not hold
         let subtracted =
             record["inputs"][0]["subtracted"].as_str().map_or(0, |text| text.parse().expect("a number"));
         let (x, y) = (x(subtracted), y.map(|y| y(subtracted)));
-        let expected = definition(self.metric, &x, y.as_ref().unwrap_or(&x));
+        let expected = definition(self.given, &x, y.as_ref().unwrap_or(&x));
         let scaling = record["scaling_exponent"].as_i64().and_then(|exponent| i32::try_from(exponent).ok());
-        let way = (self.metric, method, self.features, scaling.expect("an exponent"));
+        let way = (self.given, method, self.features, scaling.expect("an exponent"));
         assert_within_tolerance("a case", way, &got, &expected);
         let (count, include_self) = self.neighbors;
         let itself = if include_self { "--include-self" } else { "" };
@@ -403,8 +414,10 @@ impl Case {
             let itself = (self.y.is_none()).then(|| all.remove(i));
             all.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
             let first = itself.filter(|_| include_self);
-            for (distance, index) in first.into_iter().chain(all).take(count) {
-                indices.push((index as f64).to_bits());
+            let numbers = first.into_iter().chain(all).filter(|(distance, _)| !distance.is_nan());
+            let numbers = numbers.map(|(distance, index)| (distance, index as f64));
+            for (distance, index) in numbers.chain(std::iter::repeat((f64::INFINITY, -1.0))).take(count) {
+                indices.push(index.to_bits());
                 nearest.push(distance.to_bits());
             }
         }

@@ -23,7 +23,7 @@ pub enum Packing {
     Values(Dtype),
     /// Whether they are not 0, as bits.
     Bits,
-    /// 64 whole numbers of 8 bits in 8 words: one has the lowest bit of each, and so on.
+    /// 64 whole numbers of 8 bits in `PLANES` words: one has the lowest bit of each, and so on.
     Planes,
     /// Bytes: whole numbers without a sign.
     U8,

@@ -29,7 +29,7 @@ pub trait Arithmetic: Copy {
     fn max(self, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `value` where a ≠ b, as where either is NaN, else 0.
     fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value;
-    /// A number that both types have, or an infinity.
+    /// A number, rounded to the type, or an infinity.
     fn constant(self, value: f64) -> Self::Value;
     /// √a, correctly rounded.
     fn sqrt(self, a: Self::Value) -> Self::Value;

@@ -57,7 +57,7 @@ impl Measure {
                     Preparation::Distribution => distribution_error::<T>(d),
                     _ => 0.0,
                 };
-                scaled * (relative * (1.0 + relative) / 2.0 + 2.0 * u)
+                (scaled + prepared) * (relative * (1.0 + relative) / 2.0 + 2.0 * u)
                     + underflow.sqrt().min(underflow / scaled)
                     + prepared
             }

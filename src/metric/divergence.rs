@@ -23,6 +23,9 @@ const fn terms(dtype: Dtype) -> (usize, usize) {
     }
 }
 
+/// More than any sum of two shares of 1, and less than the largest number.
+const ABOVE_ALL_SUMS: f64 = (1_u128 << 100) as f64;
+
 /// A quarter of h(t) / t²: 1 / (4 (k + 1) (2k + 1)), where k counts from 0.
 const NEAR_SERIES: [f64; 24] = {
     let mut coefficients = [0.0; 24];
@@ -48,7 +51,7 @@ const FAR_SERIES: [f64; 19] = {
     coefficients
 };
 
-/// Roundings of the largest error of a [`divergence`], relative to it: most where q is a rounding of p, of which it then keeps few digits.
+/// Roundings of the largest error of a [`divergence`], relative to it: most where q is as small as a rounding of p, and 1 − t has few digits.
 pub const fn divergence_roundings(dtype: Dtype) -> usize {
     match dtype {
         Dtype::F32 => 52,
@@ -56,14 +59,11 @@ pub const fn divergence_roundings(dtype: Dtype) -> usize {
     }
 }
 
-/// ½ (p ln(p/m) + q ln(q/m)) of p = x and q = y, neither of them negative: ∞ where one is.
+/// ½ (p ln(p/m) + q ln(q/m)) of p = x and q = y, both 0 or more: ∞ where one is ∞.
 #[inline(always)]
 pub fn divergence<A: Arithmetic>(a: A, x: A::Value, neg_y: A::Value) -> A::Value {
     let (zero, one) = (a.constant(0.0), a.constant(1.0));
-    let smallest = a.constant(match A::DTYPE {
-        Dtype::F32 => f32::MIN_POSITIVE.into(),
-        Dtype::F64 => f64::MIN_POSITIVE,
-    });
+    let smallest = a.constant(A::DTYPE.smallest_normal());
     let sum = a.sub(x, neg_y);
     // 0 where both are
     let t = a.div(a.abs(a.add(x, neg_y)), a.max(smallest, sum));
@@ -79,9 +79,6 @@ pub fn divergence<A: Arithmetic>(a: A, x: A::Value, neg_y: A::Value) -> A::Value
     let h = a.add(near, a.where_unequal(a.max(limit, t), limit, a.sub(far, near)));
     let infinity = a.constant(f64::INFINITY);
     // infinite numbers have an infinite sum, and no t
-    let infinite = a.max(zero, a.sub(sum, a.constant(FAR_ABOVE)));
+    let infinite = a.max(zero, a.sub(sum, a.constant(ABOVE_ALL_SUMS)));
     a.add(a.where_unequal(sum, infinity, a.mul(sum, h)), infinite)
 }
-
-/// More than any sum of two shares of 1, and less than the largest number.
-const FAR_ABOVE: f64 = (1_u128 << 100) as f64;

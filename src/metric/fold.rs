@@ -57,7 +57,12 @@ impl Exponent {
         self.0
     }
 
-    /// How many halves it is, if powers are products of numbers and square roots: of multiples of a half up to 8.
+    /// Whether it is a real one, of which powers take a logarithm: all are but multiples of a half up to 8.
+    pub fn is_real(self) -> bool {
+        self.halves().is_none()
+    }
+
+    /// How many halves it is, if it is not [real](Self::is_real): powers are products of numbers and square roots then.
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
     pub fn halves(self) -> Option<u32> {
         let halves = 2.0 * self.0;
@@ -285,7 +290,7 @@ impl Fold for Powers {
     }
 }
 
-/// Σ wₗ |xₗ − yₗ|^p of any p
+/// Σ wₗ |xₗ − yₗ|^p of a real p
 #[derive(Clone, Copy, Debug)]
 pub struct RealPowers {
     p: f64,

@@ -47,7 +47,7 @@ pub struct Form {
 }
 
 impl Form {
-    /// Whether samples have another length after their preparation.
+    /// Whether samples are other numbers after their preparation, of no size that depends on theirs.
     pub fn prepares(&self) -> bool {
         matches!(
             self.preparation,
@@ -72,7 +72,7 @@ impl Eq for Order {}
 impl Order {
     /// Euclid's.
     pub const TWO: Self = Self(2.0);
-    /// Of a larger one, powers leave the range of f64 where a difference is 2⁻³² of the largest; the distance is near that of infinity.
+    /// Of a larger one, powers leave the range of f64 where a difference is 2⁻³⁰ of the largest value; the distance is near that of infinity.
     const LARGEST: f64 = 64.0;
     /// Of a smaller one, the root would multiply errors by more than a thousand.
     const SMALLEST: f64 = 0.001;
@@ -243,12 +243,12 @@ impl Measure {
         self.weights().iter().position(|weight| *weight > 0.0 && *weight < smallest)
     }
 
-    /// The largest weight, if no power of two can be taken off the weights, since the order has no exact root of it, and they are so large or
+    /// The largest weight, if no power of two can be taken off the weights, since a real order has no exact root of it, and they are so large or
     /// small that powers could leave the range of numbers for it.
     pub fn weight_too_far(&self) -> Option<f64> {
         let Finish::RootOf(order) = self.form.finish else { return None };
         let is_far = |weights: &Weights| exponent_of(weights.largest).abs() > MIDDLE;
-        let weights = self.weights.as_ref().filter(|weights| order.halves().is_none() && is_far(weights))?;
+        let weights = self.weights.as_ref().filter(|weights| order.is_real() && is_far(weights))?;
         Some(weights.largest)
     }
 
@@ -277,9 +277,7 @@ impl Measure {
             (Terms::Magnitudes, false) => visitor.visit(Magnitudes),
             (Terms::Magnitudes, true) => visitor.visit(WeightedMagnitudes),
             (Terms::Largest, _) => visitor.visit(Largest),
-            (Terms::Powers, _) if self.exponent.halves().is_none() => {
-                visitor.visit(RealPowers::of(self.exponent))
-            }
+            (Terms::Powers, _) if self.exponent.is_real() => visitor.visit(RealPowers::of(self.exponent)),
             (Terms::Powers, _) => visitor.visit(Powers::of(self.exponent)),
             (Terms::Ratios, _) => visitor.visit(Ratios),
             (Terms::Divergences, _) => visitor.visit(Divergences),
@@ -351,7 +349,7 @@ impl Weights {
             Finish::Plain if form.terms == Terms::Largest => (1, 0),
             Finish::Plain => (1, 2),
             Finish::Root => (2, 4),
-            // of an order that is no multiple of a half there is none
+            // of a real order there is none
             Finish::RootOf(order) => {
                 let halves = order.halves().map_or(0, u32::cast_signed);
                 (halves, halves)

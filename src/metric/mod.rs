@@ -10,7 +10,7 @@
 //! - `finish` — from the folded value to the distance
 //! - `divergence` — how far two shares are apart
 //! - `power` — logarithms and powers with real exponents
-//! - `root` — roots of orders that are multiples of a half
+//! - `root` — roots, by Newton's method or as powers
 //! - `truth` — distances of truth values
 //! - `scaling` — powers of two that keep powers in the range of numbers
 //! - `bound` — how far a distance may be from its definition

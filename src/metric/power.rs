@@ -103,10 +103,7 @@ pub(super) fn polynomial<A: Arithmetic>(a: A, coefficients: &[f64], x: A::Value)
 #[inline(always)]
 fn parts<A: Arithmetic>(a: A, x: A::Value) -> (A::Value, A::Value) {
     const SHIFT: f64 = (1_u128 << 64) as f64;
-    let smallest = a.constant(match A::DTYPE {
-        Dtype::F32 => f32::MIN_POSITIVE.into(),
-        Dtype::F64 => f64::MIN_POSITIVE,
-    });
+    let smallest = a.constant(A::DTYPE.smallest_normal());
     let is_subnormal = a.where_unequal(x, a.max(smallest, x), a.constant(1.0));
     // 2⁶⁴ or 1
     let factor = a.mul_add(is_subnormal, a.constant(SHIFT), a.sub(a.constant(1.0), is_subnormal));
@@ -211,12 +208,8 @@ pub fn power<A: Arithmetic>(a: A, x: A::Value, p: RealExponent) -> A::Value {
     let low = a.mul_add(p.high, logarithm.low, low);
     let low = a.mul_add(p.low, logarithm.high, low);
     let power = a.where_unequal(x, a.constant(0.0), exp2(a, Pair { high, low }));
-    let largest = match A::DTYPE {
-        Dtype::F32 => f32::MAX.into(),
-        Dtype::F64 => f64::MAX,
-    };
     // ∞ and NaN add themselves
-    let infinite = a.max(a.constant(0.0), a.sub(x, a.constant(largest)));
+    let infinite = a.max(a.constant(0.0), a.sub(x, a.constant(A::DTYPE.largest())));
     a.add(power, a.add(infinite, a.where_unequal(x, x, x)))
 }
 

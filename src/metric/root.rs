@@ -21,14 +21,14 @@ pub fn root(value: f64, order: Exponent) -> f64 {
 
 /// The same of several values side by side, for the compiler to use vectors.
 ///
-/// Of an order that is no multiple of a half it is a [`power`]. Else square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
+/// Of a real order it is a [`power`]. Else square roots are taken first; what is left of the order is odd, and taken by Newton's method from the exponent of
 /// the value. The last step of that errs by 2u at most, and by what the method leaves, which is less than u/8; a square doubles the
 /// error, a square root halves it.
 #[inline(always)]
 pub fn roots<const N: usize>(mut values: [f64; N], order: Exponent) -> [f64; N] {
     let Some(halves) = order.halves() else {
         let inverse = RealExponent::inverse(order.get());
-        // a loop, which is compiled for the vectors of the function around it
+        // not by `map`, whose closure was compiled without the vectors of the function around it
         for value in &mut values {
             *value = power(Scalar, *value, inverse);
         }

@@ -64,7 +64,7 @@ impl Measure {
     /// the smallest normal number divided by u, where p is not 1: multiples lose no more digits than the samples have lost. Then 2^k M is
     /// as large as is safe, for rows that are tiny beside others to keep as much as they can: D is at most a quarter of the
     /// largest number. Where p is above 2, it always is: values a little below the largest have powers far below its own. Distances have the
-    /// same bits for any k, but where powers underflow.
+    /// same bits for any k, but where powers underflow, and those of real exponents.
     /// With weights, the sum of them stands for d, and M^p is multiplied by the largest. Distances of terms of power 1 grow with the
     /// samples and may be infinite, unless they are quotients, or have weights; those are scaled where their parts are too large, and quotients of
     /// weighted sums where they are too small.
@@ -78,23 +78,24 @@ impl Measure {
             return 0;
         }
         let of_power = |value: f64| if power == Exponent::TWO { value.sqrt() } else { root(value, power) };
+        // a power of a real exponent is computed alone, not as a product that begins with the weight
+        let is_alone = power.is_real();
+        let total = if weighted && (p < 2.0 || is_alone) { self.total(d).max(1.0) } else { self.total(d) };
+        // of small ones, the root of the total could leave the range of numbers alone
+        let (share, divisor) = if is_alone { (total, 1.0) } else { (1.0, of_power(total)) };
         // differences must not overflow either, whatever they are multiplied by
-        let limit = |value: f64| of_power(value).min(value);
-        // a power may be as large alone, where it is no product of weight and differences
-        let is_alone = p < 2.0 || power.halves().is_none();
-        let total = if weighted && is_alone { self.total(d).max(1.0) } else { self.total(d) };
-        let total = of_power(total);
+        let limit = |value: f64| of_power(value / share).min(value);
         // half of the largest number: rounding may make a sum larger than it is
-        let too_large = 2.0 * total * largest > limit(T::LARGEST / 2.0);
+        let too_large = 2.0 * divisor * largest > limit(T::LARGEST / 2.0);
         let can_be_small = power != Exponent::ONE || weighted && is_quotient;
-        let too_small =
-            can_be_small && largest < of_power(smallest_safe_power::<T>() / self.largest_weight());
+        let weight = if is_alone { self.largest_weight().min(1.0) } else { self.largest_weight() };
+        let too_small = can_be_small && largest < of_power(smallest_safe_power::<T>() / weight);
         if !too_large && !too_small && p <= 2.0 {
             return 0;
         }
         let exponent = exponent_of(largest);
         let mantissa = PowerOfTwo::<f64>::new(-exponent).times(largest);
-        let largest_safe = exponent_of(limit(T::LARGEST / 4.0) / (2.0 * total * mantissa)) - exponent;
+        let largest_safe = exponent_of(limit(T::LARGEST / 4.0) / (2.0 * divisor * mantissa)) - exponent;
         // the root of an even power is a power, and all distances keep their bits
         if power.halves().is_some_and(|halves| halves % 2 == 1) { largest_safe & !1 } else { largest_safe }
     }
@@ -108,14 +109,11 @@ impl Measure {
     pub fn degree(&self) -> i32 {
         match self.form().finish {
             _ if self.form().prepares() => 0,
-            Finish::HalfSquare | Finish::Share | Finish::Quotient | Finish::Truth(_) => 0,
             Finish::Root | Finish::RootOf(_) => 1,
-            Finish::Plain => match self.form().terms {
-                Terms::Squares => 2,
-                Terms::Magnitudes | Terms::Largest => 1,
-                Terms::Ratios | Terms::Divergences | Terms::Unequal | Terms::Table => 0,
-                Terms::Powers => unreachable!("of powers a root is taken"),
-            },
+            Finish::Plain if self.form().terms == Terms::Squares => 2,
+            Finish::Plain if self.power() == Exponent::ONE => 1,
+            // quotients, and what does not grow with differences
+            _ => 0,
         }
     }
 }

@@ -116,7 +116,7 @@ impl Vectors {
         let measure = problem.measure(self.weights(problem.d).as_deref());
         if let (Some(largest), Some(Vector { from, .. })) = (measure.weight_too_far(), &self.weights) {
             fail!(
-                "--weights: the largest of {from} is {largest:e}; with such a --p it must lie between 1e-18 and 1e18, so multiply all of them by one number"
+                "--weights: the largest of {from} is {largest:e}; with a --p that is no multiple of 0.5 up to 8 it must lie between 1e-18 and 1e18, so multiply all of them by one number"
             );
         }
         let too_small = match problem.dtype {

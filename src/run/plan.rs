@@ -17,7 +17,7 @@ use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::kernel::{Kernel, Level};
+use crate::kernel::{Kernel, Level, WORD_BYTES};
 use crate::number::Number;
 use crate::partition::Grid;
 use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels, share_of};
@@ -29,12 +29,13 @@ use crate::sink::{Parcel, Results};
 use crate::source::Storage;
 use crate::text::{bytes, counted};
 
-/// Values, or words of features, of the samples that the kernel rate is measured on at most, pairs of them in a tile, and values of rows and of
-/// columns of tiles: enough to leave the caches behind. Of small tiles there are more, so that a tile has the least pairs that
-/// take much longer than its handing over.
+/// Values, or words of features, of the samples that the kernel rate is measured on at most.
 const MEASURED_LINES: usize = 1024;
-const MEASURED_LEAST: usize = 1 << 20;
+/// Pairs of values or words in a tile of them, at most.
 const MEASURED_TILE: usize = 50_000_000;
+/// Likewise at least, where samples have as many: much longer than handing the tile over takes.
+const MEASURED_LEAST: usize = 1 << 20;
+/// Features of the rows and columns of all tiles that are measured: as floats, enough to leave the caches behind.
 const MEASURED_VALUES: usize = 8 << 20;
 
 /// Neighbours of each sample in tiles that are measured, and samples that have any at most, or a tile of them.
@@ -302,8 +303,11 @@ fn measured_rate<T: Number>(
         .map(|nearest| Nearest { count: nearest.count.min(MEASURED_NEIGHBORS), ..nearest });
     let results = &Results::of(Asked { neighbors: nearest, ..results.asked });
     let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
-    let values = (grid.n + grid.m) * features + parcels(threads) * parcel;
-    let planned = (PAGE_CACHE_BYTES + values * size_of::<T>()) as u64;
+    // packed, and those of a tile as they are drawn
+    let packed = [(grid.n, kernel.row_panels()), (grid.m, kernel.col_panels())]
+        .map(|(samples, panels)| panels.count(samples) * panels.len() * WORD_BYTES);
+    let values = height.max(width) * features + parcels(threads) * parcel;
+    let planned = (PAGE_CACHE_BYTES + packed.iter().sum::<usize>() + values * size_of::<T>()) as u64;
     let kept = results.kept_bytes::<T>(&share_of(grid)).unwrap_or(u64::MAX);
     limits::check_limit(planned.saturating_add(kept), threads, "raise the limit")?;
     let workers = Workers::start(threads)?;
@@ -319,8 +323,8 @@ fn measured_grid(problem: &Problem, together: usize) -> (Grid, usize) {
     let area = MEASURED_TILE / lines.min(MEASURED_LINES);
     let edge = tile.min(area.isqrt().max(area / n.min(m)));
     let (height, width) = Grid { n, m, edge, symmetric: false }.tile_shape();
-    let lines = MEASURED_LINES.max(MEASURED_LEAST / (height * width));
-    let features = d.min(lines.saturating_mul(together));
+    let most = MEASURED_LINES.max(MEASURED_LEAST / (height * width));
+    let features = d.min(most.saturating_mul(together));
     // a row of tiles, or as many as leave the caches behind where rows are short
     let room = MEASURED_VALUES / features;
     let whole = |samples: usize, most: usize| {

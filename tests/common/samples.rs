@@ -115,9 +115,13 @@ impl Given {
 
     /// With weights of all magnitudes, some of them 0.
     pub(crate) fn measure(self, features: usize) -> Measure {
+        Measure::new(self.metric, self.p, self.weighted.then_some(&Self::weights(features)))
+    }
+
+    /// These weights.
+    pub(crate) fn weights(features: usize) -> Vec<f64> {
         let weight = |l: usize| (1 + l * 37 % 101) as f64 * [0.01, 0.1, 1.0, 0.0, 100.0][l % 5];
-        let weights: Vec<f64> = (0..features).map(weight).collect();
-        Measure::new(self.metric, self.p, self.weighted.then_some(&weights))
+        (0..features).map(weight).collect()
     }
 }
 

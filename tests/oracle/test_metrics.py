@@ -245,7 +245,7 @@ REFUSED = {
     "an order too large": (["--metric", "minkowski", "--p", "64.1"], "p can be 0.001 to 64, or inf, and is 64.1"),
     "an order too small": (["--metric", "minkowski", "--p", "1e-4"], "p can be 0.001 to 64, or inf, and is 0.0001"),
     "an order too large for f32": (["--dtype", "f32", "--metric", "minkowski", "--p", "8.1"], "--p 8.1: powers of differences would leave the range of f32; use --dtype f64"),
-    "weights too large for an order": (["--metric", "minkowski", "--p", "3.2", "--weights", "huge.h5"], "is 1e30; with such a --p it must lie between 1e-18 and 1e18, so multiply all of them by one number"),
+    "weights too large for an order": (["--metric", "minkowski", "--p", "3.2", "--weights", "huge.h5"], "is 1e30; with a --p that is no multiple of 0.5 up to 8 it must lie between 1e-18 and 1e18, so multiply all of them by one number"),
     "an order of another metric": (["--p", "3"], "--p: euclidean has no order; leave the option out, or use --metric minkowski"),
     "weights of seuclidean": (["--metric", "seuclidean", "--weights", "good.h5"], "--weights: seuclidean takes no weights"),
     "variances of euclidean": (["--variance", "good.h5"], "--variance: euclidean takes no variances; leave the option out, or use one of the metrics that do: seuclidean"),

@@ -72,6 +72,28 @@ def test_orders_of_samples_of_any_magnitude(work, dtype, p, magnitudes):
         work.pairdist("verify", "out.h5", "--all")
 
 
+@pytest.mark.parametrize("dtype", ("f8", "f4"))
+@pytest.mark.parametrize("p", (0.001, 0.01, 0.05))
+def test_small_orders_of_rows_that_differ_in_one_feature(work, p, dtype):
+    for d, magnitude in ((2, 1.0), (10, 1.0), (784, 255.0)):
+        x = np.full((3, d), 0.5 * magnitude, dtype)
+        x[1, d // 2], x[2, 0] = 0.75 * magnitude, 0.5 * magnitude
+        got = distances(work.compute(x, None, "--metric", "minkowski", "--p", str(p), "--force"))
+        expected = 0.25 * magnitude * np.array([[0, 1, 0], [1, 0, 1], [0, 1, 0]])
+        np.testing.assert_allclose(got, expected, rtol=40 * UNIT[dtype] / p)
+        work.pairdist("verify", "out.h5", "--all")
+
+
+def test_large_and_small_weights_of_small_powers(work):
+    for weight in (1e-18, 1e18):
+        with h5py.File(work / "w.h5", "w") as file:
+            file["w"] = np.full(12, weight)
+        for value in (2.58e-26, 1e-10, 1e20):
+            x = np.array([np.zeros(12), np.full(12, value)], "f4")
+            got = distances(work.compute(x, None, "--metric", "minkowski", "--p", "1.9", "--weights", "w.h5", "--force"))
+            np.testing.assert_allclose(got[0, 1], np.float64(x[1, 0]) * (12 * weight) ** (1 / 1.9), rtol=1e-5)
+
+
 def jensenshannon(x, y):
     """In extended precision, where no digits cancel."""
     with np.errstate(all="ignore"):

@@ -9,7 +9,7 @@ pub(super) type Counts<W, const MR: usize> = [[<W as Words>::Vector; NV]; MR];
 
 /// What is counted of two samples.
 pub(super) trait Count: Copy + 'static {
-    /// Words after which what was accumulated must be summed, as parts of a word hold no more.
+    /// Words after which what was accumulated is summed: as many as parts of a word hold, or as belong together.
     const MOST: usize = usize::MAX;
 
     /// What was accumulated, after one more word of both samples; starts from 0.

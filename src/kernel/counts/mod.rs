@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use pulp::NullaryFnOnce;
 
+use super::pack::PLANES;
 use super::simd::{Level, NV};
 use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
 use super::{Method, Packing};
@@ -24,6 +25,7 @@ use simd::Words;
 
 /// Words of a sample that the fold covers before it moves on: a panel of columns stays in part of a level-2 cache.
 const WINDOW: usize = PANEL_BYTES / NV;
+const _: () = assert!(WINDOW.is_multiple_of(PLANES), "the planes of a group of bytes are folded together");
 
 /// What is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,7 +61,7 @@ impl Counted {
     }
 
     /// The same as a level counts it fastest: with planes a vector of 512 bits compares 64 bytes in as many operations as 8 bytes take
-    /// without, but one of AVX2 has no instruction that does two of these operations at once, nor one that counts bits.
+    /// without, but AVX2 and NEON have no instruction that does two of these operations at once, and compare bytes faster.
     pub(super) const fn on(self, level: Level) -> Self {
         match (self, level) {
             #[cfg(target_arch = "x86_64")]
@@ -162,10 +164,11 @@ pub(super) fn compiled<T: Element>(counted: Counted, level: Level) -> CompiledCo
     }
 }
 
-/// Of planes, both what was accumulated and what was counted before are in registers: half the rows.
+/// Of planes, both what was accumulated and what was counted before are in registers, so there are half as many rows: HALF.
 fn on<T: Element, W: Words, const MR: usize, const HALF: usize, const NR: usize>(
     counted: Counted,
 ) -> CompiledCount<T> {
+    const { assert!(2 * HALF == MR, "two rows for one of planes") };
     let tile: CountFn<T> = match counted {
         Counted::CommonBits => run::<T, W, CommonBits, MR, NR>,
         Counted::Differences => run::<T, W, Differences, MR, NR>,
@@ -310,7 +313,6 @@ fn windows(words: usize) -> impl Iterator<Item = Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::pack::PLANES;
     use crate::metric::Finish;
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
