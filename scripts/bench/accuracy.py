@@ -172,6 +172,16 @@ def half_square(prepare):
     return lambda x, y, w, p: ((prepare(x, w) - prepare(y, w)) ** 2).sum(-1) / 2
 
 
+def divergence(x, y, w, p):
+    """Of shares: t is |p - q| / (p + q), and the series is where logarithms would cancel."""
+    shares = [np.where((rows < 0).any(-1, keepdims=True), np.nan, rows / rows.sum(-1, keepdims=True)) for rows in (x, y)]
+    total, apart = shares[0] + shares[1], abs(shares[0] - shares[1])
+    t = np.where(total > 0, apart / total, 0)
+    series = sum(t ** (2 * k) / (k * (2 * k - 1)) for k in range(1, 20))
+    logarithms = (1 + t) * np.log1p(t) + np.where(t < 1, (1 - t) * np.log1p(-t), 0)
+    return np.sqrt((total * np.where(t < 0.125, series, logarithms)).sum(-1) / 4)
+
+
 # from differences, in extended precision
 EXACT = {
     "sqeuclidean": lambda x, y, w, p: (w * (x - y) ** 2).sum(-1),
@@ -184,13 +194,14 @@ EXACT = {
     "correlation": half_square(deviation),
     "canberra": lambda x, y, w, p: np.nansum(w * (abs(x - y) / (abs(x) + abs(y))), -1),
     "braycurtis": lambda x, y, w, p: (w * abs(x - y)).sum(-1) / (w * abs(x + y)).sum(-1),
+    "jensenshannon": divergence,
     "hamming": lambda x, y, w, p: (w * (x != y)).sum(-1) / w.sum(),
 }
 # metric, order, whether with weights
 METRICS = (
     *((metric, None, False) for metric in EXACT if metric not in ("sqeuclidean", "minkowski")),
-    *(("minkowski", p, False) for p in (0.5, 1.5, 3, 8)),
-    *((metric, None, True) for metric in EXACT if metric not in ("chebyshev", "minkowski", "seuclidean")),
+    *(("minkowski", p, False) for p in (0.5, 1.5, 3, 3.2, 8)),
+    *((metric, None, True) for metric in EXACT if metric not in ("chebyshev", "minkowski", "seuclidean", "jensenshannon")),
     ("minkowski", 3, True),
 )
 
