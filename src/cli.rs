@@ -98,7 +98,7 @@ pub struct ProblemArgs {
     /// Metric, by SciPy's name, in upper or lower case
     #[arg(long, value_name = "NAME", default_value = "euclidean", value_parser = MetricParser)]
     pub metric: Metric,
-    /// Order of minkowski: 0.001 to 64 (8 with f32), or inf [default: 2]
+    /// Order of minkowski: 0.001 to 32 (8 with f32), or inf [default: 2]
     #[arg(long, value_name = "P", value_parser = order, allow_hyphen_values = true)]
     pub p: Option<Order>,
     /// A weight for each feature, 0 or more: the only dataset of that length in W.h5, or the one that is named

@@ -72,8 +72,9 @@ impl Eq for Order {}
 impl Order {
     /// Euclid's.
     pub const TWO: Self = Self(2.0);
-    /// Of a larger one, powers leave the range of f64 where a difference is 2⁻³⁰ of the largest value; the distance is near that of infinity.
-    const LARGEST: f64 = 64.0;
+    /// Of a larger one, powers would leave the range of f64 where a difference is one of the last digits of the largest value; and the distance is near
+    /// that of infinity.
+    const LARGEST: f64 = 32.0;
     /// Of a smaller one, the root would multiply errors by more than a thousand.
     const SMALLEST: f64 = 0.001;
     /// The largest of f32, likewise.

@@ -162,6 +162,10 @@ fn warn_of_range<T: Number>(record: &Record, measure: &Measure, allow_nonfinite:
     if metric == Metric::Sqeuclidean {
         ways_out.push("use --metric euclidean");
     }
+    // a root of a small order is far larger than its samples
+    if record.problem.p.is_some_and(|p| p.get() < 1.0) {
+        ways_out.push("use a larger --p");
+    }
     if dtype == Dtype::F32 {
         ways_out.push("use --dtype f64");
     }
