@@ -135,6 +135,12 @@ impl StoreType {
         }
     }
 
+    /// The smallest normal number: what is smaller has fewer digits.
+    pub const fn smallest_normal(self) -> f64 {
+        let (u, smallest) = self.roundoff();
+        smallest / (2.0 * u)
+    }
+
     /// Bound on |stored − distance| of a distance up to `largest` that is stored as a number: half a unit in its last place, which is u
     /// times the power of two at or below it, or η/2.
     pub fn rounding(self, largest: f64) -> f64 {

@@ -35,7 +35,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
     let Finished { overflows, short_rows, .. } = outcome.finished;
     let found = comm.all_reduce(&[u64::from(overflows), short_rows], Reduce::Sum);
     comm.on_root(|| {
-        warn_of_results(job.results.asked, found[0] > 0, found[1]);
+        warn_of_results(job.results.asked, record.max, found[0] > 0, found[1]);
         warn_of_range::<T>(&record, &outcome.findings.measure, args.allow_nonfinite);
         warn_of_nan(&record);
         if record.recomputed_pairs > record.pairs / 2 {
@@ -118,11 +118,18 @@ fn versions(job: &Job<'_>, made: Provenance) -> Versions {
     }
 }
 
-/// Says so if the results lack something that was computed, or asked for.
-fn warn_of_results(asked: Asked, overflows: bool, short_rows: u64) {
+/// Says so if the results lack something that was computed, or asked for; `largest` is the largest distance.
+fn warn_of_results(asked: Asked, largest: f64, overflows: bool, short_rows: u64) {
     // what lies within a radius is never stored in 16 bits
     let has_others = asked.matrix || asked.condensed || asked.neighbors.is_some();
     let wide = asked.store.map(|store| if has_others { store } else { store.max(StoreType::F32) });
+    if let Some(store) = wide.filter(|store| largest > 0.0 && largest < store.smallest_normal()) {
+        log::warn!(
+            "all distances are below {:e}, of which --store {} keeps few digits, or none; choose a wider type, or scale the samples",
+            store.smallest_normal(),
+            store.name()
+        );
+    }
     if let Some(store) = wide.filter(|_| overflows) {
         log::warn!(
             "some distances are stored as infinities: from {:e} on they are too large for --store {}; choose a wider type, or scale the samples",

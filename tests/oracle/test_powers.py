@@ -161,6 +161,14 @@ def test_jensenshannon_of_what_is_no_distribution_is_infinite_as_in_scipy(work):
     assert "some distances are infinite: a sample with a negative value, or of zeros alone, is no distribution; leave such samples out" in told
 
 
+def test_distances_too_small_for_the_type_that_they_are_stored_in_are_told(work):
+    work.write("x", 1 + 1e-10 * np.random.default_rng(7).random((9, 40)))
+    told = work.pairdist("compute", "x.h5", "-o", "out.h5", "--metric", "js", "--store", "f16").stderr
+    assert "all distances are below 6.103515625e-5, of which --store f16 keeps few digits, or none; choose a wider type" in told
+    for store, metric in (("f32", "js"), ("f16", "hamming")):
+        assert "of which --store" not in work.pairdist("compute", "x.h5", "-o", "out.h5", "--metric", metric, "--store", store, "--force").stderr
+
+
 def test_jensenshannon_of_one_input_as_pdist_and_nearest_ones(work):
     x = np.random.default_rng(5).random((60, 20))
     out = work.compute(x, None, "--metric", "js", "--matrix", "--condensed", "--neighbors", "5", "--radius", "0.2", ranks=3)
