@@ -24,16 +24,16 @@ impl Dtype {
     /// The smallest normal number.
     pub const fn smallest_normal(self) -> f64 {
         match self {
-            Self::F32 => f32::MIN_POSITIVE as f64,
-            Self::F64 => f64::MIN_POSITIVE,
+            Self::F32 => f32::SMALLEST_NORMAL,
+            Self::F64 => f64::SMALLEST_NORMAL,
         }
     }
 
     /// The largest number.
     pub const fn largest(self) -> f64 {
         match self {
-            Self::F32 => f32::MAX as f64,
-            Self::F64 => f64::MAX,
+            Self::F32 => f32::LARGEST,
+            Self::F64 => f64::LARGEST,
         }
     }
 

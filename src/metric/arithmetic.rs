@@ -62,25 +62,23 @@ pub struct ExponentBits {
 
 impl ExponentBits {
     /// Of f32.
-    pub const F32: Self = Self {
-        round: 0x004a_fb0d,
-        one: 0x3f80_0000,
-        mask: 0xff80_0000,
-        shift: 23,
-        unit: 0x4b00_0000,
-        unit_value: ((1 << 23) + 127) as f64,
-        middle: (3 * (1 << 22) + 127) as f64,
-    };
+    pub const F32: Self = Self::new(23, 127, 0x3f35_04f3);
     /// Of f64.
-    pub const F64: Self = Self {
-        round: 0x0009_5f62,
-        one: 0x3ff0_0000,
-        mask: 0xfff0_0000,
-        shift: 20,
-        unit: 0x4130_0000,
-        unit_value: ((1 << 20) + 1023) as f64,
-        middle: (3 * (1 << 19) + 1023) as f64,
-    };
+    pub const F64: Self = Self::new(20, 1023, 0x3fe6_a09e);
+
+    /// With an exponent at `shift`, that of 1 stored as `bias`, and the word of √½.
+    const fn new(shift: u32, bias: u32, root: u32) -> Self {
+        let (one, unit) = (bias << shift, (1_u32 << shift) as f64);
+        Self {
+            round: one - root,
+            one,
+            mask: u32::MAX << shift,
+            shift,
+            unit: (bias + shift) << shift,
+            unit_value: unit + bias as f64,
+            middle: 1.5 * unit + bias as f64,
+        }
+    }
 }
 
 /// The operations on single f64 values.
@@ -141,16 +139,16 @@ impl Arithmetic for Scalar {
     }
     #[inline(always)]
     fn split(self, a: f64) -> (f64, f64) {
-        const { assert!(ExponentBits::F64.shift == 20) };
-        let ExponentBits { round, one, mask, unit, unit_value, .. } = ExponentBits::F64;
+        let ExponentBits { round, one, mask, shift, unit, unit_value, .. } = ExponentBits::F64;
         let upper = |word: u32| u64::from(word) << 32;
         let rounded = a.to_bits().wrapping_add(upper(round));
-        let exponent = f64::from_bits(rounded >> 20 & upper(0xfff) | upper(unit)) - unit_value;
+        let exponent = f64::from_bits(rounded >> shift & upper(mask >> shift) | upper(unit)) - unit_value;
         let mantissa = a.to_bits().wrapping_add(upper(one)).wrapping_sub(rounded & upper(mask));
         (exponent, f64::from_bits(mantissa))
     }
     #[inline(always)]
     fn power_of_two(self, a: f64) -> f64 {
-        f64::from_bits((a + ExponentBits::F64.middle).to_bits() << 20)
+        let ExponentBits { shift, middle, .. } = ExponentBits::F64;
+        f64::from_bits((a + middle).to_bits() << shift)
     }
 }

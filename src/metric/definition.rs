@@ -2,7 +2,7 @@
 
 use super::Measure;
 use super::arithmetic::{Arithmetic, Scalar};
-use super::fold::{BLOCK_FEATURES, Fold, Reduction, Visitor};
+use super::fold::{BLOCK_FEATURES, Exponent, Fold, Reduction, Visitor};
 use super::prepare::compensated_sum;
 use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_power};
 
@@ -27,9 +27,9 @@ pub(super) struct Definition<'a> {
 impl Definition<'_> {
     pub(super) fn reference(&self) -> Reference {
         let folded = self.measure.visit(Folded { pair: self, change: |x, y| (x, y) });
-        let power = self.measure.power().get();
-        let is_safe =
-            [0.0, 1.0].contains(&power) || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
+        let power = self.measure.power();
+        let is_safe = [Exponent::ZERO, Exponent::ONE].contains(&power)
+            || (smallest_safe_power::<f64>()..=f64::MAX).contains(&folded);
         // with weights, and of quotients, parts may overflow where the distance does not
         let (is_weighted, is_quotient) =
             (self.measure.has_weighted_terms(), self.measure.form().is_quotient());

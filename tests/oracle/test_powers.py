@@ -83,6 +83,13 @@ def test_small_orders_of_rows_that_differ_in_one_feature(work, p, dtype):
         work.pairdist("verify", "out.h5", "--all")
 
 
+def test_a_small_order_whose_root_is_too_large_for_the_type_is_told_with_its_way_out(work):
+    work.write("x", np.random.default_rng(8).normal(size=(13, 50)))
+    told = work.pairdist("compute", "x.h5", "--no-output", "--metric", "minkowski", "--p", "0.001").stderr
+    assert "some distances are infinite: they are too large for f64; use a larger --p, or scale the samples" in told
+    assert "infinite" not in work.pairdist("compute", "x.h5", "--no-output", "--metric", "minkowski", "--p", "0.1").stderr
+
+
 def test_large_and_small_weights_of_small_powers(work):
     for weight in (1e-18, 1e18):
         with h5py.File(work / "w.h5", "w") as file:
