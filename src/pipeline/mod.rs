@@ -2,28 +2,28 @@
 //!
 //! - `load` — reads samples, digests and packs them
 //! - `mail` — what a rank has found for rows that another owns
+//! - `moments` — means and variances of the features of all samples
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
-//! - `variance` — of the features of all samples
 //! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;
 mod mail;
+mod moments;
 mod rate;
 mod rounds;
 mod scale;
 mod survey;
-mod variance;
 mod worker;
 
 pub(crate) use load::{Target, load, reading_bytes, survey_of};
+pub(crate) use moments::{Held, variances};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};
-pub(crate) use variance::variances;
 pub(crate) use worker::below_len;
 pub use worker::{Order, ThreadWorker};
 

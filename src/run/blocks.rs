@@ -3,7 +3,7 @@
 use std::ops::Range;
 
 use super::job::Job;
-use super::parameters::Vectors;
+use super::parameters::Given;
 use super::reading::{self, Known};
 use crate::block::Block;
 use crate::comm::Comm;
@@ -13,7 +13,7 @@ use crate::kernel::Kernel;
 use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::Grid;
-use crate::pipeline::{Target, Workers, load, scale, variances};
+use crate::pipeline::{Held, Target, Workers, load, scale, variances};
 use crate::problem::InputId;
 use crate::source::Samples;
 
@@ -30,7 +30,7 @@ pub(super) struct Findings {
     /// Of all ranks' samples of X, and of Y if there is one.
     pub(super) known: Known,
     /// What the metric is given, and the metric with it.
-    pub(super) vectors: Vectors,
+    pub(super) given: Given,
     pub(super) measure: Measure,
     /// Exponent of the power of two that the samples were scaled by.
     pub(super) scaling: i32,
@@ -73,8 +73,8 @@ impl Blocks {
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
         comm.on_root(|| reading::judge(inputs, &known, problem.metric, job.args.allow_nonfinite, T::DTYPE))?;
-        let mut vectors = job.vectors.clone();
-        if vectors.need_variance() {
+        let mut given = job.given.clone();
+        if given.need_variance() {
             let (x, total) = ((&mut rows, row_samples.clone()), n + inputs.y.as_ref().map_or(0, |y| y.rows));
             comm.on_root(|| {
                 if total < 2 {
@@ -83,15 +83,15 @@ impl Blocks {
                 Ok(())
             })?;
             let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
-            let found = variances::<T>(comm, workers, x, y, total);
+            let found = variances(comm, workers, &Held::<T>::new(x, y, total));
             let names: Vec<_> = inputs.all().map(Samples::describe).collect();
-            let with_variance = vectors.with_variance_of(found, &names.join(" and ")).and_then(|vectors| {
-                vectors.check_range(problem)?;
-                Ok(vectors)
+            let with_variance = given.with_variance_of(found, &names.join(" and ")).and_then(|given| {
+                given.check_range(problem)?;
+                Ok(given)
             });
-            vectors = comm.agree(with_variance)?;
+            given = comm.agree(with_variance)?;
         }
-        let measure = problem.measure(vectors.weights(problem.d).as_deref());
+        let measure = problem.measure(given.weights(problem.d).as_deref());
         let scaling = measure.scaling_exponent::<T>(problem.d, known.largest());
         if scaling != 0 {
             log::info!(
@@ -102,6 +102,6 @@ impl Blocks {
             scale::<T>(workers, &mut cols, col_samples, scaling);
         }
         let ids = inputs.ids(&known.digests(), known.subtracted);
-        Ok(Self { rows, cols, findings: Findings { ids, known, vectors, measure, scaling } })
+        Ok(Self { rows, cols, findings: Findings { ids, known, given, measure, scaling } })
     }
 }

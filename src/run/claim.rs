@@ -5,7 +5,7 @@ use std::path::Path;
 use super::blocks::Findings;
 use super::job::Job;
 use super::limits;
-use super::parameters::Vectors;
+use super::parameters::Given;
 use super::unfinished::{Earlier, Restored, Run, read_journals, read_snapshots, read_spools};
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -48,7 +48,7 @@ impl Claim {
         let unfinished = if let Earlier::Unfinished(run) = found { Some(run) } else { None };
         comm.on_root(|| {
             if let Some(run) = &unfinished {
-                return run.check(&job.identity(job.inputs.ids(&[], 0), &job.vectors), &workdir);
+                return run.check(&job.identity(job.inputs.ids(&[], 0), &job.given), &workdir);
             }
             let bytes = job.results.disk_bytes::<T>(&job.schedule.grid);
             limits::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
@@ -158,7 +158,7 @@ impl Claim {
     /// Makes the result, or makes sure that it is the one of the run that it resumes. Returns the run's number. Collective.
     fn make_or_check<T: Number>(&mut self, comm: &Comm, job: &Job<'_>, findings: &Findings) -> Result<u64> {
         let (identity, provenance) =
-            (job.identity(findings.ids.clone(), &findings.vectors), job.provenance(comm.size()));
+            (job.identity(findings.ids.clone(), &findings.given), job.provenance(comm.size()));
         let Self { workdir, unfinished, .. } = self;
         let mut number = unfinished.as_ref().map_or(0, |run| run.number);
         comm.on_root(|| {
@@ -171,7 +171,7 @@ impl Claim {
                 return run.check_matrix(workdir);
             }
             let header = Header { identity, provenance, scaling_exponent: findings.scaling };
-            number = make::<T>(comm, workdir, header, job, &findings.vectors)?;
+            number = make::<T>(comm, workdir, header, job, &findings.given)?;
             Ok(())
         })?;
         Ok(comm.all_reduce(&[number], Reduce::Or)[0])
@@ -277,7 +277,7 @@ fn make<T: Number>(
     workdir: &mut Workdir,
     header: Header,
     job: &Job<'_>,
-    vectors: &Vectors,
+    given: &Given,
 ) -> Result<u64> {
     let args = job.args;
     workdir.clear()?;
@@ -288,7 +288,7 @@ fn make<T: Number>(
         let mut labels = LABELS.into_iter().zip(&labels);
         labels
             .try_for_each(|(name, labels)| labels.iter().try_for_each(|labels| file.labels(name, labels)))?;
-        vectors.stored().try_for_each(|(name, values)| file.values(name, values))?;
+        given.stored().try_for_each(|(name, values)| file.values(name, values))?;
         job.results.create::<T>(file, &grid)
     });
     created.map_err(|error| super::end_job(comm, workdir, &error))?;

@@ -36,7 +36,7 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
 /// The result of an earlier run is the one that is asked for, or it is in the way.
 fn already_there<T: Number>(comm: &Comm, job: &Job<'_>, run: &Run, mut workdir: Workdir) -> Result<()> {
     let (inputs, shown) = (&job.inputs, workdir.output().display().to_string());
-    let check = |ids| match run.plan.identity.difference(&job.identity(ids, &job.vectors)) {
+    let check = |ids| match run.plan.identity.difference(&job.identity(ids, &job.given)) {
         Some(difference) => Err(Error::Failed(format!(
             "{shown} exists, and is another result: {difference}; choose another name, or use --force"
         ))),

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use super::fit::{self, Fit, Layout};
 use super::inputs::Inputs;
 use super::limits;
-use super::parameters::Vectors;
+use super::parameters::Given;
 use super::placement::{self, Cores};
 use super::setup;
 use super::unfinished::Earlier;
@@ -30,7 +30,7 @@ pub(super) struct Job<'a> {
     pub(super) inputs: Inputs,
     pub(super) problem: Problem,
     /// What the metric is given beside the samples.
-    pub(super) vectors: Vectors,
+    pub(super) given: Given,
     pub(super) schedule: Schedule,
     /// What is made of the distances.
     pub(super) results: Results,
@@ -52,8 +52,8 @@ impl<'a> Job<'a> {
         let tile = args.problem.tile.or(found.run().map(|run| run.plan.identity.problem.tile));
         let wanted = ProblemArgs { tile, ..args.problem.clone() };
         let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
-        let vectors = Vectors::agreed(comm, &args.problem, problem.d)?;
-        comm.agree(vectors.check_range(&problem))?;
+        let given = Given::agreed(comm, &args.problem, problem.d)?;
+        comm.agree(given.check_range(&problem))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
         let level = setup::common_level(comm)?;
         let asked = if args.output.is_some() {
@@ -65,22 +65,12 @@ impl<'a> Job<'a> {
         let results = Results::of(asked);
         // before anything is made
         comm.on_root(|| inputs.labels(&args.problem).map(drop))?;
-        Ok(Self {
-            args,
-            inputs,
-            problem,
-            vectors,
-            schedule,
-            results,
-            cores,
-            level,
-            started: host::timestamp(),
-        })
+        Ok(Self { args, inputs, problem, given, schedule, results, cores, level, started: host::timestamp() })
     }
 
     /// How its tiles are computed.
     pub(super) fn kernel<T: Number>(&self) -> Kernel<T> {
-        let weights = self.vectors.weights(self.problem.d);
+        let weights = self.given.weights(self.problem.d);
         fit::kernel(&self.problem, &self.schedule, self.level).of(self.problem.measure(weights.as_deref()))
     }
 
@@ -125,8 +115,8 @@ impl<'a> Job<'a> {
     /// Refuses names that cannot be written without harm. On one rank.
     pub(super) fn check_names(&self, workdir: Option<&Workdir>) -> Result<()> {
         let Self { args, .. } = self;
-        let vectors: Vec<PathBuf> = Vectors::files(&args.problem).collect();
-        let others = args.problem.against.iter().chain(&vectors).map(PathBuf::as_path);
+        let given: Vec<PathBuf> = Given::files(&args.problem).collect();
+        let others = args.problem.against.iter().chain(&given).map(PathBuf::as_path);
         let inputs: Vec<&Path> = std::iter::once(args.input.as_path()).chain(others).collect();
         if let Some(record) = &args.json {
             let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
@@ -169,10 +159,10 @@ impl<'a> Job<'a> {
     }
 
     /// What it computes, with as much of the inputs as is known.
-    pub(super) fn identity(&self, inputs: Vec<InputId>, vectors: &Vectors) -> Identity {
+    pub(super) fn identity(&self, inputs: Vec<InputId>, given: &Given) -> Identity {
         let ProblemArgs { ids, against_ids, .. } = &self.args.problem;
         let labels = [ids.clone(), against_ids.clone()];
-        Identity::new(self.problem, self.results.asked, inputs, labels, vectors.ids())
+        Identity::new(self.problem, self.results.asked, inputs, labels, given.ids())
     }
 
     pub(super) fn provenance(&self, ranks: usize) -> Provenance {

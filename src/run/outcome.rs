@@ -82,7 +82,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         symmetric: job.schedule.grid.symmetric,
         scaling_exponent: findings.scaling,
         inputs: findings.known.record(&job.inputs),
-        parameters: findings.vectors.ids(),
+        parameters: findings.given.ids(),
         ranks: comm.size(),
         nodes: nodes.count,
         threads_per_rank: job.cores.threads,

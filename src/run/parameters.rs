@@ -28,7 +28,7 @@ impl Vector {
 
 /// What the metric is given beside the samples.
 #[derive(Clone, Default)]
-pub(super) struct Vectors {
+pub(super) struct Given {
     pub(super) weights: Option<Vector>,
     /// Nothing where it is that of the samples and not known yet.
     pub(super) variance: Option<Vector>,
@@ -40,7 +40,7 @@ pub(super) struct Vectors {
 const OPTIONS: [(Parameter, &str); 2] =
     [(Parameter::Weights, "--weights"), (Parameter::Variance, "--variance")];
 
-impl Vectors {
+impl Given {
     /// Refuses those that the metric does not take.
     pub(super) fn check(args: &ProblemArgs) -> Result<()> {
         let metric = args.metric;
@@ -86,11 +86,11 @@ impl Vectors {
     pub(super) fn agreed(comm: &Comm, args: &ProblemArgs, d: usize) -> Result<Self> {
         let mut read = None;
         comm.on_root(|| {
-            let vectors = Self::read(args, d)?;
-            for (name, id) in vectors.ids().named().filter(|(_, id)| !id.digest.is_empty()) {
+            let given = Self::read(args, d)?;
+            for (name, id) in given.ids().named().filter(|(_, id)| !id.digest.is_empty()) {
                 log::info!("{name}: {}", id.from);
             }
-            read = Some(vectors);
+            read = Some(given);
             Ok(())
         })?;
         let Self { weights, variance, needs_variance } = read.unwrap_or_default();

@@ -8,7 +8,7 @@ use serde::Serialize;
 use super::fit::{self, Fit, Layout, MOST_NODES};
 use super::inputs::{self, Inputs, Shape};
 use super::limits;
-use super::parameters::Vectors;
+use super::parameters::Given;
 use super::placement::{self, Threads};
 use super::setup::{self, with_dtype};
 use crate::cli::PlanArgs;
@@ -157,9 +157,8 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
         )));
     }
     if let Some(record) = &args.json {
-        let vectors: Vec<_> = Vectors::files(&args.problem).collect();
-        let inputs =
-            [&args.input, &args.problem.against, &args.machine].into_iter().flatten().chain(&vectors);
+        let given: Vec<_> = Given::files(&args.problem).collect();
+        let inputs = [&args.input, &args.problem.against, &args.machine].into_iter().flatten().chain(&given);
         let inputs: Vec<_> = inputs.map(std::path::PathBuf::as_path).collect();
         file::check(record, file::RecordKind::Plan, &inputs)?;
     }
@@ -170,7 +169,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     let layout = Layout { nodes, ranks_per_node, threads, tile: args.problem.tile };
     let (shape, symmetric) = shape(args)?;
     let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
-    Vectors::read(&args.problem, problem.d)?.check_range(&problem)?;
+    Given::read(&args.problem, problem.d)?.check_range(&problem)?;
     with_dtype!(problem.dtype, show(args, Planned { layout, machine, shape, problem, symmetric }))
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::inputs::Shape;
-use super::parameters::Vectors;
+use super::parameters::Given;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, Reduce};
 use crate::element::{Dtype, Element, StoreType};
@@ -45,7 +45,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--p {p}: powers of differences would leave the range of {dtype}; use --dtype f64"
         )));
     }
-    Vectors::check(args)?;
+    Given::check(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
     let measure = Measure::of_any_weights(metric, p, weighted);
     let Some(method) = args.kernel.method(&measure, d, content) else {

@@ -1,7 +1,11 @@
-//! The variance of every feature, of samples that are packed in the blocks of all ranks: the same bits however they are distributed.
+//! Means, variances and the covariance of the features of all samples, which are packed in the blocks of all ranks: the same bits however they are
+//! distributed.
 //!
-//! Sums are exact: every term is a whole number of units of 2⁻⁹⁴ of the largest possible one, so that neither the order of the samples nor the
-//! ranks that hold them matter. What a term loses by that is 2⁻⁹⁴ of the square of the feature's range.
+//! - `variance` — of every feature
+
+mod variance;
+
+pub(crate) use variance::variances;
 
 use std::ops::Range;
 
@@ -11,7 +15,7 @@ use crate::comm::{Comm, Reduce};
 use crate::metric::PowerOfTwo;
 use crate::number::Number;
 
-/// Bits of a term.
+/// Bits of a term of an exact sum.
 const TERM_BITS: i32 = 94;
 
 /// Bits of a limb: of so few, ranks' sums stay below 2⁶⁴.
@@ -45,7 +49,7 @@ impl<'a, T: Number> Packed<'a, T> {
     }
 
     /// Folds the values of a feature.
-    fn fold<A>(&self, feature: usize, start: A, mut step: impl FnMut(A, f64) -> A) -> A {
+    fn fold<A>(&self, feature: usize, start: A, step: &mut impl FnMut(A, f64) -> A) -> A {
         let mut folded = start;
         for &(before, count, panel) in &self.panels {
             let line = &panel[feature * self.width..][..self.width];
@@ -63,61 +67,65 @@ fn over_features<R: Send>(workers: &Workers, d: usize, of: impl Fn(usize) -> R +
     workers.map(d.div_ceil(FEATURES), part).into_iter().flatten().collect()
 }
 
-/// Unbiased variances of the features of all ranks' samples, `total` of them: rows in `x`, and in `y`, whose panels hold negated values, if there
-/// is one. NaN where a feature has a value that is no number, and for a single sample. Collective.
-pub fn variances<T: Number>(
-    comm: &Comm,
-    workers: &Workers,
-    (x, rows): (&mut Block, Range<usize>),
-    y: Option<(&mut Block, Range<usize>)>,
+/// The samples of this rank, in its blocks.
+pub(crate) struct Held<'a, T> {
+    /// Rows of X, and of Y if there is one.
+    parts: Vec<Packed<'a, T>>,
+    features: usize,
+    /// Samples of all ranks.
     total: usize,
-) -> Vec<f64> {
-    let d = x.shape().features;
-    let mut all = vec![Packed::<T>::of(x, rows, 1.0)];
-    all.extend(y.map(|(block, rows)| Packed::of(block, rows, -1.0)));
-    let ends = over_features(workers, d, |feature| {
-        // the smallest, and the negative of the largest, of which a NaN is neither
-        let none = ([f64::INFINITY; 2], true);
-        let (ends, is_finite) = all.iter().fold(none, |ends, packed| {
-            packed.fold(feature, ends, |([low, high], finite), value| {
+}
+
+impl<'a, T: Number> Held<'a, T> {
+    /// Rows of X in their block, and of Y, whose panels hold negated values, if there is one; `total` are the samples of all ranks.
+    pub(crate) fn new(
+        x: (&'a mut Block, Range<usize>),
+        y: Option<(&'a mut Block, Range<usize>)>,
+        total: usize,
+    ) -> Self {
+        let features = x.0.shape().features;
+        let x = Packed::of(x.0, x.1, 1.0);
+        let y = y.map(|(block, rows)| Packed::of(block, rows, -1.0));
+        Self { parts: std::iter::once(x).chain(y).collect(), features, total }
+    }
+
+    /// Folds the values that this rank has of a feature.
+    fn fold<A>(&self, feature: usize, start: A, mut step: impl FnMut(A, f64) -> A) -> A {
+        self.parts.iter().fold(start, |folded, part| part.fold(feature, folded, &mut step))
+    }
+}
+
+/// The mean of every feature, and where its values lie.
+pub(crate) struct Centre {
+    spreads: Vec<Spread>,
+    means: Vec<f64>,
+}
+
+impl Centre {
+    /// Of the samples of all ranks. The sums are exact: every term is a whole number of units of 2⁻⁹⁴ of the largest possible one, so that neither the order of
+    /// the samples nor the ranks that hold them matter. Collective.
+    pub(crate) fn of<T: Number>(comm: &Comm, workers: &Workers, held: &Held<'_, T>) -> Self {
+        let ends = over_features(workers, held.features, |feature| {
+            // the smallest, and the negative of the largest, of which a NaN is neither
+            let none = ([f64::INFINITY; 2], true);
+            let (ends, is_finite) = held.fold(feature, none, |([low, high], finite), value| {
                 ([low.min(value), high.min(-value)], finite && value.is_finite())
-            })
+            });
+            if is_finite { ends } else { [f64::NEG_INFINITY; 2] }
         });
-        if is_finite { ends } else { [f64::NEG_INFINITY; 2] }
-    });
-    let ends = comm.all_reduce(ends.as_flattened(), Reduce::Min);
-    let spreads: Vec<Spread> = ends.chunks_exact(2).map(|ends| Spread::of(ends[0], -ends[1])).collect();
-    let sums = over_features(workers, d, |feature| {
-        let spread = spreads[feature];
-        all.iter().fold(0_i128, |sum, packed| {
-            packed.fold(feature, sum, |sum, value| sum + spread.whole(value, spread.middle, |by| by))
-        })
-    });
-    let unit = PowerOfTwo::<f64>::new(-TERM_BITS);
-    let mean = |(sum, spread): (i128, &Spread)| {
-        spread.middle + spread.scale.times(unit.times(sum as f64) / total as f64)
-    };
-    let means: Vec<f64> = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
-    // of the deviations too: the mean is rounded
-    let deviations = over_features(workers, d, |feature| {
-        let (spread, mean) = (spreads[feature], means[feature]);
-        all.iter().fold([0_i128; 2], |sums, packed| {
-            packed.fold(feature, sums, |[sum, squares], value| {
-                let of_square = spread.whole(value, mean, |by| by * by);
-                [sum + spread.whole(value, mean, |by| by), squares + of_square]
-            })
-        })
-    });
-    let deviations = total_of(comm, deviations.as_flattened());
-    let variance = |(sums, spread): (&[i128], &Spread)| {
-        if !spread.is_finite || total < 2 {
-            return f64::NAN;
-        }
-        let [sum, squares] = [sums[0], sums[1]].map(|sum| unit.times(sum as f64));
-        let squares = squares - sum * sum / total as f64;
-        spread.scale.times(spread.scale.times(squares / (total - 1) as f64))
-    };
-    deviations.chunks_exact(2).zip(&spreads).map(variance).collect()
+        let ends = comm.all_reduce(ends.as_flattened(), Reduce::Min);
+        let spreads: Vec<Spread> = ends.chunks_exact(2).map(|ends| Spread::of(ends[0], -ends[1])).collect();
+        let sums = over_features(workers, held.features, |feature| {
+            let spread = spreads[feature];
+            held.fold(feature, 0_i128, |sum, value| sum + spread.whole(value, spread.middle, |by| by))
+        });
+        let unit = PowerOfTwo::<f64>::new(-TERM_BITS);
+        let mean = |(sum, spread): (i128, &Spread)| {
+            spread.middle + spread.scale.times(unit.times(sum as f64) / held.total as f64)
+        };
+        let means = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
+        Self { spreads, means }
+    }
 }
 
 /// Where the values of a feature lie.
