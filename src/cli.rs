@@ -107,6 +107,9 @@ pub struct ProblemArgs {
     /// A variance for each feature, of seuclidean [default: those of the samples]
     #[arg(long, value_name = "V.h5[:NAME]")]
     pub variance: Option<PathBuf>,
+    /// The inverse of a covariance, D x D numbers, of mahalanobis [default: that of the covariance of the samples]
+    #[arg(long, value_name = "VI.h5[:NAME]")]
+    pub inverse_covariance: Option<PathBuf>,
     /// How (squared) Euclidean distances are computed, and those of cosine and correlation
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub kernel: KernelChoice,

@@ -270,6 +270,17 @@ impl Comm {
         }
     }
 
+    /// The values of rank `root`, on all ranks, which have as many.
+    pub fn broadcast_values<T: Message>(&self, root: usize, values: &mut [T])
+    where
+        [T]: mpi::datatype::BufferMut,
+    {
+        let process = self.world.process_at_rank(count(root));
+        for message in values.chunks_mut(MESSAGE_LEN) {
+            process.broadcast_into(message);
+        }
+    }
+
     /// The line of each rank, cut after 256 bytes, on all of `ranks`.
     fn gather_lines(ranks: &SimpleCommunicator, line: &str) -> Vec<String> {
         const LEN: usize = 256;

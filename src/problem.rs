@@ -197,16 +197,16 @@ impl Default for Asked {
     }
 }
 
-/// Numbers for the features, and where they came from.
+/// Numbers for the features, or for pairs of them, and where they came from.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct VectorId {
+pub struct NumbersId {
     /// File and dataset, or what they were computed from.
     pub from: String,
     /// Digest of the numbers. Empty as long as it is not known.
     pub digest: String,
 }
 
-impl VectorId {
+impl NumbersId {
     /// Digest of some numbers.
     pub fn digest_of(values: &[f64]) -> String {
         format!("{:016x}", xxh3_64(bytemuck::cast_slice(values)))
@@ -218,15 +218,24 @@ pub fn weights_of(variances: &[f64]) -> Vec<f64> {
     variances.iter().map(|variance| 1.0 / variance).collect()
 }
 
-/// What the metric was given beside the samples and its order.
+/// What the metric was given beside the samples and its order, and what was made of the samples for it.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Parameters {
     /// The weights of the features.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weights: Option<VectorId>,
+    pub weights: Option<NumbersId>,
     /// Their variances.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub variance: Option<VectorId>,
+    pub variance: Option<NumbersId>,
+    /// The inverse of a covariance of the features, d × d numbers.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inverse_covariance: Option<NumbersId>,
+    /// The covariance of the features, where no inverse was given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub covariance: Option<NumbersId>,
+    /// The means of the features, with either of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mean: Option<NumbersId>,
 }
 
 impl Parameters {
@@ -234,11 +243,51 @@ impl Parameters {
     pub const WEIGHTS: &str = "weights";
     /// Name of the variances in a result.
     pub const VARIANCE: &str = "variance";
+    /// Name of the inverse of a covariance in a result.
+    pub const INVERSE_COVARIANCE: &str = "inverse_covariance";
+    /// Name of the covariance in a result.
+    pub const COVARIANCE: &str = "covariance";
+    /// Name of the means in a result.
+    pub const MEAN: &str = "mean";
+    /// All of these names.
+    pub const NAMES: [&str; 5] =
+        [Self::WEIGHTS, Self::VARIANCE, Self::INVERSE_COVARIANCE, Self::COVARIANCE, Self::MEAN];
+
+    /// That of a name.
+    fn get(&self, name: &str) -> Option<&NumbersId> {
+        match name {
+            Self::WEIGHTS => self.weights.as_ref(),
+            Self::VARIANCE => self.variance.as_ref(),
+            Self::INVERSE_COVARIANCE => self.inverse_covariance.as_ref(),
+            Self::COVARIANCE => self.covariance.as_ref(),
+            Self::MEAN => self.mean.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Those that `find` has, by the names that they have in a result.
+    ///
+    /// # Errors
+    /// Those of `find`.
+    pub fn from_names<E>(mut find: impl FnMut(&str) -> Result<Option<NumbersId>, E>) -> Result<Self, E> {
+        Ok(Self {
+            weights: find(Self::WEIGHTS)?,
+            variance: find(Self::VARIANCE)?,
+            inverse_covariance: find(Self::INVERSE_COVARIANCE)?,
+            covariance: find(Self::COVARIANCE)?,
+            mean: find(Self::MEAN)?,
+        })
+    }
+
+    /// Numbers of one of them, of samples with `d` features.
+    pub fn len(name: &str, d: usize) -> usize {
+        let is_matrix = [Self::INVERSE_COVARIANCE, Self::COVARIANCE].contains(&name);
+        if is_matrix { d.saturating_mul(d) } else { d }
+    }
 
     /// Those that there are, by the names that they have in a result.
-    pub fn named(&self) -> impl Iterator<Item = (&'static str, &VectorId)> {
-        let named = [(Self::WEIGHTS, &self.weights), (Self::VARIANCE, &self.variance)];
-        named.into_iter().filter_map(|(name, id)| Some((name, id.as_ref()?)))
+    pub fn named(&self) -> impl Iterator<Item = (&'static str, &NumbersId)> {
+        Self::NAMES.into_iter().filter_map(|name| Some((name, self.get(name)?)))
     }
 
     /// Whether there are none.
@@ -360,13 +409,15 @@ impl Identity {
         };
         let order = |identity: &Self| identity.problem.p.map_or("none".into(), |p| p.to_string());
         let label = |identity: &Self, of: usize| identity.labels[of].clone().unwrap_or_else(|| "none".into());
-        let vectors = [Parameters::WEIGHTS, Parameters::VARIANCE].map(|name| {
-            let of = |identity: &Self| {
-                let found = identity.parameters.named().find(|(other, _)| *other == name);
-                found.map_or("none".into(), |(_, id)| id.digest.clone())
-            };
+        let parameters = Parameters::NAMES.map(|name| {
+            let of =
+                |identity: &Self| identity.parameters.get(name).map_or("none".into(), |id| id.digest.clone());
             let (then, now) = (of(self), of(now));
-            if then.is_empty() || now.is_empty() { None } else { differ(&format!("--{name}"), &then, &now) }
+            let shown = match name {
+                Parameters::COVARIANCE | Parameters::MEAN => format!("the {name} of the samples"),
+                option => format!("--{}", option.replace('_', "-")),
+            };
+            if then.is_empty() || now.is_empty() { None } else { differ(&shown, &then, &now) }
         });
         let store = |identity: &Self| identity.results.stored_as(identity.problem.dtype).name();
         let inputs = self.inputs.iter().zip(&now.inputs).map(|(then, now)| {
@@ -403,7 +454,7 @@ impl Identity {
             differ("format_version", &self.format_version, &now.format_version),
         ]
         .into_iter()
-        .chain(vectors)
+        .chain(parameters)
         .chain(inputs)
         .flatten()
         .next()
@@ -442,6 +493,12 @@ impl Identity {
         }
         if self.results.within.is_some_and(|within| within.include_self) && !self.symmetric {
             return Some("it has samples of X among themselves, and two inputs".into());
+        }
+        let has_covariance =
+            self.parameters.covariance.is_some() || self.parameters.inverse_covariance.is_some();
+        if has_covariance != metric.takes().contains(&Parameter::InverseCovariance) {
+            let has = if has_covariance { "a covariance" } else { "no covariance" };
+            return Some(format!("it is of {metric}, and has {has}"));
         }
         if p.is_some() != metric.takes().contains(&Parameter::Order) {
             return Some(format!("{metric} has {}", if p.is_some() { "no order" } else { "an order" }));

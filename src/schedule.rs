@@ -58,6 +58,12 @@ impl Schedule {
         n.min(tiles.start * edge)..n.min(tiles.end * edge)
     }
 
+    /// Columns of the matrix in these columns of tiles.
+    pub fn cols_of(&self, tiles: Range<usize>) -> Range<usize> {
+        let Grid { m, edge, .. } = self.grid;
+        m.min(tiles.start * edge)..m.min(tiles.end * edge)
+    }
+
     /// Rows of tiles that `rank` owns.
     pub fn tile_rows(&self, rank: usize) -> Range<usize> {
         range_of(self.grid.tile_rows(), self.ranks, rank)

@@ -4,7 +4,7 @@
 //! - `generated` — samples written in parallel
 //! - `result` — the file of a result: created by one rank, filled by all, read back
 //! - `array` — the matrices in it
-//! - `vector` — numbers for the features
+//! - `numbers` — numbers for the features
 //! - `labels` — names of samples, copied into it
 //!
 //! Only the main thread calls these.
@@ -12,9 +12,9 @@
 pub(crate) mod array;
 pub(crate) mod generated;
 pub(crate) mod labels;
+pub(crate) mod numbers;
 mod open;
 pub(crate) mod result;
-pub(crate) mod vector;
 
 use std::ffi::OsStr;
 use std::ops::Range;

@@ -18,6 +18,8 @@ use hdf5::{File, H5Type};
 use serde::Serialize;
 use xxhash_rust::xxh3::xxh3_64;
 
+use ndarray::ArrayView2;
+
 use super::array::{Array, Line};
 use super::labels::Labels;
 use super::{
@@ -31,8 +33,8 @@ use crate::kernel::Method;
 use crate::metric::{Metric, Order};
 use crate::partition::Grid;
 use crate::problem::{
-    Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, Parameters,
-    Problem, Provenance, RADIUS, Radius, VectorId, Within, first_arithmetic, unknown, weights_of,
+    Asked, CONDENSED, FORMAT_VERSION, Identity, InputId, LABELS, MATRIX, NEIGHBORS, Nearest, NumbersId,
+    Parameters, Problem, Provenance, RADIUS, Radius, Within, first_arithmetic, unknown, weights_of,
 };
 
 /// The attribute with the order of the metric.
@@ -96,9 +98,14 @@ impl NewFile {
         labels.copy_to(&self.file, name)
     }
 
-    /// Stores some numbers.
-    pub fn values(&self, name: &str, values: &[f64]) -> Attempt<()> {
-        self.file.new_dataset_builder().with_data(values).create(name).map(drop)
+    /// Stores some numbers, of features or of pairs of `d` of them.
+    pub fn values(&self, name: &str, values: &[f64], d: usize) -> Attempt<()> {
+        let builder = self.file.new_dataset_builder();
+        let created = match ArrayView2::from_shape((d, d), values) {
+            Ok(matrix) if Parameters::len(name, d) != d => builder.with_data(matrix).create(name),
+            _ => builder.with_data(values).create(name),
+        };
+        created.map(drop)
     }
 
     /// Makes an array of this shape, in chunks or contiguous: room on the disk, which is filled later.
@@ -339,7 +346,7 @@ impl ResultWriter {
     }
 }
 
-/// Where the values of these arrays lie in a file, and those of labels.
+/// Where the values of these arrays lie in a file, and those of labels and parameters.
 ///
 /// # Errors
 /// If it cannot be opened, or one of the arrays is not there, or does not lie in one piece.
@@ -361,8 +368,8 @@ pub fn places(path: &Path, names: &[&str]) -> Result<Vec<Range<u64>>> {
         };
         Ok(start.map(|start| start..start + len))
     };
-    let labels = LABELS.iter().filter(|name| file.link_exists(name));
-    let found: Attempt<Vec<_>> = names.iter().chain(labels).map(place).collect();
+    let others = LABELS.iter().chain(&Parameters::NAMES).filter(|name| file.link_exists(name));
+    let found: Attempt<Vec<_>> = names.iter().chain(others).map(place).collect();
     Ok(found.context(|| format!("{} cannot be read", path.display()))?.into_iter().flatten().collect())
 }
 
@@ -444,18 +451,26 @@ impl ResultReader {
     /// # Errors
     /// If they are not as they were stored.
     pub fn weights(&self) -> Result<Option<Vec<f64>>> {
-        let mut weights = None;
-        for (name, id) in self.header.identity.parameters.named() {
-            let values = self.array(name).and_then(|array| {
-                let len = array.shape().first().copied().unwrap_or(0);
-                array.read_line::<f64>(0..len).map_err(|error| damaged(&self.shown, &error))
-            })?;
-            if VectorId::digest_of(&values) != id.digest || values.len() != self.header.identity.problem.d {
-                return Err(damaged(&self.shown, &format!("its {name} have changed since they were stored")));
-            }
-            weights = Some(if name == Parameters::VARIANCE { weights_of(&values) } else { values });
+        let weights = self.numbers(Parameters::WEIGHTS)?;
+        let variance = self.numbers(Parameters::VARIANCE)?;
+        Ok(weights.or(variance.map(|variance| weights_of(&variance))))
+    }
+
+    /// What the metric was given, or what was made of the samples for it, by its name.
+    ///
+    /// # Errors
+    /// If it is not as it was stored.
+    pub fn numbers(&self, name: &str) -> Result<Option<Vec<f64>>> {
+        let Identity { parameters, problem, .. } = &self.header.identity;
+        let Some((_, id)) = parameters.named().find(|(other, _)| *other == name) else { return Ok(None) };
+        let dataset = own_dataset(&self.file, name).map_err(|error| damaged(&self.shown, &error))?;
+        let is_whole = dataset.size() == Parameters::len(name, problem.d);
+        let read = || dataset.read_raw::<f64>().map_err(|error| damaged(&self.shown, &error));
+        let values = if is_whole { read()? } else { Vec::new() };
+        if !is_whole || NumbersId::digest_of(&values) != id.digest {
+            return Err(damaged(&self.shown, &format!("its {name} has changed since it was stored")));
         }
-        Ok(weights)
+        Ok(Some(values))
     }
 
     /// The results that are in it.
@@ -604,12 +619,12 @@ fn check_sizes((n, m): (usize, usize), edge: usize, has_matrix: bool) -> std::re
 
 /// What the metric was given.
 fn read_parameters(file: &File) -> std::result::Result<Parameters, String> {
-    let vector = |name: &str| {
+    let numbers = |name: &str| {
         let Ok(attribute) = file.attr(name) else { return Ok(None) };
         let told = attribute.read_scalar::<VarLenUnicode>().map_err(|error| unread(file, name, &error))?;
         serde_json::from_str(&told).map(Some).map_err(|error| format!("attribute \"{name}\": {error}"))
     };
-    Ok(Parameters { weights: vector(Parameters::WEIGHTS)?, variance: vector(Parameters::VARIANCE)? })
+    Parameters::from_names(numbers)
 }
 
 /// The order of the metric, if it has one.

@@ -5,7 +5,7 @@ use std::marker::PhantomData;
 use super::counts::{self, CompiledCount, Counted, Finished};
 use super::sweep::{self, Compiled, Widths};
 use super::{Level, Method, SimdElement};
-use crate::metric::{Fold, Measure, Visitor};
+use crate::metric::{Fold, Measure, Product, Visitor};
 
 /// What computes tiles.
 #[derive(Clone, Debug)]
@@ -35,6 +35,11 @@ impl<T: SimdElement> Engine<T> {
             Self::Counts { count, .. } => Widths { rows: count.rows, cols: level.columns::<u64>() },
         }
     }
+}
+
+/// The products of two samples, summed up.
+pub(super) fn product<T: SimdElement>(level: Level) -> Compiled<T> {
+    Select { method: Method::Gemm, level, element: PhantomData }.visit(Product)
 }
 
 struct Select<T> {

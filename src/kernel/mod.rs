@@ -12,6 +12,7 @@
 //! - `sweep` — the loops around it, the Gram guard and the finish
 //! - `finish` — what is left to do when a strip is folded
 //! - `counts` — the same in whole numbers, of bits and bytes
+//! - `product` — products of matrices
 //! - `transpose` — the mirror image of a tile
 //! - `bounded` — which distances are within their limits
 //! - `extremes` — the range of samples, and whether all are finite
@@ -25,6 +26,7 @@ mod finish;
 mod method;
 mod micro;
 mod pack;
+mod product;
 mod simd;
 mod summary;
 mod sweep;
@@ -35,6 +37,7 @@ pub(crate) use extremes::extremes;
 pub use method::{Method, guard_tau};
 pub(crate) use pack::WORD_BYTES;
 pub use pack::{Packing, PanelShape};
+pub(crate) use product::Product;
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
 pub(crate) use transpose::{transpose, transpose_plain};

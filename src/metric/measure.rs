@@ -55,6 +55,11 @@ impl Form {
         )
     }
 
+    /// Whether all samples are whitened before: multiplied by the root of an inverse covariance.
+    pub fn is_whitened(&self) -> bool {
+        self.preparation == Preparation::Whitened
+    }
+
     /// Whether the distance is the quotient of two folded values.
     pub fn is_quotient(&self) -> bool {
         self.finish == Finish::Quotient
@@ -233,7 +238,7 @@ impl Measure {
     /// sample is divided by could lose digits.
     pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
         let smallest = match self.form.preparation {
-            Preparation::None => T::SMALLEST_NORMAL,
+            Preparation::None | Preparation::Whitened => T::SMALLEST_NORMAL,
             Preparation::Truth => T::SMALLEST_NORMAL.max(SMALLEST_WEIGHT_OF_TRUTH),
             // they only select
             Preparation::Selected => return None,

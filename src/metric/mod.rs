@@ -52,6 +52,8 @@ pub enum Parameter {
     Weights,
     /// A variance for each feature.
     Variance,
+    /// The inverse of a covariance.
+    InverseCovariance,
 }
 
 macro_rules! metrics {
@@ -98,7 +100,7 @@ macro_rules! metrics {
     };
 }
 
-use Parameter::{Order as P, Variance as V, Weights as W};
+use Parameter::{InverseCovariance as I, Order as P, Variance as V, Weights as W};
 
 metrics! {
     Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], takes [W],
@@ -113,6 +115,8 @@ metrics! {
         None, Powers, Plain, "p-th root of the sum over features of |x - y|^p";
     Seuclidean = "seuclidean", aliases ["se", "s"], takes [V],
         None, Squares, Root, "square root of the sum over features of (x - y)^2 / variance";
+    Mahalanobis = "mahalanobis", aliases ["mahal", "mah"], takes [I],
+        Whitened, Squares, Root, "square root of (x - y)' VI (x - y), where VI is the inverse of the covariance of the features";
     Cosine = "cosine", aliases ["cos"], takes [W],
         Direction, Squares, HalfSquare, "1 - x.y / (|x| |y|)";
     Correlation = "correlation", aliases ["co"], takes [W],

@@ -20,13 +20,15 @@ pub enum Preparation {
     Distribution,
     /// 1 where a value is not 0, whatever it is.
     Truth,
+    /// Samples are multiplied by a root of an inverse covariance: all together, when they are all known.
+    Whitened,
 }
 
 impl Preparation {
     /// Prepares a sample; `weights` is empty where there are none, and `total` the sum of them, or the number of features.
     pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64], total: f64) {
         match self {
-            Self::None => {}
+            Self::None | Self::Whitened => {}
             Self::Selected => {
                 for (value, weight) in sample.iter_mut().zip(weights) {
                     if *weight <= 0.0 {

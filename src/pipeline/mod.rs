@@ -7,6 +7,7 @@
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
+//! - `whitening` — samples whose covariance is taken off them
 //! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;
@@ -16,14 +17,16 @@ mod rate;
 mod rounds;
 mod scale;
 mod survey;
+mod whitening;
 mod worker;
 
 pub(crate) use load::{Target, load, reading_bytes, survey_of};
-pub(crate) use moments::{Held, variances};
+pub(crate) use moments::{Centre, Held, covariance, variances};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};
+pub(crate) use whitening::{Unfit, Whitening, WhiteningBytes, whiten};
 pub(crate) use worker::below_len;
 pub use worker::{Order, ThreadWorker};
 
@@ -57,6 +60,11 @@ impl Workers {
     /// `work(0)`, `work(1)`, ... `work(count - 1)`, shared by the workers.
     pub fn map<R: Send>(&self, count: usize, work: impl Fn(usize) -> R + Sync + Send) -> Vec<R> {
         self.pool.install(|| (0..count).into_par_iter().map(work).collect())
+    }
+
+    /// Does `work` on the workers, which share what is parallel in it.
+    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+        self.pool.install(work)
     }
 
     /// Has the workers do `work`, and does something else meanwhile.

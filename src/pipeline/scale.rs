@@ -17,5 +17,5 @@ pub fn scale<T: Number>(workers: &Workers, block: &mut Block, samples: Range<usi
     let (shape, factor) = (block.shape(), PowerOfTwo::<T>::new(exponent));
     let panels: Vec<_> = block.panels_mut(samples).collect();
     let work = || panels.into_par_iter().for_each(|(held, _, panel)| shape.scale(panel, held.len(), factor));
-    workers.pool.install(work);
+    workers.install(work);
 }

@@ -14,7 +14,7 @@
 //! on the same nodes read and write no faster.
 //!
 //! A block travels while tiles are computed: of each exchange only what is longer than a round's share of `rounds` counts. `read`
-//! comes before, and `sync` is what is left of the writing to the disk when the rounds are over.
+//! comes before, with the whitening of samples where there is one, whose products take as long as the kernel's; and `sync` is what is left of the writing to the disk when the rounds are over.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -178,6 +178,7 @@ impl Cost {
         let of_a_rank = |node_gb_s: f64| node_gb_s / volume.ranks_per_node as f64;
         let read = seconds(volume.read, of_a_rank(machine.node_read_gb_s))
             .max(seconds(volume.read_by_all, machine.disk_gb_s));
+        let read = read + volume.whitening / (kernel_rate * volume.threads as f64);
         let overhead = machine.write_us * 1e-6 + volume.chunks as f64 * CHUNK_S;
         let write =
             seconds(volume.written, of_a_rank(machine.node_write_gb_s)) + volume.writes as f64 * overhead;
@@ -210,6 +211,7 @@ mod tests {
             tile: 2.0 * RATE,
             rounds: 5,
             read: 3 * GB / 2,
+            whitening: 0.0,
             read_by_all: 15 * GB,
             block: GB,
             written: 4 * GB,

@@ -6,7 +6,7 @@ use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
 use crate::number::Number;
-use crate::pipeline::{COLUMN_BLOCKS, below_len, parcels, reading_bytes};
+use crate::pipeline::{COLUMN_BLOCKS, WhiteningBytes, below_len, parcels, reading_bytes};
 use crate::schedule::Schedule;
 use crate::sink::{Parcel, Results};
 use crate::source::Storage;
@@ -71,6 +71,13 @@ impl Memory {
                 let y = read(y, tile_cols, grid.m, &[cols], moving)?.checked_add(own)?;
                 read(x, tile_rows, grid.n, &[rows], own)?.max(y)
             };
+            let is_whitened = kernel.measure().form().is_whitened();
+            let whitening = if is_whitened {
+                WhiteningBytes::of(rows.features, threads)?
+            } else {
+                WhiteningBytes::default()
+            };
+            let reading = reading.max(own.checked_add(moving)?.checked_add(whitening.most)?);
             let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
             let kept = [
                 product(&[parcels(threads).min(tiles), parcel, size])?,
@@ -83,6 +90,7 @@ impl Memory {
                 },
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
+                whitening.kept,
             ];
             Some(Self {
                 rows: own,

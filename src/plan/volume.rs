@@ -83,6 +83,8 @@ pub struct Volume {
     pub rounds: usize,
     /// Bytes of samples it reads, in the type that is computed in.
     pub read: u64,
+    /// Products that it adds up to whiten its samples, where they are whitened.
+    pub whitening: f64,
     /// Bytes that all ranks read, as they are stored.
     pub read_by_all: u64,
     /// Bytes of the block it sends after each round but the last.
@@ -133,6 +135,17 @@ impl Volume {
         )]
         let written = (traffic.bytes_written as f64 * busiest as f64 / balance.tiles as f64) as u64;
         let (height, width) = grid.tile_shape();
+        let whitening = if kernel.measure().form().is_whitened() {
+            let d = features as f64;
+            let samples =
+                |of: usize| if grid.symmetric { grid.n } else { grid.n + grid.m }.div_ceil(of) as f64;
+            // halves of a covariance that all ranks share, its factor, and what becomes of a rank's own samples
+            samples(1) / schedule.ranks as f64 * d * d / 2.0
+                + d.powi(3) / 6.0
+                + samples(schedule.ranks) * d * d / 2.0
+        } else {
+            0.0
+        };
         Ok(Self {
             threads,
             ranks_per_node,
@@ -140,6 +153,7 @@ impl Volume {
             tile: height as f64 * width as f64 * features as f64,
             rounds: schedule.round_count(),
             read: counted("what a rank reads", both())?,
+            whitening,
             read_by_all: counted("what all ranks read", of_both())?,
             block: counted("what a rank sends", block_bytes(schedule, kernel, cols))?,
             written,

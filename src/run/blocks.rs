@@ -2,18 +2,18 @@
 
 use std::ops::Range;
 
+use super::inputs::Inputs;
 use super::job::Job;
+use super::moments;
 use super::parameters::Given;
 use super::reading::{self, Known};
 use crate::block::Block;
 use crate::comm::Comm;
 use crate::error::Result;
-use crate::fail;
 use crate::kernel::Kernel;
 use crate::metric::Measure;
 use crate::number::Number;
-use crate::partition::Grid;
-use crate::pipeline::{Held, Target, Workers, load, scale, variances};
+use crate::pipeline::{Held, Target, Workers, load, scale};
 use crate::problem::InputId;
 use crate::source::Samples;
 
@@ -22,6 +22,36 @@ pub(super) struct Blocks {
     pub(super) rows: Block,
     pub(super) cols: Block,
     pub(super) findings: Findings,
+}
+
+/// The samples of a rank as they are packed.
+pub(super) struct Packed {
+    pub(super) rows: Block,
+    pub(super) row_samples: Range<usize>,
+    pub(super) cols: Block,
+    pub(super) col_samples: Range<usize>,
+}
+
+impl Packed {
+    /// Room for the samples of a rank.
+    fn empty<T: Number>(job: &Job<'_>, rank: usize, kernel: &Kernel<T>) -> Self {
+        let schedule = &job.schedule;
+        let (row_tiles, col_tiles) = (schedule.tile_rows(rank), schedule.tile_cols(rank));
+        let (height, width) = schedule.grid.tile_shape();
+        Self {
+            row_samples: schedule.rows_of(row_tiles.clone()),
+            col_samples: schedule.cols_of(col_tiles.clone()),
+            rows: Block::new(row_tiles, height, kernel.row_panels()),
+            cols: Block::new(col_tiles, width, kernel.col_panels()),
+        }
+    }
+
+    /// All of them, each once.
+    pub(super) fn held<T: Number>(&mut self, inputs: &Inputs) -> Held<'_, T> {
+        let total = inputs.all().map(|samples| samples.rows).sum();
+        let y = inputs.y.as_ref().map(|_| (&mut self.cols, self.col_samples.clone()));
+        Held::new((&mut self.rows, self.row_samples.clone()), y, total)
+    }
 }
 
 /// What reading has told.
@@ -48,55 +78,33 @@ impl Blocks {
         workers: &Workers,
     ) -> Result<Self> {
         let Job { inputs, schedule, problem, .. } = job;
-        let Grid { n, m, edge, .. } = schedule.grid;
-        let (row_tiles, col_tiles) = (schedule.tile_rows(comm.rank()), schedule.tile_cols(comm.rank()));
-        let (height, width) = schedule.grid.tile_shape();
-        let mut rows = Block::new(row_tiles.clone(), height, kernel.row_panels());
-        let mut cols = Block::new(col_tiles.clone(), width, kernel.col_panels());
-        let samples_of = |tiles: Range<usize>, total: usize| {
-            (tiles.start * edge).min(total)..(tiles.end * edge).min(total)
-        };
-        let (row_samples, col_samples) = (samples_of(row_tiles, n), samples_of(col_tiles, m));
+        let edge = schedule.grid.edge;
+        let mut packed = Packed::empty(job, comm.rank(), kernel);
         let measure = Some(kernel.measure());
         let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_>| {
             comm.agree(load::<T>(workers, samples, range, edge, target))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
+            let Packed { rows, row_samples, cols, col_samples } = &mut packed;
             let Some(y) = &inputs.y else {
-                let target = Target { rows: Some(&mut rows), cols: Some(&mut cols), measure };
+                let target = Target { rows: Some(rows), cols: Some(cols), measure };
                 return Ok(vec![load_some(&x, row_samples.clone(), target)?]);
             };
-            let target = Target { rows: Some(&mut rows), cols: None, measure };
+            let target = Target { rows: Some(rows), cols: None, measure };
             let x = load_some(&x, row_samples.clone(), target)?;
-            let target = Target { rows: None, cols: Some(&mut cols), measure };
+            let target = Target { rows: None, cols: Some(cols), measure };
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
         comm.on_root(|| reading::judge(inputs, &known, problem.metric, job.args.allow_nonfinite, T::DTYPE))?;
-        let mut given = job.given.clone();
-        if given.need_variance() {
-            let (x, total) = ((&mut rows, row_samples.clone()), n + inputs.y.as_ref().map_or(0, |y| y.rows));
-            comm.on_root(|| {
-                if total < 2 {
-                    fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
-                }
-                Ok(())
-            })?;
-            let y = inputs.y.as_ref().map(|_| (&mut cols, col_samples.clone()));
-            let found = variances(comm, workers, &Held::<T>::new(x, y, total));
-            let names: Vec<_> = inputs.all().map(Samples::describe).collect();
-            let with_variance = given.with_variance_of(found, &names.join(" and ")).and_then(|given| {
-                given.check_range(problem)?;
-                Ok(given)
-            });
-            given = comm.agree(with_variance)?;
-        }
+        let (given, whitened) = moments::complete::<T>(comm, job, workers, &mut packed)?;
+        let largest = whitened.unwrap_or_else(|| known.largest());
+        let Packed { mut rows, row_samples, mut cols, col_samples } = packed;
         let measure = problem.measure(given.weights(problem.d).as_deref());
-        let scaling = measure.scaling_exponent::<T>(problem.d, known.largest());
+        let scaling = measure.scaling_exponent::<T>(problem.d, largest);
         if scaling != 0 {
             log::info!(
-                "the samples are scaled by 2^{scaling} so that their powers neither overflow nor vanish: their largest magnitude is {:e}",
-                known.largest()
+                "the samples are scaled by 2^{scaling} so that their powers neither overflow nor vanish: their largest magnitude is {largest:e}"
             );
             scale::<T>(workers, &mut rows, row_samples, scaling);
             scale::<T>(workers, &mut cols, col_samples, scaling);

@@ -288,7 +288,7 @@ fn make<T: Number>(
         let mut labels = LABELS.into_iter().zip(&labels);
         labels
             .try_for_each(|(name, labels)| labels.iter().try_for_each(|labels| file.labels(name, labels)))?;
-        given.stored().try_for_each(|(name, values)| file.values(name, values))?;
+        given.stored().try_for_each(|(name, values)| file.values(name, values, job.problem.d))?;
         job.results.create::<T>(file, &grid)
     });
     created.map_err(|error| super::end_job(comm, workdir, &error))?;

@@ -9,6 +9,7 @@ mod info;
 mod inputs;
 mod job;
 mod limits;
+mod moments;
 mod outcome;
 mod parameters;
 mod placement;

@@ -1,69 +1,100 @@
 //! What the metric is given beside the samples: read from files, and checked.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::ProblemArgs;
-use crate::comm::Comm;
+use crate::comm::{Comm, Reduce};
 use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::io::vector::read_vector;
+use crate::io::numbers::{For, read_numbers};
 use crate::metric::{Metric, Parameter};
-use crate::problem::{Parameters, Problem, VectorId, weights_of};
+use crate::problem::{NumbersId, Parameters, Problem, weights_of};
 use crate::text::listed;
 
-/// A number for each feature, and where it is from.
-#[derive(Clone)]
-pub(super) struct Vector {
-    pub(super) values: Vec<f64>,
-    from: String,
+/// A number for each feature, or each pair of them, and where they are from.
+#[derive(Clone, Debug)]
+pub(super) struct Numbers {
+    pub(super) values: Arc<[f64]>,
+    pub(super) from: String,
 }
 
-impl Vector {
-    /// What a result says of it.
-    fn id(&self) -> VectorId {
-        VectorId { from: self.from.clone(), digest: VectorId::digest_of(&self.values) }
+impl Numbers {
+    /// What a result says of them.
+    fn id(&self) -> NumbersId {
+        NumbersId { from: self.from.clone(), digest: NumbersId::digest_of(&self.values) }
     }
 }
 
 /// What the metric is given beside the samples.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Given {
-    pub(super) weights: Option<Vector>,
+    pub(super) weights: Option<Numbers>,
     /// Nothing where it is that of the samples and not known yet.
-    pub(super) variance: Option<Vector>,
-    /// Whether it is to be that of the samples.
-    needs_variance: bool,
+    pub(super) variance: Option<Numbers>,
+    pub(super) inverse_covariance: Option<Numbers>,
+    /// Covariance and mean of the samples, once they are known; no covariance where its inverse is given.
+    pub(super) covariance: Option<Numbers>,
+    pub(super) mean: Option<Numbers>,
+    /// What is to be that of the samples.
+    pub(super) needed: Option<Needed>,
 }
 
-/// The options of an array with a number for each feature.
-const OPTIONS: [(Parameter, &str); 2] =
-    [(Parameter::Weights, "--weights"), (Parameter::Variance, "--variance")];
+/// What is made of the samples before there are distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Needed {
+    /// Their variances.
+    Variance,
+    /// Their means, and their covariance unless its inverse is given.
+    Covariance,
+}
+
+/// The options that name numbers, what they are for, and what they are called.
+const OPTIONS: [(Parameter, &str, &str); 3] = [
+    (Parameter::Weights, "--weights", "weights"),
+    (Parameter::Variance, "--variance", "variances"),
+    (Parameter::InverseCovariance, "--inverse-covariance", "covariance"),
+];
+
+/// What the command line names for each of them.
+fn named(args: &ProblemArgs) -> [Option<&Path>; OPTIONS.len()] {
+    [&args.weights, &args.variance, &args.inverse_covariance].map(|path| path.as_deref())
+}
 
 impl Given {
-    /// Refuses those that the metric does not take.
+    /// Refuses numbers that the metric does not take.
     pub(super) fn check(args: &ProblemArgs) -> Result<()> {
         let metric = args.metric;
-        for ((parameter, option), given) in OPTIONS.into_iter().zip([&args.weights, &args.variance]) {
+        for ((parameter, option, what), given) in OPTIONS.into_iter().zip(named(args)) {
             if given.is_some() && !metric.takes().contains(&parameter) {
                 let that_do = Metric::ALL.iter().filter(|metric| metric.takes().contains(&parameter));
                 let names: Vec<_> = that_do.map(|metric| metric.name()).collect();
-                let what = if parameter == Parameter::Weights { "weights" } else { "variances" };
+                let way_out = match names.as_slice() {
+                    [name] => format!("use --metric {name}"),
+                    names => format!("use one of the metrics that do: {}", names.join(", ")),
+                };
                 return Err(Error::Usage(format!(
-                    "{option}: {metric} takes no {what}; leave the option out, or use one of the metrics that do: {}",
-                    names.join(", ")
+                    "{option}: {metric} takes no {what}; leave the option out, or {way_out}"
                 )));
             }
         }
         Ok(())
     }
 
-    /// Reads what the command line names, a number for each of `d` features.
+    /// Reads what the command line names, for `d` features.
     pub(super) fn read(args: &ProblemArgs, d: usize) -> Result<Self> {
         Self::check(args)?;
-        let weights = args.weights.as_deref().map(|path| read(path, d)).transpose()?;
-        let variance = args.variance.as_deref().map(|path| read(path, d)).transpose()?;
-        if let Some(Vector { values, from }) = &weights {
+        let [weights, variance, inverse_covariance] = named(args);
+        let of_features = |path| read(path, For::Features(d));
+        let given = Self {
+            weights: weights.map(of_features).transpose()?,
+            variance: variance.map(of_features).transpose()?,
+            inverse_covariance: inverse_covariance.map(|path| read(path, For::Pairs(d))).transpose()?,
+            needed: needed(args),
+            ..Self::default()
+        };
+        if let Some(Numbers { values, from }) = &given.weights {
             let is_weight = |value: f64| value >= 0.0 && value.is_finite();
             if let Some(bad) = values.iter().position(|value| !is_weight(*value)) {
                 fail!(
@@ -75,11 +106,13 @@ impl Given {
                 fail!("--weights: all weights in {from} are 0; give some features a weight above 0");
             }
         }
-        if let Some(vector) = &variance {
-            vector.check_variance("leave such features out, or give them a variance")?;
+        if let Some(variance) = &given.variance {
+            variance.check_variance("leave such features out, or give them a variance")?;
         }
-        let takes_variance = args.metric.takes().contains(&Parameter::Variance);
-        Ok(Self { weights, needs_variance: takes_variance && variance.is_none(), variance })
+        if let Some(inverse) = &given.inverse_covariance {
+            inverse.check_symmetry(d)?;
+        }
+        Ok(given)
     }
 
     /// The same on all ranks, read by rank 0. Collective.
@@ -88,33 +121,25 @@ impl Given {
         comm.on_root(|| {
             let given = Self::read(args, d)?;
             for (name, id) in given.ids().named().filter(|(_, id)| !id.digest.is_empty()) {
-                log::info!("{name}: {}", id.from);
+                log::info!("{}: {}", name.replace('_', " "), id.from);
             }
             read = Some(given);
             Ok(())
         })?;
-        let Self { weights, variance, needs_variance } = read.unwrap_or_default();
-        let everywhere = |vector: Option<Vector>, is_given: bool| {
-            let vector = vector.unwrap_or(Vector { values: Vec::new(), from: String::new() });
-            let (mut from, mut bytes) =
-                (vector.from.into_bytes(), bytemuck::cast_slice(&vector.values).to_vec());
-            comm.broadcast(0, &mut from);
-            comm.broadcast(0, &mut bytes);
-            let values = bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect();
-            is_given.then(|| Vector { values, from: String::from_utf8_lossy(&from).into_owned() })
-        };
-        let takes_variance = args.metric.takes().contains(&Parameter::Variance);
+        let given = read.unwrap_or_default();
         Ok(Self {
-            weights: everywhere(weights, args.weights.is_some()),
-            variance: everywhere(variance, args.variance.is_some()),
-            needs_variance: needs_variance || takes_variance && args.variance.is_none(),
+            weights: everywhere(comm, given.weights),
+            variance: everywhere(comm, given.variance),
+            inverse_covariance: everywhere(comm, given.inverse_covariance),
+            needed: needed(args),
+            ..Self::default()
         })
     }
 
     /// Refuses weights, or inverses of variances, that the type that is computed in cannot hold side by side.
     pub(super) fn check_range(&self, problem: &Problem) -> Result<()> {
         let measure = problem.measure(self.weights(problem.d).as_deref());
-        if let (Some(largest), Some(Vector { from, .. })) = (measure.weight_too_far(), &self.weights) {
+        if let (Some(largest), Some(Numbers { from, .. })) = (measure.weight_too_far(), &self.weights) {
             fail!(
                 "--weights: the largest of {from} is {largest:e}; with a --p that is no multiple of 0.5 up to 8 it must lie between 1e-18 and 1e18, so multiply all of them by one number"
             );
@@ -127,14 +152,14 @@ impl Given {
         let dtype = problem.dtype;
         let f64_is_enough = dtype == Dtype::F32 && measure.weight_too_small::<f64>().is_none();
         let wider = if f64_is_enough { "compute in f64 (--dtype f64), or " } else { "" };
-        if let Some(Vector { values, from }) = &self.weights {
+        if let Some(Numbers { values, from }) = &self.weights {
             let largest = values.iter().copied().fold(0.0, f64::max);
             fail!(
                 "--weights: {from} has {:e} for feature {feature} (from 0) and {largest:e} for another, which {dtype} cannot hold side by side; {wider}give the feature a weight of 0",
                 values[feature]
             );
         }
-        if let Some(Vector { values, from }) = &self.variance {
+        if let Some(Numbers { values, from }) = &self.variance {
             let smallest = values.iter().copied().fold(f64::INFINITY, f64::min);
             fail!(
                 "{from} is {:e} for feature {feature} (from 0) and {smallest:e} for another, and {dtype} cannot hold the inverse of both; {wider}leave one of them out",
@@ -144,51 +169,104 @@ impl Given {
         Ok(())
     }
 
-    /// Whether the variance of the samples is needed.
-    pub(super) fn need_variance(&self) -> bool {
-        self.needs_variance
-    }
-
     /// With the variances of the samples, which are called `samples`.
     ///
     /// # Errors
     /// If one of them is 0, or no number.
     pub(super) fn with_variance_of(&self, values: Vec<f64>, samples: &str) -> Result<Self> {
-        let variance = Vector { values, from: format!("the variance of {samples}") };
+        let variance = Numbers { values: values.into(), from: format!("the variance of {samples}") };
         variance.check_variance("where all samples have one value, leave the feature out; where squares leave the range of f64, scale the samples; or give variances with --variance")?;
-        Ok(Self { variance: Some(variance), needs_variance: false, weights: self.weights.clone() })
+        Ok(Self { variance: Some(variance), needed: None, ..self.clone() })
+    }
+
+    /// With the means of the samples, which are called `samples`, and their covariance if it was computed.
+    pub(super) fn with_moments_of(
+        &self,
+        mean: Vec<f64>,
+        covariance: Option<Vec<f64>>,
+        samples: &str,
+    ) -> Self {
+        let numbers = |name: &str, values: Vec<f64>| Numbers {
+            values: values.into(),
+            from: format!("the {name} of {samples}"),
+        };
+        let covariance = covariance.map(|values| numbers(Parameters::COVARIANCE, values));
+        let mean = Some(numbers(Parameters::MEAN, mean));
+        Self { mean, covariance, needed: None, ..self.clone() }
     }
 
     /// The weights of the features, if they have any: of a variance, its inverse. Ones where the variance is not known yet.
     pub(super) fn weights(&self, d: usize) -> Option<Vec<f64>> {
         let of_variance = self.variance.as_ref().map(|variance| weights_of(&variance.values));
-        let unknown = self.needs_variance.then(|| vec![1.0; d]);
-        self.weights.as_ref().map(|weights| weights.values.clone()).or(of_variance).or(unknown)
+        let unknown = (self.needed == Some(Needed::Variance)).then(|| vec![1.0; d]);
+        self.weights.as_ref().map(|weights| weights.values.to_vec()).or(of_variance).or(unknown)
     }
 
     /// What a result says of them; nothing of the digest of what is not known yet.
     pub(super) fn ids(&self) -> Parameters {
-        let unknown = || VectorId { from: "the variance of the samples".into(), digest: String::new() };
-        let variance = self.variance.as_ref().map(Vector::id);
+        let unknown = |is_needed: bool, name: &str| {
+            let from = format!("the {name} of the samples");
+            is_needed.then(|| NumbersId { from, digest: String::new() })
+        };
+        let id = |numbers: &Option<Numbers>| numbers.as_ref().map(Numbers::id);
+        let of_samples = self.needed == Some(Needed::Covariance);
+        let has_inverse = self.inverse_covariance.is_some();
+        let unknown_variance = || unknown(self.needed == Some(Needed::Variance), Parameters::VARIANCE);
+        let unknown_covariance = || unknown(of_samples && !has_inverse, Parameters::COVARIANCE);
         Parameters {
-            weights: self.weights.as_ref().map(Vector::id),
-            variance: variance.or_else(|| self.needs_variance.then(unknown)),
+            weights: id(&self.weights),
+            variance: id(&self.variance).or_else(unknown_variance),
+            inverse_covariance: id(&self.inverse_covariance),
+            covariance: id(&self.covariance).or_else(unknown_covariance),
+            mean: id(&self.mean).or_else(|| unknown(of_samples, Parameters::MEAN)),
         }
     }
 
     /// What is stored in a result, by name.
     pub(super) fn stored(&self) -> impl Iterator<Item = (&'static str, &[f64])> {
-        let named = [(Parameters::WEIGHTS, &self.weights), (Parameters::VARIANCE, &self.variance)];
-        named.into_iter().filter_map(|(name, vector)| Some((name, vector.as_ref()?.values.as_slice())))
+        let all = [&self.weights, &self.variance, &self.inverse_covariance, &self.covariance, &self.mean];
+        let named = Parameters::NAMES.into_iter().zip(all);
+        named.filter_map(|(name, numbers)| Some((name, &*numbers.as_ref()?.values)))
     }
 
     /// Files that are read.
     pub(super) fn files(args: &ProblemArgs) -> impl Iterator<Item = PathBuf> {
-        [&args.weights, &args.variance].into_iter().flatten().map(|given| split(given).0)
+        named(args).into_iter().flatten().map(|given| split(given).0)
     }
 }
 
-impl Vector {
+/// What of the samples is needed.
+fn needed(args: &ProblemArgs) -> Option<Needed> {
+    let takes = |parameter| args.metric.takes().contains(&parameter);
+    if takes(Parameter::InverseCovariance) {
+        Some(Needed::Covariance)
+    } else if takes(Parameter::Variance) && args.variance.is_none() {
+        Some(Needed::Variance)
+    } else {
+        None
+    }
+}
+
+/// The numbers of rank 0, on all ranks. Collective.
+fn everywhere(comm: &Comm, numbers: Option<Numbers>) -> Option<Numbers> {
+    let len = numbers.as_ref().map_or(0, |numbers| numbers.values.len() as u64);
+    // none are empty
+    let len = usize::try_from(comm.all_reduce(&[len], Reduce::Max)[0]).expect("it fits on rank 0");
+    if len == 0 {
+        return None;
+    }
+    let Numbers { values, from } =
+        numbers.unwrap_or_else(|| Numbers { values: vec![0.0; len].into(), from: String::new() });
+    let (mut values, mut from) = (values, from.into_bytes());
+    comm.broadcast(0, &mut from);
+    comm.broadcast_values(0, Arc::make_mut(&mut values));
+    Some(Numbers { values, from: String::from_utf8_lossy(&from).into_owned() })
+}
+
+/// Entries of an inverse covariance and their mirror images may differ by so much, relatively: NumPy's inverse of a matrix that is nearly singular does.
+const MOST_ASYMMETRY: f64 = 1e-5;
+
+impl Numbers {
     fn check_variance(&self, way_out: &str) -> Result<()> {
         let is_unfit =
             |value: f64| value.is_nan() || value <= 0.0 || !(1.0 / value).is_finite() || 1.0 / value == 0.0;
@@ -202,6 +280,51 @@ impl Vector {
             self.values[*first]
         );
     }
+
+    /// Refuses a matrix that is no inverse of a covariance, as far as single entries tell.
+    fn check_symmetry(&self, d: usize) -> Result<()> {
+        let Self { values, from } = self;
+        let entry = |i: usize, j: usize| values[i * d + j];
+        if let Some(at) = values.iter().position(|value| !value.is_finite()) {
+            let (i, j) = (at / d, at % d);
+            fail!(
+                "--inverse-covariance: {from} has {} at ({i}, {j}) (from 0); write numbers only",
+                values[at]
+            );
+        }
+        if let Some(i) = (0..d).find(|&i| entry(i, i) < 0.0) {
+            fail!(
+                "--inverse-covariance: {from} has {:e} at ({i}, {i}) (from 0), by which samples that differ in that feature alone would have a negative squared distance; give the inverse of a covariance",
+                entry(i, i)
+            );
+        }
+        let (error, i, j) = self.asymmetry(d);
+        if error > MOST_ASYMMETRY {
+            fail!(
+                "--inverse-covariance: {from} is not symmetric: it has {:e} at ({i}, {j}) and {:e} at ({j}, {i}) (from 0); write (VI + VI.T) / 2, which gives the same distances",
+                entry(i, j),
+                entry(j, i)
+            );
+        }
+        Ok(())
+    }
+
+    /// By how much entries differ from their mirror images, beside the roots of the diagonal, and where most.
+    pub(super) fn asymmetry(&self, d: usize) -> (f64, usize, usize) {
+        let mut most = (0.0, 0, 0);
+        for (i, j) in (0..d).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            let (one, other) = (self.values[i * d + j], self.values[j * d + i]);
+            if one.to_bits() != other.to_bits() {
+                let size = self.values[i * d + i].sqrt() * self.values[j * d + j].sqrt();
+                let error = (one - other).abs() / size;
+                // of two zeros with different signs it is NaN where the diagonal is 0
+                if error > most.0 {
+                    most = (error, i, j);
+                }
+            }
+        }
+        most
+    }
 }
 
 /// File, and name of a dataset in it, of `FILE` or `FILE:NAME`; a path that exists is a file.
@@ -213,10 +336,10 @@ fn split(given: &Path) -> (PathBuf, Option<String>) {
     named.next().map_or_else(whole, |(file, name)| (file.into(), Some(name.into())))
 }
 
-fn read(given: &Path, d: usize) -> Result<Vector> {
+fn read(given: &Path, of: For) -> Result<Numbers> {
     let (path, name) = split(given);
-    let (name, values) = read_vector(&path, name.as_deref(), d)?;
+    let (name, values) = read_numbers(&path, name.as_deref(), of)?;
     let name = name.trim_start_matches('/');
     let path = std::path::absolute(&path).unwrap_or(path);
-    Ok(Vector { values, from: format!("{}:/{name}", path.display()) })
+    Ok(Numbers { values: values.into(), from: format!("{}:/{name}", path.display()) })
 }

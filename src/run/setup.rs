@@ -21,8 +21,15 @@ use crate::text::counted;
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.
 pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: usize) -> Result<Problem> {
     let Shape { n, m, d, dtype, content, is_of_file, .. } = shape;
-    let dtype = args.dtype.map_or(dtype, Dtype::from);
     let metric = args.metric;
+    // its samples are multiplied by a matrix first, which f32 has too few digits for
+    let is_whitened = metric.form().is_whitened();
+    if is_whitened && args.dtype.is_some_and(|dtype| Dtype::from(dtype) == Dtype::F32) {
+        return Err(Error::Usage(format!(
+            "--dtype f32: {metric} is computed in f64; leave the option out, and use --store f32 to store distances in it"
+        )));
+    }
+    let dtype = if is_whitened { Dtype::F64 } else { args.dtype.map_or(dtype, Dtype::from) };
     if let Some(features) = args.features
         && !args.packed
         && is_of_file

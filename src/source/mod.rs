@@ -171,6 +171,11 @@ pub struct Picked<T> {
 }
 
 impl<T> Picked<T> {
+    /// All values, sample by sample.
+    pub fn values_mut(&mut self) -> &mut [T] {
+        &mut self.values
+    }
+
     /// The sample of a row.
     ///
     /// # Panics

@@ -2,9 +2,12 @@
 //! distributed.
 //!
 //! - `variance` — of every feature
+//! - `covariance` — of all features with each other
 
+mod covariance;
 mod variance;
 
+pub(crate) use covariance::{GATHERED_COPIES, GATHERED_SAMPLES, covariance};
 pub(crate) use variance::variances;
 
 use std::ops::Range;
@@ -25,10 +28,19 @@ const LIMBS: usize = 3;
 /// Features that a worker sums together.
 const FEATURES: usize = 64;
 
+/// Some samples in a packed panel.
+struct Panel<'a, T> {
+    /// Samples in the panels before this one.
+    first: usize,
+    /// Samples of the panel before those meant, and how many these are.
+    before: usize,
+    count: usize,
+    values: &'a [T],
+}
+
 /// Some samples in the packed panels of a block.
 struct Packed<'a, T> {
-    /// Samples before those meant, how many these are, and the panel.
-    panels: Vec<(usize, usize, &'a [T])>,
+    panels: Vec<Panel<'a, T>>,
     width: usize,
     /// −1 where panels hold negated values.
     sign: f64,
@@ -40,10 +52,14 @@ impl<'a, T: Number> Packed<'a, T> {
         let panels = if rows.is_empty() {
             Vec::new()
         } else {
-            block
-                .panels_mut(rows)
-                .map(|(rows, before, panel)| (before, rows.len(), shape.values_of(panel)))
-                .collect()
+            let start = rows.start;
+            let panel = |(rows, before, panel): (Range<usize>, usize, &'a mut [u64])| Panel {
+                first: rows.start - start,
+                before,
+                count: rows.len(),
+                values: shape.values_of(panel),
+            };
+            block.panels_mut(rows).map(panel).collect()
         };
         Self { panels, width, sign }
     }
@@ -51,8 +67,8 @@ impl<'a, T: Number> Packed<'a, T> {
     /// Folds the values of a feature.
     fn fold<A>(&self, feature: usize, start: A, step: &mut impl FnMut(A, f64) -> A) -> A {
         let mut folded = start;
-        for &(before, count, panel) in &self.panels {
-            let line = &panel[feature * self.width..][..self.width];
+        for &Panel { before, count, values, .. } in &self.panels {
+            let line = &values[feature * self.width..][..self.width];
             for value in &line[before..before + count] {
                 folded = step(folded, self.sign * value.to_f64());
             }
@@ -126,6 +142,12 @@ impl Centre {
         let means = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
         Self { spreads, means }
     }
+
+    /// The means; 0 of a feature that has a value which is no number.
+    pub(crate) fn means(&self) -> Vec<f64> {
+        let mean = |(mean, spread): (&f64, &Spread)| if spread.is_finite { *mean } else { 0.0 };
+        self.means.iter().zip(&self.spreads).map(mean).collect()
+    }
 }
 
 /// Where the values of a feature lie.
@@ -149,6 +171,11 @@ impl Spread {
             inverse: PowerOfTwo::new(-exponent),
             is_finite,
         }
+    }
+
+    /// A number of these scales; NaN where the feature has a value that is no number.
+    fn scaled(&self, value: f64) -> f64 {
+        if self.is_finite { self.scale.times(value) } else { f64::NAN }
     }
 
     /// `term` of the difference of two values, in units.

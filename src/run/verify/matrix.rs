@@ -12,6 +12,7 @@ use crate::pipeline::Workers;
 use crate::sink::Distances;
 use crate::sink::condensed::CondensedReader;
 use crate::sink::matrix::MatrixReader;
+use crate::source::Samples;
 
 /// The distances of a result that are checked.
 pub(super) struct MatrixCheck<'a> {
@@ -62,9 +63,12 @@ impl<'a> MatrixCheck<'a> {
             places.sort_unstable_by_key(|&(row, col)| (row / grid.edge, col / grid.edge, row, col));
             let rows = places.iter().map(|&(row, _)| row);
             let cols = places.iter().map(|&(_, col)| col);
+            let pick = |samples: &Samples, rows: Box<dyn Iterator<Item = usize> + '_>| {
+                self.case.pick::<T>(workers, samples, rows)
+            };
             let (x, y) = match &self.case.y {
-                Some(y) => (self.case.x.pick::<T>(rows)?, Some(y.pick::<T>(cols)?)),
-                None => (self.case.x.pick::<T>(rows.chain(cols))?, None),
+                Some(y) => (pick(&self.case.x, Box::new(rows))?, Some(pick(y, Box::new(cols))?)),
+                None => (pick(&self.case.x, Box::new(rows.chain(cols)))?, None),
             };
             let y = y.as_ref().unwrap_or(&x);
             let entry = |&(row, col): &(usize, usize)| self.reader.entry(row, col);
@@ -89,10 +93,15 @@ impl<'a> MatrixCheck<'a> {
         let mut worst = Worst::default();
         for tile_rows in parts(range_of(grid.tile_rows(), comm.size(), comm.rank()), together) {
             let first_row = grid.rows(tile_rows.start).start;
-            let x = self.case.x.read::<T>(first_row..grid.rows(tile_rows.end - 1).end)?;
+            let x =
+                self.case.read::<T>(workers, &self.case.x, first_row..grid.rows(tile_rows.end - 1).end)?;
             for tile_cols in parts(0..grid.tile_cols(), together) {
                 let first_col = grid.cols(tile_cols.start).start;
-                let y = self.case.y().read::<T>(first_col..grid.cols(tile_cols.end - 1).end)?;
+                let y = self.case.read::<T>(
+                    workers,
+                    self.case.y(),
+                    first_col..grid.cols(tile_cols.end - 1).end,
+                )?;
                 let tiles = tile_rows.clone().flat_map(|i| tile_cols.clone().map(move |j| Tile { i, j }));
                 for tile in tiles.filter(|tile| self.reader.tiles(tile.i).contains(&tile.j)) {
                     let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));

@@ -17,6 +17,7 @@ use std::path::{Component, Path, PathBuf};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::inputs;
+use super::parameters::Given;
 use super::placement;
 use super::setup::with_dtype;
 use crate::cli::VerifyArgs;
@@ -25,15 +26,15 @@ use crate::element::StoreType;
 use crate::error::{Context, Error, Result};
 use crate::fail;
 use crate::io::result::{Header, ResultReader};
-use crate::kernel::{Method, guard_tau};
+use crate::kernel::{Level, Method, guard_tau};
 use crate::metric::{Measure, Reference};
 use crate::number::Number;
 use crate::partition::{Grid, range_of};
-use crate::pipeline::Workers;
+use crate::pipeline::{Whitening, Workers};
 use crate::problem::{InputId, Problem};
 use crate::report::print;
 use crate::sink;
-use crate::source::{Samples, View};
+use crate::source::{Picked, Samples, View};
 use crate::text::counted;
 use fault::{Worst, Wrong};
 use matrix::MatrixCheck;
@@ -55,6 +56,8 @@ struct Case {
     y: Option<Samples>,
     /// The metric with its parameters.
     measure: Measure,
+    /// What samples are whitened by, if they are.
+    whitening: Option<Whitening>,
 }
 
 /// The whole number that was taken off the samples.
@@ -69,10 +72,10 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     comm.same(&seen, "put the result on a file system that all nodes share")?;
     comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
     case.samples().try_for_each(|samples| inputs::agree_on_samples(comm, samples))?;
-    with_dtype!(case.problem().dtype, verify_in(comm, args, &case))
+    with_dtype!(case.problem().dtype, verify_in(comm, args, case))
 }
 
-fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<()> {
+fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: Case) -> Result<()> {
     let asked = case.file.asked();
     let options = [
         (args.pairs, asked.matrix || asked.condensed, "--pairs", "matrix"),
@@ -91,6 +94,15 @@ fn verify_in<T: Number>(comm: &Comm, args: &VerifyArgs, case: &Case) -> Result<(
     if args.all || case.have_moved() {
         case.check_samples::<T>(comm, &workers)?;
     }
+    let whitening = if case.measure.form().is_whitened() {
+        let made = Level::detect()
+            .map_err(Error::Failed)
+            .and_then(|level| Given::of_result(&case.file)?.whitening(&workers, level));
+        Some(comm.agree(made)?)
+    } else {
+        None
+    };
+    let case = &Case { whitening, ..case };
     let mut lines = Vec::new();
     let mut judge = |checked: Result<Worst>, what: &str, how: String| -> Result<()> {
         let worst = comm.agree(checked)?.of_all(comm, case.grid);
@@ -234,7 +246,7 @@ impl Case {
         let y = inputs.get(1).map(|id| y.open(id, path)).transpose()?;
         let grid = file.header.grid();
         let measure = file.header.identity.problem.measure(file.weights()?.as_deref());
-        Ok(Self { file, grid, x, y, measure })
+        Ok(Self { file, grid, x, y, measure, whitening: None })
     }
 
     /// Each input, and what the result says of it.
@@ -296,6 +308,32 @@ impl Case {
 
     fn y(&self) -> &Samples {
         self.y.as_ref().unwrap_or(&self.x)
+    }
+
+    /// Samples of X or Y, as distances are computed of them.
+    fn read<T: Number>(&self, workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Vec<T>> {
+        let mut values = samples.read::<T>(rows)?;
+        self.whiten(workers, &mut values);
+        Ok(values)
+    }
+
+    /// Likewise of some rows.
+    fn pick<T: Number>(
+        &self,
+        workers: &Workers,
+        samples: &Samples,
+        rows: impl Iterator<Item = usize>,
+    ) -> Result<Picked<T>> {
+        let mut picked = samples.pick::<T>(rows)?;
+        self.whiten(workers, picked.values_mut());
+        Ok(picked)
+    }
+
+    fn whiten<T: Number>(&self, workers: &Workers, values: &mut [T]) {
+        if let Some(whitening) = &self.whitening {
+            // no others are whitened
+            whitening.apply_all(workers, bytemuck::cast_slice_mut(values));
+        }
     }
 
     /// A stored distance against its definition; `wrong` says where it is, if it is beyond its bound.

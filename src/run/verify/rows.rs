@@ -52,7 +52,7 @@ pub(super) fn check<T: Number, C: RowCheck>(
                 checked = Some(tile_row);
             }
         }
-        let x = case.x.pick::<T>(numbers.iter().copied())?;
+        let x = case.pick::<T>(workers, &case.x, numbers.iter().copied())?;
         let rows = numbers.iter().map(|row| check.read(*row)).collect::<Result<Vec<_>>>()?;
         for row in &rows {
             worst.add(&check.check_alone(row));
@@ -66,7 +66,7 @@ pub(super) fn check<T: Number, C: RowCheck>(
         };
         let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(band).max(1);
         for samples in parts(0..grid.m, band) {
-            let values = y.read::<T>(samples.clone())?;
+            let values = case.read::<T>(workers, y, samples.clone())?;
             let of_row =
                 |at: usize| check.compare(&rows[at], x.sample(numbers[at]), samples.clone(), &values);
             workers.map(rows.len(), of_row).iter().for_each(|row| worst.add(row));

@@ -1,4 +1,4 @@
-//! A number for each feature, in a file of its own or beside samples.
+//! A number for each feature, or for each pair of features, in a file of its own or beside samples.
 
 use std::path::Path;
 
@@ -13,11 +13,49 @@ use crate::text::listed;
 /// Groups inside each other that are looked into.
 const DEPTH: usize = 16;
 
-/// Reads `len` numbers: the dataset of that name, or the only one of that many. Returns its name too.
+/// What numbers are there for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum For {
+    /// Each of so many features.
+    Features(usize),
+    /// Each pair of so many features.
+    Pairs(usize),
+}
+
+impl For {
+    /// Whether an array of this shape holds them.
+    fn is_shape(self, shape: &[usize]) -> bool {
+        match self {
+            Self::Features(len) => {
+                let is_line = shape.iter().filter(|&&edge| edge != 1).count() <= 1;
+                !shape.is_empty() && is_line && shape.iter().product::<usize>() == len
+            }
+            Self::Pairs(d) => shape == [d, d],
+        }
+    }
+
+    /// How many they are.
+    fn count(self) -> String {
+        match self {
+            Self::Features(len) => format!("one number for each of {len} features"),
+            Self::Pairs(d) => format!("{d} x {d} numbers, one for each pair of features"),
+        }
+    }
+
+    /// How they are to be written.
+    fn shape(self) -> String {
+        match self {
+            Self::Features(_) => format!("{}, as an array of one dimension", self.count()),
+            Self::Pairs(_) => self.count(),
+        }
+    }
+}
+
+/// Reads numbers: the dataset of that name, or the only one of their shape. Returns its name too.
 ///
 /// # Errors
 /// If there is no such dataset in this very file, or more than one where none is named, or it holds something else, or less.
-pub fn read_vector(path: &Path, name: Option<&str>, len: usize) -> Result<(String, Vec<f64>)> {
+pub fn read_numbers(path: &Path, name: Option<&str>, of: For) -> Result<(String, Vec<f64>)> {
     let (file, shown) = (open(path)?, path.display());
     let (name, dataset) = match name {
         Some(name) => {
@@ -25,14 +63,12 @@ pub fn read_vector(path: &Path, name: Option<&str>, len: usize) -> Result<(Strin
                 own_dataset(&file, name).context(|| format!("\"{name}\" in {shown} cannot be read"))?;
             (name.to_owned(), dataset)
         }
-        None => only(&file, path, len)?,
+        None => only(&file, path, of)?,
     };
     let what = format!("\"{name}\" in {shown}");
     let shape = dataset.shape();
-    if !is_of(&shape, len) {
-        fail!(
-            "{what} has shape {shape:?}; write one number for each of {len} features, as an array of one dimension"
-        );
+    if !of.is_shape(&shape) {
+        fail!("{what} has shape {shape:?}; write {}", of.shape());
     }
     let Some(kind) = Kind::of(&dataset) else {
         fail!("{what} does not hold numbers of up to 64 bits; write them as integers or floats");
@@ -49,12 +85,6 @@ pub fn read_vector(path: &Path, name: Option<&str>, len: usize) -> Result<(Strin
     };
     let values = read().context(|| format!("{what} cannot be read"))?;
     Ok((name, values))
-}
-
-/// Whether an array of this shape holds `len` values along one dimension.
-fn is_of(shape: &[usize], len: usize) -> bool {
-    let is_line = shape.iter().filter(|&&edge| edge != 1).count() <= 1;
-    !shape.is_empty() && is_line && shape.iter().product::<usize>() == len
 }
 
 /// What values are stored as.
@@ -81,13 +111,13 @@ fn is_partly_written(dataset: &Dataset) -> bool {
     missing_chunks(dataset).map_or_else(|| dataset.storage_size() == 0, |(missing, _)| missing > 0)
 }
 
-/// The only dataset of `len` numbers in a file.
-fn only(file: &File, path: &Path, len: usize) -> Result<(String, Dataset)> {
+/// The only dataset of such numbers in a file.
+fn only(file: &File, path: &Path, of: For) -> Result<(String, Dataset)> {
     let mut all = Vec::new();
     let looked = file.group("/").and_then(|root| collect(&root, "", DEPTH, &mut all));
     looked.context(|| format!("{} cannot be read", path.display()))?;
     let shown = path.display();
-    let is_fit = |dataset: &Dataset| is_of(&dataset.shape(), len) && Kind::of(dataset).is_some();
+    let is_fit = |dataset: &Dataset| of.is_shape(&dataset.shape()) && Kind::of(dataset).is_some();
     let fit: Vec<_> = all.iter().filter(|(_, dataset)| is_fit(dataset)).collect();
     match fit.as_slice() {
         [(name, dataset)] => Ok((name.clone(), dataset.clone())),
@@ -103,15 +133,14 @@ fn only(file: &File, path: &Path, len: usize) -> Result<(String, Dataset)> {
             let found =
                 listed(all.iter().map(|(name, dataset)| format!("{name} ({})", shape(dataset))), ", ");
             let found = if found.is_empty() { "no dataset".to_owned() } else { found };
-            fail!(
-                "{shown} has no dataset with one number for each of {len} features, but {found}; write one"
-            );
+            fail!("{shown} has no dataset with {}, but {found}; write one", of.count());
         }
         _ => {
             let names = listed(fit.iter().map(|(name, _)| name.clone()), ", ");
             fail!(
-                "{shown} has {} datasets of {len} numbers: {names}; name one of them after the file, as in FILE:NAME",
-                fit.len()
+                "{shown} has {} datasets with {}: {names}; name one of them after the file, as in FILE:NAME",
+                fit.len(),
+                of.count()
             );
         }
     }

@@ -1,0 +1,194 @@
+//! The covariance of all features with each other.
+//!
+//! Every rank sees all samples, in the order of their rows, and adds up its share of the covariances: so the same terms are added in the same order for any
+//! number of ranks. No matrix is ever added to another.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+use super::{Centre, Held, Packed};
+use crate::comm::Comm;
+use crate::kernel::{Level, PanelShape, Product, Scratch};
+use crate::number::Number;
+use crate::partition::range_of;
+use crate::pipeline::Workers;
+
+/// Samples whose products are added in one go: a multiple of the blocks of a sum.
+pub(crate) const GATHERED_SAMPLES: usize = 512;
+
+/// Copies of them that there are at once: as they come from a rank, feature by feature, and in panels of rows and of columns.
+pub(crate) const GATHERED_COPIES: u64 = 4;
+
+/// Features of a part of the matrix that is computed together, about.
+const FEATURES: usize = 64;
+
+/// Sums of products of some features with others, and what rounding has lost of them.
+struct Part {
+    rows: Range<usize>,
+    cols: Range<usize>,
+    sums: Vec<f64>,
+    errors: Vec<f64>,
+}
+
+impl Part {
+    fn add(&mut self, terms: &[f64]) {
+        // TwoSum: Knuth, TAOCP 2, 4.2.2
+        for ((sum, error), term) in self.sums.iter_mut().zip(&mut self.errors).zip(terms) {
+            let next = *sum + term;
+            let part = next - *sum;
+            *error += (*sum - (next - part)) + (term - part);
+            *sum = next;
+        }
+    }
+}
+
+/// Unbiased covariances of the features of all samples around `centre`, d × d values. `owners` are the rows of X of each rank, and those of Y, counted on from
+/// the last of X. NaN where a feature has a value that is no number, and for a single sample. Collective.
+pub(crate) fn covariance<T: Number>(
+    comm: &Comm,
+    workers: &Workers,
+    level: Level,
+    held: &Held<'_, T>,
+    centre: &Centre,
+    owners: &[Vec<Range<usize>>],
+) -> Vec<f64> {
+    let (d, product) = (held.features, Product::new(level));
+    let edge = product.whole(FEATURES);
+    let tiles = d.div_ceil(edge);
+    let all: Vec<(usize, usize)> = (0..tiles).flat_map(|i| (0..=i).map(move |j| (i, j))).collect();
+    let features = |tile: usize| tile * edge..d.min((tile + 1) * edge);
+    let mine = |rank: usize| all[range_of(all.len(), comm.size(), rank)].iter();
+    let part = |&(i, j): &(usize, usize)| {
+        let (rows, cols) = (features(i), features(j));
+        let len = rows.len() * cols.len();
+        Part { rows, cols, sums: vec![0.0; len], errors: vec![0.0; len] }
+    };
+    let mut parts: Vec<Part> = mine(comm.rank()).map(part).collect();
+    for first in (0..held.total).step_by(GATHERED_SAMPLES) {
+        let samples = first..held.total.min(first + GATHERED_SAMPLES);
+        let turned = gathered(comm, workers, held, centre, owners, samples.clone());
+        add_products(workers, &product, &turned, samples.len(), edge, &mut parts);
+    }
+    let divisor = held.total as f64 - 1.0;
+    let finished = parts.iter().map(|part| {
+        let sums = part.sums.iter().zip(&part.errors);
+        sums.map(|(sum, error)| if divisor > 0.0 { (sum + error) / divisor } else { f64::NAN }).collect()
+    });
+    let mut finished = finished.collect::<Vec<Vec<f64>>>().concat();
+    drop(parts);
+    let mut matrix = vec![0.0; d * d];
+    for rank in 0..comm.size() {
+        let len = mine(rank).map(|&(i, j)| features(i).len() * features(j).len()).sum();
+        let mut values = if rank == comm.rank() { std::mem::take(&mut finished) } else { vec![0.0; len] };
+        comm.broadcast_values(rank, &mut values);
+        let mut values = values.into_iter();
+        for &(i, j) in mine(rank) {
+            for (row, col) in features(i).flat_map(|row| features(j).map(move |col| (row, col))) {
+                let value = values.next().expect("a rank sends all that is its own");
+                let value = centre.spreads[row].scaled(centre.spreads[col].scaled(value));
+                matrix[row * d + col] = value;
+                matrix[col * d + row] = value;
+            }
+        }
+    }
+    matrix
+}
+
+/// Some samples of all ranks, feature by feature: less the mean, and divided by the spread of the feature.
+fn gathered<T: Number>(
+    comm: &Comm,
+    workers: &Workers,
+    held: &Held<'_, T>,
+    centre: &Centre,
+    owners: &[Vec<Range<usize>>],
+    samples: Range<usize>,
+) -> Vec<f64> {
+    let (d, len) = (held.features, samples.len());
+    let mut turned = vec![0.0; d * len];
+    let each = owners
+        .iter()
+        .zip(&held.parts)
+        .flat_map(|(owners, part)| owners.iter().enumerate().map(move |(rank, rows)| (rank, rows, part)));
+    for (rank, rows, part) in each {
+        let common = rows.start.max(samples.start)..rows.end.min(samples.end);
+        if common.is_empty() {
+            continue;
+        }
+        let mut values = vec![0.0; d * common.len()];
+        if rank == comm.rank() {
+            part.centred(workers, common.start - rows.start..common.end - rows.start, centre, &mut values);
+        }
+        comm.broadcast_values(rank, &mut values);
+        for (line, values) in turned.chunks_exact_mut(len).zip(values.chunks_exact(common.len())) {
+            line[common.start - samples.start..][..common.len()].copy_from_slice(values);
+        }
+    }
+    turned
+}
+
+impl<T: Number> Packed<'_, T> {
+    /// Some samples, feature by feature: less the mean, and divided by the spread of the feature.
+    fn centred(&self, workers: &Workers, samples: Range<usize>, centre: &Centre, out: &mut [f64]) {
+        let first = self.panels.partition_point(|panel| panel.first + panel.count <= samples.start);
+        workers.install(|| {
+            out.par_chunks_mut(samples.len()).enumerate().for_each(|(feature, line)| {
+                let (spread, mean) = (&centre.spreads[feature], centre.means[feature]);
+                let panels = self.panels[first..].iter().take_while(|panel| panel.first < samples.end);
+                for panel in panels {
+                    let common = panel.first.max(samples.start)..(panel.first + panel.count).min(samples.end);
+                    let values = &panel.values[feature * self.width + panel.before..][..panel.count];
+                    let values = &values[common.start - panel.first..common.end - panel.first];
+                    let line = &mut line[common.start - samples.start..][..values.len()];
+                    for (to, value) in line.iter_mut().zip(values) {
+                        *to = spread.inverse.times(self.sign * value.to_f64() - mean);
+                    }
+                }
+            });
+        });
+    }
+}
+
+/// Adds the products of features with each other, of so many samples.
+fn add_products(
+    workers: &Workers,
+    product: &Product,
+    turned: &[f64],
+    samples: usize,
+    edge: usize,
+    parts: &mut [Part],
+) {
+    let (rows, cols) = (product.rows(samples), product.cols(samples));
+    let packed = |shape: PanelShape| {
+        let tile_len = shape.count(edge) * shape.len();
+        let mut panels = vec![0; (turned.len() / samples).div_ceil(edge) * tile_len];
+        let tiles = panels.par_chunks_mut(tile_len).zip(turned.par_chunks(edge * samples));
+        tiles.for_each(|(panels, features)| {
+            let len = shape.count(features.len() / samples) * shape.len();
+            shape.pack(features, false, &mut panels[..len]);
+        });
+        panels
+    };
+    workers.install(|| {
+        let (row_panels, col_panels) = (packed(rows), packed(cols));
+        let tile = |panels: &'_ [u64], shape: PanelShape, first: usize| {
+            first / shape.width * shape.len()..panels.len()
+        };
+        parts.par_iter_mut().for_each_init(
+            || (Vec::new(), Scratch::new()),
+            |(products, scratch), part| {
+                let (m, n) = (part.rows.len(), part.cols.len());
+                products.clear();
+                products.resize(m * n, 0.0);
+                product.compute(
+                    (&row_panels[tile(&row_panels, rows, part.rows.start)], m, rows),
+                    (&col_panels[tile(&col_panels, cols, part.cols.start)], n, cols),
+                    samples,
+                    (products, n),
+                    scratch,
+                );
+                part.add(products);
+            },
+        );
+    });
+}

@@ -1,0 +1,183 @@
+//! What is made of all samples before there are distances: their variances, or their means and covariance, by which they are whitened.
+
+use std::ops::Range;
+
+use super::blocks::Packed;
+use super::inputs::Inputs;
+use super::job::Job;
+use super::parameters::{Given, Needed, Numbers};
+use crate::comm::{Comm, Reduce};
+use crate::element::Element;
+use crate::error::{Error, Result};
+use crate::fail;
+use crate::io::result::ResultReader;
+use crate::kernel::Level;
+use crate::number::Number;
+use crate::pipeline::{Centre, Unfit, Whitening, Workers, covariance, variances, whiten};
+use crate::problem::Parameters;
+use crate::source::Samples;
+use crate::text::counted;
+
+/// Beside a diagonal of about 1, pivots below this leave distances few digits.
+const FEW_DIGITS: f64 = 1e-12;
+
+/// What the metric is given, with what is made of the samples for it; samples are whitened where it is. Returns their largest magnitude too, if they are others
+/// now. Collective.
+pub(super) fn complete<T: Number>(
+    comm: &Comm,
+    job: &Job<'_>,
+    workers: &Workers,
+    blocks: &mut Packed,
+) -> Result<(Given, Option<f64>)> {
+    let Job { inputs, given, problem, .. } = job;
+    let names: Vec<_> = inputs.all().map(Samples::describe).collect();
+    let names = names.join(" and ");
+    match given.needed {
+        None => Ok((given.clone(), None)),
+        Some(Needed::Variance) => {
+            comm.on_root(|| {
+                if total(inputs) < 2 {
+                    fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
+                }
+                Ok(())
+            })?;
+            let found = variances(comm, workers, &blocks.held::<T>(inputs));
+            let with_variance = given.with_variance_of(found, &names).and_then(|given| {
+                given.check_range(problem)?;
+                Ok(given)
+            });
+            Ok((comm.agree(with_variance)?, None))
+        }
+        Some(Needed::Covariance) => {
+            let given = with_covariance::<T>(comm, job, workers, blocks, &names)?;
+            let whitening = comm.agree(given.whitening(workers, job.level))?;
+            let edge = job.schedule.grid.edge;
+            let Packed { rows, row_samples, cols, col_samples } = blocks;
+            let (rows, cols) = ((rows, row_samples.clone()), (cols, col_samples.clone()));
+            let largest = whiten(workers, &whitening, rows, cols, edge, inputs.y.is_none());
+            Ok((given, Some(comm.all_reduce(&[largest], Reduce::Max)[0])))
+        }
+    }
+}
+
+fn total(inputs: &Inputs) -> usize {
+    inputs.all().map(|samples| samples.rows).sum()
+}
+
+/// With the means of the samples, and their covariance unless its inverse is given. Collective.
+fn with_covariance<T: Number>(
+    comm: &Comm,
+    job: &Job<'_>,
+    workers: &Workers,
+    blocks: &mut Packed,
+    names: &str,
+) -> Result<Given> {
+    let Job { inputs, given, problem, schedule, .. } = job;
+    let (total, d) = (total(inputs), problem.d);
+    let is_given = given.inverse_covariance.is_some();
+    comm.on_root(|| {
+        if !is_given && total <= d {
+            fail!(
+                "{names}: the covariance of {} in {} is singular, {} are the fewest that have another; use more samples, or give its inverse with --inverse-covariance",
+                counted(d, "feature"),
+                counted(total, "sample"),
+                d + 1
+            );
+        }
+        Ok(())
+    })?;
+    let held = blocks.held::<T>(inputs);
+    let centre = Centre::of(comm, workers, &held);
+    let covariance = (!is_given).then(|| {
+        let x = (0..comm.size()).map(|rank| schedule.rows_of(schedule.tile_rows(rank))).collect();
+        let below = |samples: Range<usize>| problem.n + samples.start..problem.n + samples.end;
+        let y = |rank: usize| below(schedule.cols_of(schedule.tile_cols(rank)));
+        let y = inputs.y.as_ref().map(|_| (0..comm.size()).map(y).collect());
+        let owners: Vec<Vec<Range<usize>>> = std::iter::once(x).chain(y).collect();
+        covariance(comm, workers, job.level, &held, &centre, &owners)
+    });
+    if let Some(covariance) = &covariance {
+        let checked = check_diagonal(covariance, d, names);
+        comm.agree(checked)?;
+    }
+    Ok(given.with_moments_of(centre.means(), covariance, names))
+}
+
+/// Refuses a covariance in which a feature does not vary, or so much that it leaves the range of numbers.
+fn check_diagonal(covariance: &[f64], d: usize, names: &str) -> Result<()> {
+    for (feature, variance) in covariance.iter().step_by(d + 1).enumerate() {
+        let (what, way_out) = if variance.is_nan() {
+            ("a value that is no number", "clean the samples")
+        } else if *variance == 0.0 {
+            ("the same value in all samples, so the covariance is singular", "leave the feature out")
+        } else if !variance.is_finite() || *variance < f64::SMALLEST_NORMAL {
+            ("a variance that leaves the range of f64", "scale the samples")
+        } else {
+            continue;
+        };
+        fail!(
+            "{names}: feature {feature} (from 0) has {what}; {way_out}, or give an inverse covariance with --inverse-covariance"
+        );
+    }
+    Ok(())
+}
+
+impl Given {
+    /// What samples are whitened by.
+    ///
+    /// # Errors
+    /// If the covariance is singular, or its inverse is none of one.
+    pub(super) fn whitening(&self, workers: &Workers, level: Level) -> Result<Whitening> {
+        let mean = &self.mean.as_ref().expect("the means are known").values;
+        let d = mean.len();
+        let (whitening, from) = match (&self.inverse_covariance, &self.covariance) {
+            (Some(inverse), _) => {
+                let (error, ..) = inverse.asymmetry(d);
+                let whitening = Whitening::of_inverse(workers, level, &inverse.values, mean, error);
+                (whitening.map_err(|_| negative(inverse))?, &inverse.from)
+            }
+            (None, Some(covariance)) => {
+                let whitening = Whitening::of_covariance(workers, level, &covariance.values, mean);
+                (whitening.map_err(|unfit| singular(unfit, covariance))?, &covariance.from)
+            }
+            (None, None) => unreachable!("there is a covariance, or its inverse"),
+        };
+        if whitening.smallest() < FEW_DIGITS && self.inverse_covariance.is_none() {
+            log::warn!(
+                "{from} is nearly singular: distances have few digits, as some features are almost combinations of others; leave such features out"
+            );
+        }
+        Ok(whitening)
+    }
+
+    /// What a result holds of them.
+    pub(super) fn of_result(file: &ResultReader) -> Result<Self> {
+        let numbers = |name: &str| -> Result<Option<Numbers>> {
+            let values = file.numbers(name)?;
+            Ok(values
+                .map(|values| Numbers { values: values.into(), from: format!("{name} of {}", file.shown()) }))
+        };
+        Ok(Self {
+            inverse_covariance: numbers(Parameters::INVERSE_COVARIANCE)?,
+            covariance: numbers(Parameters::COVARIANCE)?,
+            mean: numbers(Parameters::MEAN)?,
+            ..Self::default()
+        })
+    }
+}
+
+fn negative(inverse: &Numbers) -> Error {
+    Error::Failed(format!(
+        "--inverse-covariance: {} is not positive semi-definite: some samples would have a negative squared distance; give the inverse of a covariance",
+        inverse.from
+    ))
+}
+
+fn singular(unfit: Unfit, covariance: &Numbers) -> Error {
+    let Unfit::Singular { feature, count } = unfit else { unreachable!("a covariance is a sum of squares") };
+    let many = if count > 1 { format!("; {} are", counted(count, "feature")) } else { String::new() };
+    Error::Failed(format!(
+        "{} is singular: feature {feature} (from 0) is a combination of others, up to rounding{many}; leave it out, or give an inverse covariance with --inverse-covariance (numpy.linalg.pinv has one)",
+        covariance.from
+    ))
+}
