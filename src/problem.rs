@@ -454,8 +454,9 @@ impl Identity {
             differ("format_version", &self.format_version, &now.format_version),
         ]
         .into_iter()
-        .chain(parameters)
         .chain(inputs)
+        // last, as some are made of the samples
+        .chain(parameters)
         .flatten()
         .next()
     }

@@ -132,6 +132,19 @@ fn every_simd_level_can_be_forced_and_gives_the_same_digest() {
     assert!(digests.iter().all(|digest| *digest == digests[0]), "{digests:?}");
 }
 
+/// Bits of whitened samples: the same on every processor.
+#[test]
+fn mahalanobis_distances_have_the_same_bits_on_every_simd_level_and_machine() {
+    let work = Work::new();
+    work.run(1, "generate x.h5 --samples 700 --features 150 --seed 3", 0);
+    for level in Level::ALL.iter().filter(|level| level.is_available()) {
+        let program = work.program(2).env("PAIRDIST_SIMD", level.name());
+        let done = program.run("compute x.h5 --metric mahalanobis --no-output --json run.json");
+        assert_eq!(done.code, 0, "{done}");
+        assert_eq!(work.record()["digest"], "1f76c50bd7197b7c", "on {}", level.name());
+    }
+}
+
 #[test]
 fn a_million_features_are_within_the_bound() {
     let work = Work::new();

@@ -7,7 +7,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use common::launch::ALONE;
-use common::samples::{assert_within_tolerance, create, definition, distances, edit, random, write};
+use common::samples::{Given, assert_within_tolerance, create, definition, distances, edit, random, write};
 use common::{PRELOAD, Work, for_all, preloaded};
 use hdf5::types::{CompoundField, CompoundType, EnumMember, EnumType, FloatSize, IntSize, TypeDescriptor};
 use hdf5::{Group, H5Type};
@@ -717,8 +717,7 @@ fn whole_numbers_beyond_53_bits_keep_their_digits_where_a_common_number_can_be_t
     let work = Work::new();
     whole_numbers(&work, "x.h5", BIG);
     whole_numbers(&work, "y.h5", BIG + 7);
-    // of seuclidean the weights depend on the samples
-    let moves = |metric: &&Metric| metric.ignores_shifts() && **metric != Metric::Seuclidean;
+    let moves = |metric: &&Metric| metric.ignores_shifts() && !Given::from(**metric).takes_samples();
     for metric in Metric::ALL.iter().filter(moves) {
         let command = format!(
             "compute x.h5 --against y.h5 -o out.h5 --force --tile 8 --metric {metric} --json run.json"

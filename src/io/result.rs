@@ -559,7 +559,7 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         d,
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         p: read_order(file)?,
-        weighted: !parameters.are_none(),
+        weighted: parameters.weights.is_some() || parameters.variance.is_some(),
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
         dtype,
         tile: edge,

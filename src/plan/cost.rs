@@ -10,11 +10,13 @@
 //! compute = rounds − write                 waiting for tiles
 //! ```
 //!
+//! Where samples are whitened first, each of its products takes as long as a pair-feature, and `compute` has it too.
+//!
 //! Rates are those of a node or of the file system: ranks of a node share the node's, and all ranks the file system's. So more ranks
 //! on the same nodes read and write no faster.
 //!
 //! A block travels while tiles are computed: of each exchange only what is longer than a round's share of `rounds` counts. `read`
-//! comes before, with the whitening of samples where there is one, whose products take as long as the kernel's; and `sync` is what is left of the writing to the disk when the rounds are over.
+//! comes before, and `sync` is what is left of the writing to the disk when the rounds are over.
 
 use std::ops::RangeInclusive;
 use std::path::Path;
@@ -178,7 +180,6 @@ impl Cost {
         let of_a_rank = |node_gb_s: f64| node_gb_s / volume.ranks_per_node as f64;
         let read = seconds(volume.read, of_a_rank(machine.node_read_gb_s))
             .max(seconds(volume.read_by_all, machine.disk_gb_s));
-        let read = read + volume.whitening / (kernel_rate * volume.threads as f64);
         let overhead = machine.write_us * 1e-6 + volume.chunks as f64 * CHUNK_S;
         let write =
             seconds(volume.written, of_a_rank(machine.node_write_gb_s)) + volume.writes as f64 * overhead;
@@ -190,8 +191,9 @@ impl Cost {
         let sent = seconds(volume.block, of_a_rank(machine.network_gb_s)) + machine.latency_us * 1e-6;
         let exchange = (volume.rounds - 1) as f64 * (sent - rounds / volume.rounds as f64).max(0.0);
         let sync = (seconds(volume.written_by_all, machine.disk_gb_s) - rounds - exchange).max(0.0);
-        let wall = read + exchange + rounds + sync;
-        Self { read, exchange, compute: rounds - write, write, sync, wall }
+        let whitening = volume.whitening / (kernel_rate * volume.threads as f64);
+        let wall = read + whitening + exchange + rounds + sync;
+        Self { read, exchange, compute: whitening + rounds - write, write, sync, wall }
     }
 }
 

@@ -13,7 +13,7 @@ pub enum Phase {
     Read,
     /// Waiting for a block with no tile left to compute.
     Exchange,
-    /// Waiting for a tile to be computed.
+    /// Waiting for a tile to be computed; before that, computing what is made of all samples first: their variances, or their covariance and the whitened samples.
     Compute,
     /// Writing tiles.
     Write,

@@ -15,6 +15,7 @@ use crate::metric::Measure;
 use crate::number::Number;
 use crate::pipeline::{Held, Target, Workers, load, scale};
 use crate::problem::InputId;
+use crate::report::{Clock, Phase};
 use crate::source::Samples;
 
 /// The stationary block and the one that this rank brings to the ring.
@@ -76,6 +77,7 @@ impl Blocks {
         job: &Job<'_>,
         kernel: &Kernel<T>,
         workers: &Workers,
+        clock: &mut Clock,
     ) -> Result<Self> {
         let Job { inputs, schedule, problem, .. } = job;
         let edge = schedule.grid.edge;
@@ -97,7 +99,9 @@ impl Blocks {
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
         comm.on_root(|| reading::judge(inputs, &known, problem.metric, job.args.allow_nonfinite, T::DTYPE))?;
+        clock.lap(Phase::Read);
         let (given, whitened) = moments::complete::<T>(comm, job, workers, &mut packed)?;
+        clock.lap(Phase::Compute);
         let largest = whitened.unwrap_or_else(|| known.largest());
         let Packed { mut rows, row_samples, mut cols, col_samples } = packed;
         let measure = problem.measure(given.weights(problem.d).as_deref());

@@ -133,7 +133,7 @@ fn begin<T: Number>(
     clock: &mut Clock,
 ) -> Result<Begun<T>> {
     let workers = comm.agree(Workers::start(job.cores.threads))?;
-    let blocks = Blocks::load(comm, job, kernel, &workers)?;
+    let blocks = Blocks::load(comm, job, kernel, &workers, clock)?;
     clock.lap(Phase::Read);
     comm.barrier();
     clock.lap(Phase::Wait);

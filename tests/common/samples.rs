@@ -113,6 +113,12 @@ impl Given {
         plain.chain([order(3.0, false), order(2.5, true), order(3.2, true)]).chain(weighted).collect()
     }
 
+    /// Whether distances depend on other samples than the two.
+    pub(crate) fn takes_samples(self) -> bool {
+        let depends = [Parameter::Variance, Parameter::InverseCovariance];
+        self.metric.takes().iter().any(|parameter| depends.contains(parameter))
+    }
+
     /// With weights of all magnitudes, some of them 0.
     pub(crate) fn measure(self, features: usize) -> Measure {
         Measure::new(self.metric, self.p, self.weighted.then_some(&Self::weights(features)))

@@ -190,7 +190,7 @@ def test_a_given_variance_and_where_it_is_recorded(work):
         file["groups/v"], file["other"] = variance, np.ones(9)
     work.write("x", x)
     told = work.pairdist("compute", "x.h5", "--no-output", "--metric", "seuclidean", "--variance", "v.h5", status=(1,)).stderr
-    assert 'v.h5 has 2 datasets of 9 numbers: /groups/v, /other; name one of them after the file' in told
+    assert 'v.h5 has 2 datasets with one number for each of 9 features: /groups/v, /other; name one of them after the file' in told
     got = distances(work.compute(x, None, "--metric", "seuclidean", "--variance", "v.h5:groups/v"))
     assert_close(got, cdist(x, x, "seuclidean", V=variance), "f8", "V")
     with h5py.File(work / "out.h5") as file:
@@ -248,7 +248,7 @@ REFUSED = {
     "weights too large for an order": (["--metric", "minkowski", "--p", "3.2", "--weights", "huge.h5"], "is 1e30; with a --p that is no multiple of 0.5 up to 8 it must lie between 1e-18 and 1e18, so multiply all of them by one number"),
     "an order of another metric": (["--p", "3"], "--p: euclidean has no order; leave the option out, or use --metric minkowski"),
     "weights of seuclidean": (["--metric", "seuclidean", "--weights", "good.h5"], "--weights: seuclidean takes no weights"),
-    "variances of euclidean": (["--variance", "good.h5"], "--variance: euclidean takes no variances; leave the option out, or use one of the metrics that do: seuclidean"),
+    "variances of euclidean": (["--variance", "good.h5"], "--variance: euclidean takes no variances; leave the option out, or use --metric seuclidean"),
     "weights of another length": (["--weights", "long.h5"], "has no dataset with one number for each of 4 features, but /v (5); write one"),
     "negative weights": (["--weights", "negative.h5"], "has -1 for feature 2 (from 0); a weight is a number, 0 or more"),
     "weights that are no numbers": (["--weights", "nan.h5"], "has NaN for feature 2 (from 0)"),

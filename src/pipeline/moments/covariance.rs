@@ -65,10 +65,11 @@ pub(crate) fn covariance<T: Number>(
         Part { rows, cols, sums: vec![0.0; len], errors: vec![0.0; len] }
     };
     let mut parts: Vec<Part> = mine(comm.rank()).map(part).collect();
+    let mut panels = Panels::new(&product, GATHERED_SAMPLES, d, edge);
     for first in (0..held.total).step_by(GATHERED_SAMPLES) {
         let samples = first..held.total.min(first + GATHERED_SAMPLES);
         let turned = gathered(comm, workers, held, centre, owners, samples.clone());
-        add_products(workers, &product, &turned, samples.len(), edge, &mut parts);
+        panels.add_products(workers, &product, &turned, samples.len(), &mut parts);
     }
     let divisor = held.total as f64 - 1.0;
     let finished = parts.iter().map(|part| {
@@ -149,46 +150,56 @@ impl<T: Number> Packed<'_, T> {
     }
 }
 
-/// Adds the products of features with each other, of so many samples.
-fn add_products(
-    workers: &Workers,
-    product: &Product,
-    turned: &[f64],
-    samples: usize,
-    edge: usize,
-    parts: &mut [Part],
-) {
-    let (rows, cols) = (product.rows(samples), product.cols(samples));
-    let packed = |shape: PanelShape| {
-        let tile_len = shape.count(edge) * shape.len();
-        let mut panels = vec![0; (turned.len() / samples).div_ceil(edge) * tile_len];
-        let tiles = panels.par_chunks_mut(tile_len).zip(turned.par_chunks(edge * samples));
-        tiles.for_each(|(panels, features)| {
-            let len = shape.count(features.len() / samples) * shape.len();
-            shape.pack(features, false, &mut panels[..len]);
-        });
-        panels
-    };
-    workers.install(|| {
-        let (row_panels, col_panels) = (packed(rows), packed(cols));
-        let tile = |panels: &'_ [u64], shape: PanelShape, first: usize| {
-            first / shape.width * shape.len()..panels.len()
+/// Samples in the panels of both sides of a product, which are filled again and again.
+struct Panels {
+    rows: Vec<u64>,
+    cols: Vec<u64>,
+}
+
+impl Panels {
+    /// Room for so many samples of `d` features, in tiles of `edge` features.
+    fn new(product: &Product, samples: usize, d: usize, edge: usize) -> Self {
+        let [rows, cols] = [product.rows(samples), product.cols(samples)]
+            .map(|shape| vec![0; d.div_ceil(edge) * shape.count(edge) * shape.len()]);
+        Self { rows, cols }
+    }
+
+    /// Adds the products of features with each other, of so many samples.
+    fn add_products(
+        &mut self,
+        workers: &Workers,
+        product: &Product,
+        turned: &[f64],
+        samples: usize,
+        parts: &mut [Part],
+    ) {
+        let (rows, cols) = (product.rows(samples), product.cols(samples));
+        let edge = product.whole(FEATURES);
+        let fill = |panels: &mut [u64], shape: PanelShape| {
+            let tiles = panels.par_chunks_mut(shape.count(edge) * shape.len());
+            tiles.zip(turned.par_chunks(edge * samples)).for_each(|(panels, features)| {
+                let len = shape.count(features.len() / samples) * shape.len();
+                shape.pack(features, false, &mut panels[..len]);
+            });
         };
-        parts.par_iter_mut().for_each_init(
-            || (Vec::new(), Scratch::new()),
-            |(products, scratch), part| {
-                let (m, n) = (part.rows.len(), part.cols.len());
-                products.clear();
-                products.resize(m * n, 0.0);
-                product.compute(
-                    (&row_panels[tile(&row_panels, rows, part.rows.start)], m, rows),
-                    (&col_panels[tile(&col_panels, cols, part.cols.start)], n, cols),
-                    samples,
-                    (products, n),
-                    scratch,
-                );
-                part.add(products);
-            },
-        );
-    });
+        workers.install(|| {
+            fill(&mut self.rows, rows);
+            fill(&mut self.cols, cols);
+        });
+        let add = |(products, scratch): &mut (Vec<f64>, Scratch<f64>), part: &mut Part| {
+            let (m, n) = (part.rows.len(), part.cols.len());
+            let at = |shape: PanelShape, feature: usize| feature / shape.width * shape.len();
+            products.clear();
+            products.resize(m * n, 0.0);
+            product.compute(
+                (&self.rows[at(rows, part.rows.start)..], m, rows),
+                (&self.cols[at(cols, part.cols.start)..], n, cols),
+                samples,
+                (products, n),
+                scratch,
+            );
+            part.add(products);
+        };
+        workers.install(|| parts.par_iter_mut().for_each_init(|| (Vec::new(), Scratch::new()), add));
+    }
 }

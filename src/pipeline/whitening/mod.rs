@@ -17,7 +17,7 @@ use crate::metric::{PowerOfTwo, exponent_of};
 use factor::{BLOCK, Factor};
 
 /// Samples that are whitened together, about.
-const SAMPLES: usize = 80;
+const SAMPLES: usize = 160;
 
 /// Takes a covariance off samples, or multiplies them by the root of an inverse covariance.
 pub(crate) struct Whitening {
@@ -136,7 +136,11 @@ impl Whitening {
         error: f64,
     ) -> Result<Self, Unfit> {
         let d = centre.len();
-        let (exponents, balanced) = balanced(inverse, d);
+        let (exponents, mut balanced) = balanced(inverse, d);
+        for (i, j) in (0..d).flat_map(|i| (0..i).map(move |j| (i, j))) {
+            // all that counts of two entries is their sum
+            balanced[i * d + j] = f64::midpoint(balanced[i * d + j], balanced[j * d + i]);
+        }
         let least = least_pivot(d);
         let Factor { order, lower, smallest, rest, .. } = Factor::of(workers, level, balanced, d, least);
         let most = 8.0 * d as f64 * error.max(f64::EPSILON) * 4.0;
