@@ -18,7 +18,6 @@ use ndarray::Array2;
 use pairdist::element::Content;
 use pairdist::io::Stored;
 use pairdist::kernel::{Level, Method};
-use pairdist::metric::Metric;
 use rand::{RngExt, SeedableRng};
 use rand_xoshiro::Xoshiro256PlusPlus;
 

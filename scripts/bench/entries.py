@@ -32,15 +32,15 @@ class Stage:
         self.make_samples()
 
     def metric_options(self, path):
-        """What pairdist is told of the metric; writes the file that it reads weights or variances from."""
+        """What pairdist is told of the metric; writes the file that it reads weights, variances or an inverse covariance from."""
         import h5py
 
         given = self.work.parameters()
         order = ("--p", given["p"]) if "p" in given else ()
-        vectors = {option: given[name] for name, option in (("w", "--weights"), ("V", "--variance")) if name in given}
+        numbers = {option: given[name] for name, option in (("w", "--weights"), ("V", "--variance"), ("VI", "--inverse-covariance")) if name in given}
         with h5py.File(path, "w") as file:
-            file.update(vectors)
-        return "--metric", self.work.metric, *order, *(word for option in vectors for word in (option, path))
+            file.update(numbers)
+        return "--metric", self.work.metric, *order, *(word for option in numbers for word in (option, path))
 
     def make_samples(self):
         """The generator of the tests: uniform in [0, 10); a tenth of truth values true, bytes of all values. The file `some` has the rows of

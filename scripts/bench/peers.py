@@ -161,7 +161,8 @@ def faiss_nearest(work, x, y, out):
 
 SQEUCLIDEAN, CITYBLOCK, BOTH = ("sqeuclidean",), ("cityblock",), ("sqeuclidean", "cityblock")
 COSINE, MINKOWSKI, OTHERS = ("cosine",), ("minkowski",), ("correlation", "canberra", "braycurtis", "minkowski", "jensenshannon")
-ALL = (*BOTH, *COSINE, *OTHERS, "seuclidean", "hamming", "jaccard")
+TRUTH = ("jaccard", "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
+ALL = (*BOTH, *COSINE, *OTHERS, "euclidean", "chebyshev", "seuclidean", "mahalanobis", "hamming", *TRUTH)
 FLOATS, EVERY = ("f32", "f64"), ("f32", "f64", "bool", "u8")
 
 

@@ -32,12 +32,20 @@ class Work:
         return f"{'weighted-' if self.weighted else ''}{self.metric}{f'-{self.p:g}' if self.p else ''}"
 
     def parameters(self):
-        """What SciPy is given beside the samples: the order, the weights or the variances."""
+        """What SciPy is given beside the samples: the order, the weights, the variances or an inverse covariance."""
         import numpy as np
 
         a_number_a_feature = np.linspace(0.5, 1.5, self.d)
-        given = {"p": self.p, "w": self.weighted and a_number_a_feature, "V": self.metric == "seuclidean" and a_number_a_feature}
-        return {name: value for name, value in given.items() if value is not None and value is not False}
+        given = {}
+        if self.p is not None:
+            given["p"] = self.p
+        if self.weighted:
+            given["w"] = a_number_a_feature
+        if self.metric == "seuclidean":
+            given["V"] = a_number_a_feature
+        if self.metric == "mahalanobis":
+            given["VI"] = np.eye(self.d) + 0.5 * np.eye(self.d, k=1) + 0.5 * np.eye(self.d, k=-1)
+        return given
 
     @property
     def size(self):
@@ -79,6 +87,10 @@ WORKS = (
     Work("compute", "braycurtis", 4096, 128, "f32", 9.0),
     Work("compute", "braycurtis", 4096, 128, "f64", 5.0),
     Work("compute", "seuclidean", 4096, 128, "f64", 9.0),
+    Work("compute", "euclidean", 4096, 128, "f64", 5.0, ("SciPy",)),
+    Work("compute", "chebyshev", 4096, 128, "f64", 5.0, ("SciPy",)),
+    Work("compute", "mahalanobis", 4096, 128, "f64", 100.0, ("SciPy",)),
+    Work("compute", "hamming", 4096, 128, "f64", 5.0, ("SciPy",)),
     Work("compute", "cityblock", 4096, 128, "f64", 5.0, weighted=True),
     Work("compute", "minkowski", 2048, 128, "f32", 40.0, p=3),
     Work("compute", "minkowski", 2048, 128, "f64", 60.0, p=3),
@@ -86,6 +98,10 @@ WORKS = (
     Work("compute", "minkowski", 2048, 128, "f64", 3.0, p=3.2),
     Work("compute", "jensenshannon", 2048, 128, "f32", 10.0),
     Work("compute", "jensenshannon", 2048, 128, "f64", 4.0),
+    *(
+        Work("compute", metric, 2048, 2048, "bool", 100.0, ("SciPy",))
+        for metric in ("jaccard", "dice", "rogerstanimoto", "russellrao", "sokalsneath", "yule")
+    ),
     Work("compute", "jaccard", 4096, 2048, "bool", 300.0),
     Work("compute", "hamming", 4096, 2048, "bool", 2.0),
     Work("compute", "cityblock", 4096, 784, "u8", 40.0),

@@ -3,7 +3,6 @@
 use std::ops::Range;
 
 use super::blocks::Packed;
-use super::inputs::Inputs;
 use super::job::Job;
 use super::parameters::{Given, Needed, Numbers};
 use crate::comm::{Comm, Reduce};
@@ -36,7 +35,7 @@ pub(super) fn complete<T: Number>(
         None => Ok((given.clone(), None)),
         Some(Needed::Variance) => {
             comm.on_root(|| {
-                if total(inputs) < 2 {
+                if inputs.all().map(|samples| samples.rows).sum::<usize>() < 2 {
                     fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
                 }
                 Ok(())
@@ -60,10 +59,6 @@ pub(super) fn complete<T: Number>(
     }
 }
 
-fn total(inputs: &Inputs) -> usize {
-    inputs.all().map(|samples| samples.rows).sum()
-}
-
 /// With the means of the samples, and their covariance unless its inverse is given. Collective.
 fn with_covariance<T: Number>(
     comm: &Comm,
@@ -73,19 +68,8 @@ fn with_covariance<T: Number>(
     names: &str,
 ) -> Result<Given> {
     let Job { inputs, given, problem, schedule, .. } = job;
-    let (total, d) = (total(inputs), problem.d);
+    let d = problem.d;
     let is_given = given.inverse_covariance.is_some();
-    comm.on_root(|| {
-        if !is_given && total <= d {
-            fail!(
-                "{names}: the covariance of {} in {} is singular, {} are the fewest that have another; use more samples, or give its inverse with --inverse-covariance",
-                counted(d, "feature"),
-                counted(total, "sample"),
-                d + 1
-            );
-        }
-        Ok(())
-    })?;
     let held = blocks.held::<T>(inputs);
     let centre = Centre::of(comm, workers, &held);
     let covariance = (!is_given).then(|| {

@@ -29,6 +29,15 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--dtype f32: {metric} is computed in f64; leave the option out, and use --store f32 to store distances in it"
         )));
     }
+    let samples = if args.against.is_some() { n.saturating_add(m) } else { n };
+    if is_whitened && args.inverse_covariance.is_none() && samples <= d {
+        fail!(
+            "the covariance of {} in {} is singular: {metric} needs {} at least; use more samples, or give an inverse covariance with --inverse-covariance",
+            counted(d, "feature"),
+            counted(samples, "sample"),
+            d.saturating_add(1)
+        );
+    }
     let dtype = if is_whitened { Dtype::F64 } else { args.dtype.map_or(dtype, Dtype::from) };
     if let Some(features) = args.features
         && !args.packed
