@@ -48,6 +48,15 @@ pub(super) fn complete<T: Number>(
             Ok((comm.agree(with_variance)?, None))
         }
         Some(Needed::Covariance) => {
+            let what = if given.inverse_covariance.is_some() {
+                "multiplying the samples by a root of the inverse covariance".into()
+            } else {
+                format!(
+                    "computing the covariance of {}, and whitening the samples by it",
+                    counted(problem.d, "feature")
+                )
+            };
+            log::info!("{what}");
             let given = with_covariance::<T>(comm, job, workers, blocks, &names)?;
             let whitening = comm.agree(given.whitening(workers, job.level))?;
             let edge = job.schedule.grid.edge;

@@ -149,15 +149,15 @@ impl Whitening {
             return Err(Unfit::Negative);
         }
         let product = Product::new(level);
-        let mut transposed = vec![0.0; d * d];
-        for (i, row) in lower.chunks_exact(d).enumerate() {
-            for (j, value) in row[..=i].iter().enumerate() {
-                transposed[j * d + i] = *value;
-            }
-        }
         let shape = product.cols(d);
         let mut panels = vec![0; shape.count(d) * shape.len()];
-        shape.pack(&transposed, false, &mut panels);
+        // panel by panel: a whole matrix more would take its memory
+        let transposed = |j: usize| (0..d).map(move |i| (i, j));
+        for (number, panel) in panels.chunks_exact_mut(shape.len()).enumerate() {
+            let rows = (number * shape.width..d.min((number + 1) * shape.width)).flat_map(transposed);
+            let values: Vec<f64> = rows.map(|(i, j)| if j <= i { lower[i * d + j] } else { 0.0 }).collect();
+            shape.pack(&values, false, panel);
+        }
         let scales = exponents.iter().map(|exponent| PowerOfTwo::new(*exponent)).collect();
         Ok(Self { centre: centre.to_vec(), scales, order, product, root: Root::Transposed(panels), smallest })
     }
@@ -257,7 +257,7 @@ struct WhiteningScratch {
 /// Bytes that a rank takes beside its samples to whiten them.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct WhiteningBytes {
-    /// At most: the covariance, which is added up in parts and then copied to be factored, the factor, and some samples of every worker.
+    /// At most: the covariance or its inverse, a copy that is factored, and what samples are multiplied by; and some samples of every worker.
     pub(crate) most: u64,
     /// What is kept until the result has it.
     pub(crate) kept: u64,
@@ -272,6 +272,6 @@ impl WhiteningBytes {
         let of_thread = 3 * 2 * SAMPLES as u64 * 8;
         let gathered = GATHERED_COPIES * GATHERED_SAMPLES as u64 * 8;
         let lines = u64::try_from(threads).ok()?.checked_mul(of_thread)?.checked_add(gathered)?;
-        Some(Self { most: kept.checked_mul(5)?.div_ceil(2).checked_add(d.checked_mul(lines)?)?, kept })
+        Some(Self { most: kept.checked_mul(3)?.checked_add(d.checked_mul(lines)?)?, kept })
     }
 }
