@@ -69,7 +69,9 @@ impl Method {
             Self::Gemm => measure.has_gram(),
             Self::Direct => true,
             Self::Bits | Self::U8 | Self::I8 => {
-                measure.weights().is_empty() && Counted::of(measure.form(), self).is_some()
+                measure.weights().is_empty()
+                    && !measure.skips_missing()
+                    && Counted::of(measure.form(), self).is_some()
             }
         }
     }

@@ -69,7 +69,7 @@ pub struct Scratch<T> {
 }
 
 /// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
-/// micro-kernel takes.
+/// micro-kernel takes; or whether the samples have these features, where that is folded.
 #[derive(Debug, Default)]
 struct Wide<T> {
     rows: Vec<T>,
@@ -144,7 +144,8 @@ impl<T: SimdElement> Kernel<T> {
     /// If only one of the two has weighted terms, or they differ in more than weights.
     #[must_use]
     pub fn of(self, measure: Measure) -> Self {
-        let same = (measure.form(), measure.exponent()) == (self.measure.form(), self.measure.exponent());
+        let parts = |measure: &Measure| (measure.form(), measure.exponent(), measure.skips_missing());
+        let same = parts(&measure) == parts(&self.measure);
         let weighted = measure.has_weighted_terms() == self.measure.has_weighted_terms();
         assert!(same && weighted, "the kernel computes {:?}", self.measure.metric());
         Self { measure, weights: OnceLock::new(), ..self }.of_scaled(0)
@@ -231,7 +232,7 @@ impl<T: SimdElement> Kernel<T> {
     /// A weight for each feature: 1 where none are given. Nothing where terms have none.
     fn weights(&self) -> &[T] {
         self.weights.get_or_init(|| {
-            let given = self.measure.weights();
+            let given = self.measure.weights_of_terms();
             let weight = |l: usize| T::from_f64(given.get(l).copied().unwrap_or(1.0));
             let features = if self.takes_weights() { self.features } else { 0 };
             (0..features).map(weight).collect()
@@ -244,7 +245,7 @@ impl<T: SimdElement> Kernel<T> {
         match &self.engine {
             Engine::Values { others, .. } => {
                 sweep::partials_len(self.features, m, n, full)
-                    + sweep::wide_len(self.features, self.widths, full)
+                    + sweep::wide_len(self.features, self.widths, full, self.measure.skips_missing())
                     + others.len() * self.strip_len(n).min(m * n)
             }
             Engine::Counts { .. } => {
@@ -272,7 +273,8 @@ impl<T: SimdElement> Kernel<T> {
     }
 
     /// Computes the m × n distances of packed rows and columns into `out`, row-major.
-    /// Returns how many entries failed the Gram guard and were computed directly.
+    /// Returns how many entries it has noted: those that failed the Gram guard and were computed directly, or whose samples share no feature
+    /// where missing values are skipped.
     ///
     /// # Panics
     /// If a slice is shorter than its shape says, or the tile is larger than those that panels were narrowed for.
@@ -313,7 +315,7 @@ impl<T: SimdElement> Kernel<T> {
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
-        let recomputed = match &self.engine {
+        let noted = match &self.engine {
             Engine::Values { main, others } => {
                 self.compute_values((main, others), (rows, m), (cols, n), ld, out, scratch)
             }
@@ -329,7 +331,7 @@ impl<T: SimdElement> Kernel<T> {
                 }
             }
         }
-        recomputed
+        noted
     }
 
     fn compute_values(
@@ -347,10 +349,24 @@ impl<T: SimdElement> Kernel<T> {
         let Self { features, widths, full, ref measure, .. } = *self;
         let weights = self.weights();
         let (exponent, finish) = (measure.exponent(), measure.form().finish);
-        let input = TileInput { rows, m, cols, n, ld, features, lens, widths, weights, exponent, finish };
+        // what is folded over the features that samples share is no distance yet
+        let in_registers = if measure.skips_missing() { Finish::Plain } else { finish };
+        let input = TileInput {
+            rows,
+            m,
+            cols,
+            n,
+            ld,
+            features,
+            lens,
+            widths,
+            weights,
+            exponent,
+            finish: in_registers,
+        };
         let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
-        let recomputed = tile(main)(input, out, scratch);
-        if !finish.ends_in_registers() {
+        let mut noted = tile(main)(input, out, scratch);
+        if measure.skips_missing() || !finish.ends_in_registers() {
             let mut folded = std::mem::take(&mut scratch.others);
             for (values, other) in folded.iter_mut().zip(others) {
                 values.resize(m * n, T::default());
@@ -362,12 +378,17 @@ impl<T: SimdElement> Kernel<T> {
             }
             for (row, line) in out.chunks_mut(ld).enumerate() {
                 let of_row = |at: usize| folded[at].get(row * n..(row + 1) * n).unwrap_or(&[]);
-                let others = [of_row(0), of_row(1), of_row(2)];
-                finish::finish(finish, &mut line[..n], others, measure.total(features));
+                if measure.skips_missing() {
+                    let total = measure.scaled_to_all(features);
+                    noted += finish::finish_shared(finish, &mut line[..n], of_row(0), total);
+                } else {
+                    let others = [of_row(0), of_row(1), of_row(2)];
+                    finish::finish(finish, &mut line[..n], others, measure.total(features));
+                }
             }
             scratch.others = folded;
         }
-        recomputed
+        noted
     }
 
     fn compute_counts(

@@ -402,6 +402,10 @@ impl<S: Simd, T: SimdElement, const FUSED: bool> Arithmetic for Lanes<S, T, FUSE
         T::select(self.simd, T::equal(self.simd, a, b), self.constant(0.0), value)
     }
     #[inline(always)]
+    fn where_number(self, a: Self::Value, value: Self::Value, other: Self::Value) -> Self::Value {
+        T::select(self.simd, T::equal(self.simd, a, a), value, other)
+    }
+    #[inline(always)]
     fn constant(self, value: f64) -> Self::Value {
         T::splat(self.simd, T::from_f64(value))
     }

@@ -29,6 +29,8 @@ pub trait Arithmetic: Copy {
     fn max(self, a: Self::Value, b: Self::Value) -> Self::Value;
     /// `value` where a ≠ b, as where either is NaN, else 0.
     fn where_unequal(self, a: Self::Value, b: Self::Value, value: Self::Value) -> Self::Value;
+    /// `value` where a is a number or an infinity, `other` where it is NaN.
+    fn where_number(self, a: Self::Value, value: Self::Value, other: Self::Value) -> Self::Value;
     /// A number, rounded to the type, or an infinity.
     fn constant(self, value: f64) -> Self::Value;
     /// √a, correctly rounded.
@@ -124,6 +126,10 @@ impl Arithmetic for Scalar {
     #[inline(always)]
     fn where_unequal(self, a: f64, b: f64, value: f64) -> f64 {
         if a == b { 0.0 } else { value }
+    }
+    #[inline(always)]
+    fn where_number(self, a: f64, value: f64, other: f64) -> f64 {
+        if a.is_nan() { other } else { value }
     }
     #[inline(always)]
     fn constant(self, value: f64) -> f64 {

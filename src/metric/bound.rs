@@ -2,7 +2,7 @@
 
 use super::fold::{BLOCK_FEATURES, Fold, Reduction, Summation, Visitor, summation};
 use super::root::root_roundings;
-use super::{Finish, Measure, PowerOfTwo, Preparation, Reference};
+use super::{Finish, Measure, PowerOfTwo, Preparation, Reference, Terms};
 use crate::element::{Dtype, Element};
 
 impl Measure {
@@ -25,6 +25,9 @@ impl Measure {
     ///
     /// Numerator and denominator of a distance of truth values are sums of one or two factors, none negative, each within ρ.
     ///
+    /// Where missing values are skipped, d is still the number of all features, and what a term may lose counts as often as the sum is multiplied by:
+    /// of n shared features with the weights w, 2(n + w)η·W/w, which is 2(W + n·W/w)η, where W is the sum of all weights.
+    ///
     /// Half of the squared distance δ of samples of length 1, whose features were rounded to within κ and which have lengths within 1 ± ν,
     /// errs by 2√2 κ√δ + 2κ² + 6ν² beside (ρ + 2ν)δ: see `prepared_error`.
     pub fn tolerance<T: Element>(
@@ -42,6 +45,7 @@ impl Measure {
         let mut relative = self.folded_error::<T>(d, gram_tau);
         // a product with a weight may underflow, however small that is
         let products = if self.has_weighted_terms() { d as f64 } else { 0.0 };
+        let products = products * self.scaled_to_all(d).map_or(1.0, |total| total / divisor);
         let mut underflow = 2.0 * (self.total(d) + products) * T::SMALLEST;
         if scaling < 0 {
             relative += 2.0 * u;
@@ -137,7 +141,7 @@ impl Measure {
         }
     }
 
-    /// Relative error of the folded value and of its definition together.
+    /// Relative error of the folded value and of its definition together; where missing values are skipped, of what it is multiplied or divided by too.
     fn folded_error<T: Element>(&self, d: usize, gram_tau: Option<f64>) -> f64 {
         struct Folded<T>(usize, Option<f64>, std::marker::PhantomData<T>);
         impl<T: Element> Visitor for Folded<T> {
@@ -152,9 +156,23 @@ impl Measure {
                 computed + direct_relative_error::<F, f64>(fold, d)
             }
         }
-        self.visit(Folded::<T>(d, gram_tau, std::marker::PhantomData))
+        let folded = self.visit(Folded::<T>(d, gram_tau, std::marker::PhantomData));
+        if !self.skips_missing() || self.form().terms == Terms::Largest {
+            return folded;
+        }
+        let is_exact = self.weights().is_empty() && d as u128 <= T::WHOLE.unsigned_abs();
+        let of_shared =
+            if is_exact { 0.0 } else { self.visit_others(|| Direct::<T>(d, std::marker::PhantomData))[0] };
+        if of_shared >= 1.0 {
+            return f64::INFINITY;
+        }
+        let rounding = T::UNIT_ROUNDOFF + gamma(SHARED_ROUNDINGS, f64::UNIT_ROUNDOFF);
+        (folded + of_shared) / (1.0 - of_shared) + rounding
     }
 }
+
+/// Roundings in f64 of the quotient of weights and the product with it, of a distance over shared features and of its definition.
+const SHARED_ROUNDINGS: usize = 4;
 
 /// Relative error of a fold and its definition together.
 struct Direct<T>(usize, std::marker::PhantomData<T>);

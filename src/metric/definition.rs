@@ -11,7 +11,8 @@ use super::scaling::{PowerOfTwo, exponent_of, smallest_safe_power};
 pub struct Reference {
     /// The distance.
     pub distance: f64,
-    /// Of a quotient, the divisor Σ wₗ |xₗ + yₗ| times 2^-`exponent`: it may have left the range of numbers.
+    /// Of a quotient, the divisor Σ wₗ |xₗ + yₗ| times 2^-`exponent`: it may have left the range of numbers. Where missing values are skipped, the sum
+    /// of the weights of the features that both samples have.
     pub divisor: f64,
     /// See `divisor`.
     pub exponent: i32,
@@ -50,11 +51,12 @@ impl Definition<'_> {
         let mut others = [self.measure.total(self.x.len()), 0.0, 0.0];
         let folds = self.measure.visit_others(|| Folded { pair: self, change });
         others.iter_mut().zip(folds).for_each(|(other, folded)| *other = folded);
-        Reference {
-            distance: finish.rest(finish.of(Scalar, folded), others),
-            divisor: others[0],
-            exponent: 0,
-        }
+        let distance = if self.measure.skips_missing() {
+            finish.of_shared(folded, others[0], self.measure.scaled_to_all(self.x.len()))
+        } else {
+            finish.rest(finish.of(Scalar, folded), others)
+        };
+        Reference { distance, divisor: others[0], exponent: 0 }
     }
 
     /// The same where powers have left the range of numbers, or may have, with the folded value: the pair is scaled by the
@@ -68,7 +70,9 @@ impl Definition<'_> {
         } else {
             self.x.iter().zip(self.y).fold(0.0, |largest, (x, y)| (x - y).abs().max(largest))
         };
-        if values().any(|value| !value.is_finite()) || largest == 0.0 {
+        let skips_missing = self.measure.skips_missing();
+        let is_unfit = |value: f64| !(value.is_finite() || skips_missing && value.is_nan());
+        if values().any(is_unfit) || largest == 0.0 {
             return (self.finished(folded, |x, y| (x, y)), 0);
         }
         let exponent = exponent_of(largest);
@@ -97,7 +101,7 @@ impl<C: Fn(f64, f64) -> (f64, f64)> Visitor for Folded<'_, C> {
 
     fn visit<F: Fold>(self, fold: F) -> f64 {
         let Definition { x, y, measure } = self.pair;
-        let weights = measure.weights();
+        let weights = measure.weights_of_terms();
         let of_block = |number: usize| {
             let first = number * BLOCK_FEATURES;
             let features = first..x.len().min(first + BLOCK_FEATURES);

@@ -44,6 +44,27 @@ impl Finish {
         matches!(self, Self::Plain | Self::Root | Self::HalfSquare)
     }
 
+    /// The distance from what was folded over the features that two samples share, whose weights have the sum `shared`: NaN where that is 0. Sums
+    /// are multiplied by `total` / `shared` first, where `total` is the sum of all weights, unless there is none.
+    #[inline(always)]
+    pub fn of_shared(self, folded: f64, shared: f64, total: Option<f64>) -> f64 {
+        let folded = self.scaled_to_all(folded, shared, total);
+        match self {
+            Self::Root => folded.sqrt(),
+            _ => self.rest(folded, [shared, 0.0, 0.0]),
+        }
+    }
+
+    /// The folded value of [`Self::of_shared`] before its root is taken.
+    #[inline(always)]
+    pub fn scaled_to_all(self, folded: f64, shared: f64, total: Option<f64>) -> f64 {
+        match total {
+            _ if shared == 0.0 => f64::NAN,
+            Some(total) => folded * (total / shared),
+            None => folded,
+        }
+    }
+
     /// What is left to do: the distance, where `others` are what else was folded, or the sum of all weights.
     #[inline(always)]
     pub fn rest(self, folded: f64, others: [f64; 3]) -> f64 {

@@ -82,6 +82,8 @@ pub trait Fold: Copy + Send + Sync + 'static {
     const GRAM: bool = false;
     /// Whether every term has a weight: 1 where no weights are given.
     const WEIGHTED: bool = false;
+    /// Whether the term is the weight where neither value is NaN, and else 0: a product of 1 or 0 for x and of the weight or 0 for y.
+    const COUNTS_PRESENT: bool = false;
 
     /// The fold, whose terms have this exponent if it takes one.
     fn of(exponent: Exponent) -> Self;
@@ -120,7 +122,7 @@ pub trait Visitor {
 macro_rules! folds {
     ($dtype:ident, $($(#[$doc:meta])* $name:ident { $($constant:ident: $type:ty = $value:expr;)* }
         roundings $roundings:expr,
-        |$a:ident, $acc:ident, $x:ident, $neg_y:ident, $weight:pat_param| $step:expr;)*) => {$(
+        |$a:ident, $acc:ident, $x:pat_param, $neg_y:pat_param, $weight:pat_param| $step:expr;)*) => {$(
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
         pub struct $name;
@@ -239,8 +241,46 @@ folds! {
         a.add(acc, a.where_unequal(x, a.constant(1.0), a.where_unequal(neg_y, a.constant(-1.0), weight)))
     };
 
+    /// Σ wₗ of the features in which neither x nor y is NaN
+    SharedWeights { WEIGHTED: bool = true; COUNTS_PRESENT: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
+        a.where_number(x, a.where_number(neg_y, a.add(acc, weight), acc), acc)
+    };
+
     /// −Σ xₗ·yₗ: of the Gram trick.
     Product {} roundings 1, |a, acc, x, neg_y, _| a.mul_add(x, neg_y, acc);
+}
+
+/// Another fold over the features that x and y share: those in which neither is NaN. Over no features it is 0.
+///
+/// The difference tells: of two finite numbers it is never NaN, also where it is too large for the type.
+#[derive(Clone, Copy, Debug)]
+pub struct Shared<F>(F);
+
+impl<F: Fold> Fold for Shared<F> {
+    const REDUCTION: Reduction = F::REDUCTION;
+    const SUMMATION_F32: Summation = F::SUMMATION_F32;
+    const SUMMATION_F64: Summation = F::SUMMATION_F64;
+    const WEIGHTED: bool = F::WEIGHTED;
+
+    fn of(exponent: Exponent) -> Self {
+        Self(F::of(exponent))
+    }
+
+    fn roundings(self, dtype: Dtype) -> usize {
+        self.0.roundings(dtype)
+    }
+
+    #[inline(always)]
+    fn step<A: Arithmetic>(
+        self,
+        a: A,
+        acc: A::Value,
+        x: A::Value,
+        neg_y: A::Value,
+        weight: A::Value,
+    ) -> A::Value {
+        a.where_number(a.add(x, neg_y), self.0.step(a, acc, x, neg_y, weight), acc)
+    }
 }
 
 /// Σ wₗ |xₗ − yₗ|^p, where p is a multiple of a half: `whole`, and a half more if `has_half`
@@ -382,5 +422,33 @@ mod tests {
         check_symmetry::<Powers>();
         check_symmetry::<RealPowers>();
         check_symmetry::<Divergences>();
+        check_symmetry::<Shared<Squares>>();
+        check_symmetry::<Shared<Magnitudes>>();
+        check_symmetry::<Shared<Largest>>();
+        check_symmetry::<Shared<WeightedSquares>>();
+        check_symmetry::<Shared<WeightedMagnitudes>>();
+        check_symmetry::<Shared<Ratios>>();
+        check_symmetry::<Shared<Unequal>>();
+        check_symmetry::<Shared<Powers>>();
+        check_symmetry::<Shared<RealPowers>>();
+        check_symmetry::<SharedWeights>();
+    }
+
+    #[test]
+    fn features_that_are_nan_are_passed_over_and_differences_too_large_for_the_type_are_not() {
+        let (largest, nan) = (f64::MAX, f64::NAN);
+        for (x, y, expected) in [
+            (1.0, 4.0, 5.0),
+            (nan, 4.0, 2.0),
+            (1.0, nan, 2.0),
+            (nan, nan, 2.0),
+            (largest, -largest, f64::INFINITY),
+        ] {
+            let folded = Shared::<Magnitudes>::of(Exponent::ONE).step(Scalar, 2.0, x, -y, 1.0);
+            assert_eq!(folded.to_bits(), expected.to_bits(), "{x:e} and {y:e}");
+            let weight = SharedWeights.step(Scalar, 2.0, x, -y, 0.5);
+            let is_shared = !x.is_nan() && !y.is_nan();
+            assert_eq!(weight.to_bits(), if is_shared { 2.5_f64 } else { 2.0 }.to_bits(), "{x:e} and {y:e}");
+        }
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use super::definition::{Definition, Reference};
 use super::fold::{
     BlockedMagnitudes, Both, Divergences, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY, Powers,
-    Ratios, RealPowers, Squares, Totals, Unequal, Visitor, WeightedMagnitudes, WeightedSquares,
-    WeightedTotals,
+    Ratios, RealPowers, Shared, SharedWeights, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
+    WeightedSquares, WeightedTotals,
 };
 use super::prepare::Preparation;
 use super::scaling::{PowerOfTwo, exponent_of};
@@ -150,6 +150,8 @@ pub struct Measure {
     form: Form,
     exponent: Exponent,
     weights: Option<Weights>,
+    /// Whether NaN stands for a missing value, which is skipped.
+    skips_missing: bool,
 }
 
 impl From<Metric> for Measure {
@@ -182,7 +184,21 @@ impl Measure {
             form.preparation = Preparation::Selected;
         }
         let weights = weights.map(|weights| Weights::new(weights, form));
-        Self { metric, form, exponent, weights }
+        Self { metric, form, exponent, weights, skips_missing: false }
+    }
+
+    /// The same, where NaN stands for a missing value if `skips_missing`: of two samples, only the features count that both have.
+    ///
+    /// # Panics
+    /// If the metric cannot skip missing values.
+    #[must_use]
+    pub fn skipping_missing(self, skips_missing: bool) -> Self {
+        let Self { metric, mut form, .. } = self;
+        assert!(!skips_missing || metric.can_skip_missing(), "{metric} does not skip missing values");
+        if skips_missing && form.preparation == Preparation::Selected {
+            form.preparation = Preparation::Masked;
+        }
+        Self { form, skips_missing, ..self }
     }
 
     /// The same where weights are not known yet, or do not matter: tiles are computed in the same way.
@@ -198,6 +214,18 @@ impl Measure {
     /// What it is made of.
     pub fn form(&self) -> Form {
         self.form
+    }
+
+    /// Whether NaN stands for a missing value, which is skipped.
+    pub fn skips_missing(&self) -> bool {
+        self.skips_missing
+    }
+
+    /// Where missing values are skipped, the sum of all weights (the number of features `d` where there are none), if the folded value grows with the
+    /// weights of the features that two samples share, and so is multiplied by the quotient of the two.
+    pub fn scaled_to_all(&self, d: usize) -> Option<f64> {
+        let grows = self.form.terms != Terms::Largest && self.form.finish != Finish::Share;
+        (self.skips_missing && grows).then(|| self.total(d))
     }
 
     /// The exponent of the terms that have one.
@@ -238,10 +266,12 @@ impl Measure {
     /// sample is divided by could lose digits.
     pub fn weight_too_small<T: Element>(&self) -> Option<usize> {
         let smallest = match self.form.preparation {
+            // sums are divided by one of them
+            Preparation::None if self.skips_missing => T::SMALLEST_NORMAL.max(SMALLEST_DIVIDING_WEIGHT),
             Preparation::None | Preparation::Whitened => T::SMALLEST_NORMAL,
-            Preparation::Truth => T::SMALLEST_NORMAL.max(SMALLEST_WEIGHT_OF_TRUTH),
+            Preparation::Truth => T::SMALLEST_NORMAL.max(SMALLEST_DIVIDING_WEIGHT),
             // they only select
-            Preparation::Selected => return None,
+            Preparation::Selected | Preparation::Masked => return None,
             Preparation::Direction | Preparation::Deviation | Preparation::Distribution => {
                 SMALLEST_PREPARED_WEIGHT
             }
@@ -265,7 +295,12 @@ impl Measure {
 
     /// Whether the Gram trick serves it.
     pub fn has_gram(&self) -> bool {
-        self.form.terms == Terms::Squares && !self.has_weighted_terms()
+        self.form.terms == Terms::Squares && !self.has_weighted_terms() && !self.skips_missing
+    }
+
+    /// The weights that are part of the terms; none where none are.
+    pub fn weights_of_terms(&self) -> &[f64] {
+        if self.has_weighted_terms() { self.weights() } else { &[] }
     }
 
     /// Prepares a sample for its distances.
@@ -275,6 +310,9 @@ impl Measure {
 
     /// Calls the visitor with the fold.
     pub fn visit<V: Visitor>(&self, visitor: V) -> V::Output {
+        if self.skips_missing {
+            return self.visit_shared(visitor);
+        }
         match (self.form.terms, self.has_weighted_terms()) {
             (Terms::Squares, false) => visitor.visit(Squares),
             (Terms::Squares, true) => visitor.visit(WeightedSquares),
@@ -292,9 +330,34 @@ impl Measure {
         }
     }
 
-    /// Calls a visitor with each fold that the distance needs beside that one: of a quotient its divisor, of truth values the rest of their
-    /// [`super::Table`].
+    /// The same where missing values are skipped.
+    fn visit_shared<V: Visitor>(&self, visitor: V) -> V::Output {
+        fn visit<F: Fold, V: Visitor>(visitor: V, exponent: Exponent) -> V::Output {
+            visitor.visit(Shared::<F>::of(exponent))
+        }
+        let exponent = self.exponent;
+        match (self.form.terms, self.has_weighted_terms()) {
+            (Terms::Squares, false) => visit::<Squares, V>(visitor, exponent),
+            (Terms::Squares, true) => visit::<WeightedSquares, V>(visitor, exponent),
+            (Terms::Magnitudes, false) => visit::<Magnitudes, V>(visitor, exponent),
+            (Terms::Magnitudes, true) => visit::<WeightedMagnitudes, V>(visitor, exponent),
+            (Terms::Largest, _) => visit::<Largest, V>(visitor, exponent),
+            (Terms::Powers, _) if exponent.is_real() => visit::<RealPowers, V>(visitor, exponent),
+            (Terms::Powers, _) => visit::<Powers, V>(visitor, exponent),
+            (Terms::Ratios, _) => visit::<Ratios, V>(visitor, exponent),
+            (Terms::Unequal, _) => visit::<Unequal, V>(visitor, exponent),
+            (Terms::Divergences | Terms::Table, _) => {
+                unreachable!("{} does not skip missing values", self.metric)
+            }
+        }
+    }
+
+    /// Calls a visitor with each fold that the distance needs beside that one: where missing values are skipped, the weights of the features that two
+    /// samples share; of a quotient its divisor; of truth values the rest of their [`super::Table`].
     pub fn visit_others<V: Visitor>(&self, visitor: impl Fn() -> V) -> Vec<V::Output> {
+        if self.skips_missing {
+            return vec![visitor().visit(SharedWeights)];
+        }
         match (self.form.finish, self.has_weighted_terms()) {
             (Finish::Quotient, false) => vec![visitor().visit(Totals)],
             (Finish::Quotient, true) => vec![visitor().visit(WeightedTotals)],
@@ -335,8 +398,8 @@ impl Measure {
 /// such a weight still so far above the smallest normal number that a sum of such terms keeps its digits.
 const SMALLEST_PREPARED_WEIGHT: f64 = f64::from_bits((1023 - 860) << 52);
 
-/// 2⁻⁴⁰⁰: with weights that are no smaller, and below 2⁶¹, products of two sums of them are normal numbers in f64.
-const SMALLEST_WEIGHT_OF_TRUTH: f64 = f64::from_bits((1023 - 400) << 52);
+/// 2⁻⁴⁰⁰: with weights that are no smaller, and below 2⁶¹, products and quotients of two sums of them are normal numbers in f64.
+const SMALLEST_DIVIDING_WEIGHT: f64 = f64::from_bits((1023 - 400) << 52);
 
 /// Weights are taken as they are if the exponent of the largest is no larger.
 const MIDDLE: i32 = 60;

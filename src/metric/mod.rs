@@ -54,6 +54,8 @@ pub enum Parameter {
     Variance,
     /// The inverse of a covariance.
     InverseCovariance,
+    /// NaN among the samples for missing values, which are skipped.
+    Missing,
 }
 
 macro_rules! metrics {
@@ -100,18 +102,18 @@ macro_rules! metrics {
     };
 }
 
-use Parameter::{InverseCovariance as I, Order as P, Variance as V, Weights as W};
+use Parameter::{InverseCovariance as I, Missing as M, Order as P, Variance as V, Weights as W};
 
 metrics! {
-    Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], takes [W],
+    Sqeuclidean = "sqeuclidean", aliases ["sqe", "sqeuclid"], takes [W, M],
         None, Squares, Plain, "sum over features of (x - y)^2";
-    Euclidean = "euclidean", aliases ["euclid", "eu", "e", "l2"], takes [W],
+    Euclidean = "euclidean", aliases ["euclid", "eu", "e", "l2"], takes [W, M],
         None, Squares, Root, "square root of the sum over features of (x - y)^2";
-    Cityblock = "cityblock", aliases ["cblock", "cb", "c", "l1", "manhattan"], takes [W],
+    Cityblock = "cityblock", aliases ["cblock", "cb", "c", "l1", "manhattan"], takes [W, M],
         None, Magnitudes, Plain, "sum over features of |x - y|";
-    Chebyshev = "chebyshev", aliases ["chebychev", "cheby", "cheb", "ch"], takes [W],
+    Chebyshev = "chebyshev", aliases ["chebychev", "cheby", "cheb", "ch"], takes [W, M],
         None, Largest, Plain, "largest |x - y| of all features";
-    Minkowski = "minkowski", aliases ["mi", "m", "pnorm"], takes [P, W],
+    Minkowski = "minkowski", aliases ["mi", "m", "pnorm"], takes [P, W, M],
         None, Powers, Plain, "p-th root of the sum over features of |x - y|^p";
     Seuclidean = "seuclidean", aliases ["se", "s"], takes [V],
         None, Squares, Root, "square root of the sum over features of (x - y)^2 / variance";
@@ -121,13 +123,13 @@ metrics! {
         Direction, Squares, HalfSquare, "1 - x.y / (|x| |y|)";
     Correlation = "correlation", aliases ["co"], takes [W],
         Deviation, Squares, HalfSquare, "1 - correlation of the features of x and y";
-    Canberra = "canberra", aliases [], takes [W],
+    Canberra = "canberra", aliases [], takes [W, M],
         None, Ratios, Plain, "sum over features of |x - y| / (|x| + |y|), where 0 / 0 is 0";
     Braycurtis = "braycurtis", aliases [], takes [W],
         None, Magnitudes, Quotient, "sum over features of |x - y|, divided by that of |x + y|";
     Jensenshannon = "jensenshannon", aliases ["js"], takes [],
         Distribution, Divergences, Root, "square root of half the sum over features of p log(p/m) + q log(q/m), of shares p and q and their mean m";
-    Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W],
+    Hamming = "hamming", aliases ["matching", "hamm", "ha", "h"], takes [W, M],
         None, Unequal, Share, "share of the features in which x and y differ";
     Jaccard = "jaccard", aliases ["jacc", "ja", "j"], takes [W],
         Truth, Table, Truth(Jaccard), "of the features that are true in x or y, the share of those in which they differ";
@@ -174,6 +176,11 @@ impl Metric {
     /// Whether it takes no numbers other than 0 and 1, for which SciPy computes something else.
     pub fn takes_truth_alone(self) -> bool {
         self.form().finish == Finish::Truth(Truth::Dice)
+    }
+
+    /// Whether missing values may be skipped.
+    pub fn can_skip_missing(self) -> bool {
+        self.takes().contains(&Parameter::Missing)
     }
 
     /// Whether results of the first version of the format can be of it.

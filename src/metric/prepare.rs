@@ -12,6 +12,8 @@ pub enum Preparation {
     None,
     /// Features whose weight is 0 become 0.
     Selected,
+    /// Features whose weight is 0 become NaN: they are missing.
+    Masked,
     /// √wₗ xₗ, divided by the length of all together: NaN where that is 0.
     Direction,
     /// The same of what is left after the mean Σ wₗ xₗ / Σ wₗ is taken off: NaN where all are equal.
@@ -29,13 +31,8 @@ impl Preparation {
     pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64], total: f64) {
         match self {
             Self::None | Self::Whitened => {}
-            Self::Selected => {
-                for (value, weight) in sample.iter_mut().zip(weights) {
-                    if *weight <= 0.0 {
-                        *value = T::default();
-                    }
-                }
-            }
+            Self::Selected => replace_unweighted(sample, weights, T::default()),
+            Self::Masked => replace_unweighted(sample, weights, T::NAN),
             Self::Truth => {
                 for value in sample {
                     *value = T::from_i32((*value != T::default()).into());
@@ -44,6 +41,15 @@ impl Preparation {
             Self::Direction => normalise(sample, weights, None),
             Self::Deviation => normalise(sample, weights, Some(total)),
             Self::Distribution => to_shares(sample),
+        }
+    }
+}
+
+/// Writes `other` in place of features whose weight is 0.
+fn replace_unweighted<T: Element>(sample: &mut [T], weights: &[f64], other: T) {
+    for (value, weight) in sample.iter_mut().zip(weights) {
+        if *weight <= 0.0 {
+            *value = other;
         }
     }
 }
