@@ -110,6 +110,9 @@ pub struct ProblemArgs {
     /// The inverse of a covariance, D x D numbers, of mahalanobis [default: that of the covariance of the samples]
     #[arg(long, value_name = "VI.h5[:NAME]")]
     pub inverse_covariance: Option<PathBuf>,
+    /// NaN stands for a missing value: of two samples, only the features count that both have, and sums over them are scaled up to all features
+    #[arg(long)]
+    pub skip_missing: bool,
     /// How (squared) Euclidean distances are computed, and those of cosine and correlation
     #[arg(long, value_name = "NAME", default_value = "auto")]
     pub kernel: KernelChoice,
@@ -146,6 +149,19 @@ pub struct ProblemArgs {
 }
 
 impl ProblemArgs {
+    /// The options without which other methods may compute the metric: ` with weights`, or nothing.
+    pub fn with_options(&self) -> String {
+        let given = [(self.weights.is_some(), "weights"), (self.skip_missing, "--skip-missing")];
+        let names: Vec<_> =
+            given.into_iter().filter(|(is_given, _)| *is_given).map(|(_, name)| name).collect();
+        if names.is_empty() { String::new() } else { format!(" with {}", names.join(" and ")) }
+    }
+
+    /// Whether `--skip-missing` would be accepted beside the other options.
+    pub fn could_skip_missing(&self) -> bool {
+        self.metric.can_skip_missing() && !matches!(self.kernel, KernelChoice::Gemm)
+    }
+
     /// How the datasets are looked at.
     pub fn view(&self) -> View {
         let axes = match (self.transpose, self.flatten) {
@@ -191,7 +207,7 @@ pub struct ComputeArgs {
     #[arg(long)]
     pub no_sync: bool,
     /// Compute with NaN and infinities among the samples instead of refusing them
-    #[arg(long)]
+    #[arg(long, conflicts_with = "skip_missing")]
     pub allow_nonfinite: bool,
     /// Compute with samples some of whose storage chunks were never written: they are read as the fill value
     #[arg(long)]

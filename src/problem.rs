@@ -30,6 +30,9 @@ pub struct Problem {
     /// Whether features have weights.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub weighted: bool,
+    /// Whether NaN stands for a missing value, which is skipped.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub skip_missing: bool,
     /// How it is computed.
     #[serde(rename = "kernel")]
     pub method: Method,
@@ -50,22 +53,26 @@ impl Problem {
         self.pairs() * self.dtype.size() as u64
     }
 
-    /// The metric and its order, if it has one: `minkowski (p = 3)`.
+    /// The metric, with its order, if it has one, and whether missing values are skipped: `minkowski (p = 3)`.
     pub fn shown_metric(&self) -> String {
-        match self.p {
-            Some(p) => format!("{} (p = {p})", self.metric),
-            None => self.metric.to_string(),
+        let order = self.p.map(|p| format!("p = {p}"));
+        let skips = self.skip_missing.then(|| "missing values skipped".to_owned());
+        let parameters: Vec<_> = order.into_iter().chain(skips).collect();
+        if parameters.is_empty() {
+            self.metric.to_string()
+        } else {
+            format!("{} ({})", self.metric, parameters.join(", "))
         }
     }
 
     /// The metric with its parameters, where features have these weights, if they have any.
     pub fn measure(&self, weights: Option<&[f64]>) -> Measure {
-        Measure::new(self.metric, self.p, weights)
+        Measure::new(self.metric, self.p, weights).skipping_missing(self.skip_missing)
     }
 
     /// See [`Measure::of_any_weights`].
     pub fn measure_of_any_weights(&self) -> Measure {
-        Measure::of_any_weights(self.metric, self.p, self.weighted)
+        Measure::of_any_weights(self.metric, self.p, self.weighted).skipping_missing(self.skip_missing)
     }
 
     /// The matrix in tiles, of one input or two.
@@ -368,6 +375,7 @@ impl Identity {
         let is_old = results == Asked::MATRIX
             && labels == [None, None]
             && problem.metric.is_of_format_1()
+            && !problem.skip_missing
             && !problem.method.is_whole()
             && !inputs.iter().any(|input| input.view == InputId::BITS)
             && parameters.are_none();
@@ -441,6 +449,7 @@ impl Identity {
             differ("the number of features", &a.d, &b.d),
             differ("metric", &a.metric, &b.metric),
             differ("--p", &order(self), &order(now)),
+            differ("--skip-missing", &a.skip_missing, &b.skip_missing),
             differ("kernel", &a.method, &b.method),
             differ("dtype", &a.dtype, &b.dtype),
             differ("tile", &a.tile, &b.tile),
@@ -463,7 +472,7 @@ impl Identity {
 
     /// What in it cannot be, or contradicts itself, as the attributes of a result have it.
     pub fn contradiction(&self) -> Option<String> {
-        let Problem { n, m, d, metric, method, p, .. } = self.problem;
+        let Problem { n, m, d, metric, method, p, skip_missing, .. } = self.problem;
         let (x, y) = match self.inputs.as_slice() {
             [x] => (x, x),
             [x, y] => (x, y),
@@ -503,6 +512,9 @@ impl Identity {
         }
         if p.is_some() != metric.takes().contains(&Parameter::Order) {
             return Some(format!("{metric} has {}", if p.is_some() { "no order" } else { "an order" }));
+        }
+        if skip_missing && !metric.can_skip_missing() {
+            return Some(format!("{metric} does not skip missing values"));
         }
         if !method.is_of(&self.problem.measure_of_any_weights()) {
             return Some(format!("{metric} has no kernel \"{method}\""));
@@ -548,8 +560,18 @@ mod tests {
 
     fn identity() -> Identity {
         let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem =
-            Problem { n: 10, m: 10, d: 3, metric, p: None, weighted: false, method, dtype, tile: 4 };
+        let problem = Problem {
+            n: 10,
+            m: 10,
+            d: 3,
+            metric,
+            p: None,
+            weighted: false,
+            skip_missing: false,
+            method,
+            dtype,
+            tile: 4,
+        };
         let (path, dataset, digest) = ("/x.h5".into(), "/x".into(), "00ff".into());
         Identity::new(
             problem,
@@ -577,6 +599,8 @@ mod tests {
         assert_eq!(identity().difference(&other).unwrap(), "the digest of /moved.h5 was 00ff and is 0000");
         other.inputs[0].subtracted = "150".into();
         assert_eq!(identity().difference(&other).unwrap(), "what is taken off /moved.h5 was 0 and is 150");
+        other.problem.skip_missing = true;
+        assert_eq!(identity().difference(&other).unwrap(), "--skip-missing was false and is true");
         other.problem.metric = Metric::Cityblock;
         assert_eq!(identity().difference(&other).unwrap(), "metric was euclidean and is cityblock");
         other.arithmetic += 1;
@@ -591,6 +615,8 @@ mod tests {
         let mut other = identity();
         other.problem.metric = Metric::Cityblock;
         assert_eq!(other.contradiction().unwrap(), "cityblock has no kernel \"gemm\"");
+        other.problem = Problem { metric: Metric::Cosine, skip_missing: true, ..identity().problem };
+        assert_eq!(other.contradiction().unwrap(), "cosine does not skip missing values");
         other.problem.d = 4;
         assert!(other.contradiction().unwrap().starts_with("its distances are 10 x 10"));
         other.symmetric = false;

@@ -64,18 +64,30 @@ fn reference<T: Number>(features: usize, exponent: i32, content: Content) -> [Ar
     [x, y].map(|samples| samples.mapv(|value| T::from_f64(of_content(value))))
 }
 
+/// The samples with NaN in place of every seventh value.
+fn gaps<T: Number>(samples: &Array2<T>) -> Array2<T> {
+    let mut samples = samples.clone();
+    samples.iter_mut().step_by(7).for_each(|value| *value = T::NAN);
+    samples
+}
+
 fn digest<T: Number>(tile: &Array2<T>) -> u64 {
     let bytes: Vec<u8> = tile.iter().flat_map(|value| value.to_f64().to_bits().to_le_bytes()).collect();
     xxh3_64(&bytes)
 }
 
-/// Every metric, and orders of each kind.
+/// Every metric, orders of each kind, and metrics that skip missing values.
 fn kinds_of_distance() -> impl Iterator<Item = Given> {
     let order = |p| Given { p: Order::new(p).ok(), ..Metric::Minkowski.into() };
     // of samples that are whitened, distances are Euclid's
     let is_other = |metric: &&Metric| **metric != Metric::Minkowski && !metric.form().is_whitened();
     let others = Metric::ALL.iter().filter(is_other);
-    others.map(|metric| Given::from(*metric)).chain([2.5, 3.0, 3.2].map(order))
+    let orders = [2.5, 3.0, 3.2].map(order);
+    let skipping =
+        Metric::ALL.iter().filter(|metric| metric.can_skip_missing()).map(|metric| Given::from(*metric));
+    let skipping = skipping.filter(|given| given.metric != Metric::Minkowski).chain(orders);
+    let skipping = skipping.map(|given| Given { skips_missing: true, ..given });
+    others.map(|metric| Given::from(*metric)).chain(orders).chain(skipping)
 }
 
 /// Lines of the table, for both inputs together and the first alone; the same on every level.
@@ -84,13 +96,19 @@ fn lines<T: Number>(kind: &str, exponents: [i32; 2], content: Content) -> Vec<St
     let mut lines: Vec<String> = Vec::new();
     for features in FEATURES {
         let [x, y] = reference::<T>(features, exponent, content);
-        for given in kinds_of_distance() {
+        // whole numbers have no NaN
+        for given in kinds_of_distance().filter(|given| content == Content::Any || !given.skips_missing) {
             let ways = ways_of(given, content);
+            let gaps =
+                |samples: &Array2<T>| if given.skips_missing { gaps(samples) } else { samples.clone() };
+            let [x, y] = [gaps(&x), gaps(&y)];
             for kernel in ways.flat_map(|way| levels().map(move |level| (way, level))) {
                 let digests =
                     [&y, &x].map(|other| digest(&tile_with(&mut Scratch::new(), kernel, &x, other).0));
                 let p = given.p.map_or(String::new(), |p| format!("-{p}"));
-                let what = format!("{kind} {}{p} {} {} {features}", given.metric, T::DTYPE, kernel.0.1);
+                let skips = if given.skips_missing { "-skip-missing" } else { "" };
+                let what =
+                    format!("{kind} {}{p}{skips} {} {} {features}", given.metric, T::DTYPE, kernel.0.1);
                 let line = format!("{what} {:016x} {:016x}", digests[0], digests[1]);
                 match lines.iter().find(|line| line.starts_with(&format!("{what} "))) {
                     Some(first) => assert_eq!(*first, line, "{} has other bits", kernel.1.name()),

@@ -4,7 +4,7 @@ mod common;
 
 use std::ops::Range;
 
-use common::samples::{Given, assert_within_tolerance, definition, random, scaling};
+use common::samples::{Given, assert_within_tolerance, definition, random, scaling, with_gaps};
 use common::tiles::{Way, kernels, levels, tile_of, tile_scaled, tile_with, ways, ways_of};
 use ndarray::{Array2, Axis, Slice, concatenate};
 use pairdist::element::{Content, Dtype};
@@ -560,6 +560,111 @@ fn check_count<T: Number>() {
 #[test]
 fn as_many_entries_fail_the_guard_in_a_tile_as_one_by_one() {
     for_both_types!(check_count);
+}
+
+fn check_missing<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        let [x, y] = [with_gaps(x, 1), with_gaps(y, 2)];
+        for given in Given::all().into_iter().filter(|given| given.skips_missing) {
+            let (expected, mut first) = (definition(given, &x, &y), None);
+            let without = expected.iter().filter(|reference| reference.distance.is_nan()).count();
+            assert!(without > 0, "{features} features: some pairs share none");
+            for (way, level) in kernels_of(given) {
+                let (got, noted) = tile_with(&mut Scratch::new(), (way, level), &x, &y);
+                assert_within_tolerance(level.name(), (given, way.1, features, 0), &got, &expected);
+                assert_eq!(noted, without as u64, "{given:?}, {level:?}, {features} features");
+                let back = tile_with(&mut Scratch::new(), (way, level), &y, &x).0;
+                let first = first.get_or_insert_with(|| bits(&got));
+                assert!(
+                    *first == bits(&got) && *first == bits(&back).t(),
+                    "{given:?}, {level:?}, {features}"
+                );
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_values_are_skipped_and_pairs_that_share_no_feature_counted() {
+    for_both_types!(check_missing);
+}
+
+fn check_shared_alone<T: Number>() {
+    for features in [2, 40, 600, 5000] {
+        let [x, y] = two_sets::<T>(features);
+        // the second half of the features is missing from the second set
+        let mut gaps = y.clone();
+        let half = features / 2;
+        gaps.slice_axis_mut(Axis(1), Slice::from(half..)).fill(T::NAN);
+        let [x_shared, y_shared] = [&x, &y]
+            .map(|samples| samples.slice_axis(Axis(1), Slice::from(..half)).as_standard_layout().to_owned());
+        for given in Given::all().into_iter().filter(|given| given.skips_missing && !given.weighted) {
+            let plain = Given { skips_missing: false, ..given };
+            let p = given.measure(features).degree();
+            let scale = match given.measure(features).scaled_to_all(features) {
+                None => 1.0,
+                Some(_) => features as f64 / half as f64,
+            };
+            let order = given.p.map_or(2.0, |p| p.get());
+            let scale: f64 = match given.metric {
+                Metric::Euclidean | Metric::Minkowski => scale.powf(1.0 / order),
+                _ => scale,
+            };
+            let expected = definition(plain, &x_shared, &y_shared);
+            for kernel in kernels_of(given) {
+                for (got, expected) in tile(kernel, &x, &gaps).iter().zip(&expected) {
+                    let expected = scale * expected.distance;
+                    let error = (got.to_f64() - expected).abs();
+                    let allowed = 1e3 * T::UNIT_ROUNDOFF * expected;
+                    assert!(error <= allowed, "{kernel:?}, {features}: {got}, not {expected}, degree {p}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn a_distance_is_that_of_the_shared_features_scaled_to_all() {
+    for_both_types!(check_shared_alone);
+}
+
+fn check_no_gaps<T: Number>() {
+    for features in FEATURES {
+        let [x, y] = two_sets::<T>(features);
+        for given in Given::all().into_iter().filter(|given| given.skips_missing && !given.weighted) {
+            let plain = Given { skips_missing: false, ..given };
+            for level in levels() {
+                let [got, expected] =
+                    [given, plain].map(|given| bits(&tile(((given, Method::Direct), level), &x, &y)));
+                assert!(got == expected, "{given:?}, {level:?}, {}, {features} features", T::DTYPE);
+            }
+        }
+    }
+}
+
+#[test]
+fn samples_without_gaps_have_the_same_distances_to_the_bit() {
+    for_both_types!(check_no_gaps);
+}
+
+fn check_extreme_gaps<T: Number>() {
+    for (what, samples) in extreme_samples::<T>() {
+        let samples = with_gaps(samples, 3);
+        for given in Given::all().into_iter().filter(|given| given.skips_missing) {
+            let expected = definition(given, &samples, &samples);
+            for (way, level) in kernels_of(given) {
+                let got = tile((way, level), &samples, &samples);
+                let case = (given, way.1, samples.ncols(), scaling(given, &samples, &samples));
+                assert_within_tolerance(&format!("{what}, {}", level.name()), case, &got, &expected);
+            }
+        }
+    }
+}
+
+#[test]
+fn missing_values_among_samples_of_any_magnitude_are_skipped() {
+    for_both_types!(check_extreme_gaps);
 }
 
 /// Random bits: numbers of all magnitudes, infinities and every NaN, and many of the same exponent.

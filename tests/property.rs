@@ -11,7 +11,7 @@ use std::io::Write as _;
 use std::time::SystemTime;
 
 use common::launch::ALONE;
-use common::samples::{Given, assert_within_tolerance, create, definition, distances, stored};
+use common::samples::{Given, assert_within_tolerance, create, definition, distances, stored, with_gaps};
 use common::{Work, for_all};
 use hdf5::H5Type;
 use ndarray::Array2;
@@ -333,7 +333,7 @@ impl Case {
     }
 
     fn run(&self, work: &Work, way: Way, name: &str, output: &str) -> serde_json::Value {
-        let Self { given: Given { metric, p, weighted }, kernel, .. } = self;
+        let Self { given: Given { metric, p, weighted, skips_missing }, kernel, .. } = self;
         let mut arguments =
             format!("compute x.h5 --metric {metric} --kernel {kernel} {output} --json {name}");
         if let Some(p) = p {
@@ -341,6 +341,9 @@ impl Case {
         }
         if *weighted {
             arguments += " --weights w.h5";
+        }
+        if *skips_missing {
+            arguments += " --skip-missing";
         }
         if self.y.is_some() {
             arguments += " --against y.h5";
@@ -367,8 +370,13 @@ impl Case {
     fn check_in<T: Stored>(&self) {
         let work = Work::new();
         let rng = &mut Rng::seed_from_u64(self.seed);
-        let x = store::<T>(&work, "x.h5", &self.x, &self.x.values(rng, self.features));
-        let y = self.y.map(|y| store::<T>(&work, "y.h5", &y, &y.values(rng, self.features)));
+        // whole numbers have no NaN: they get zeros in their place
+        let values = |input: &Input, rng: &mut Rng| {
+            let values = input.values(rng, self.features);
+            if self.given.skips_missing { with_gaps(values, rng.random()) } else { values }
+        };
+        let x = store::<T>(&work, "x.h5", &self.x, &values(&self.x, rng));
+        let y = self.y.map(|y| store::<T>(&work, "y.h5", &y, &values(&y, rng)));
         if self.given.weighted {
             let weights = Given::weights(self.features);
             create(work.path("w.h5"), |file| {

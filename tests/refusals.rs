@@ -1076,6 +1076,37 @@ const USAGE: &[Usage] = &[
     ),
     (
         (
+            "no Gram form where missing values are skipped",
+            good,
+            "compute x.h5 -o out.h5 --kernel gemm --skip-missing",
+            &["--kernel gemm", "euclidean with --skip-missing"],
+        ),
+        &[],
+    ),
+    (
+        (
+            "a metric that does not skip missing values",
+            good,
+            "compute x.h5 -o out.h5 --skip-missing --metric braycurtis",
+            &[
+                "--skip-missing",
+                "braycurtis",
+                "sqeuclidean, euclidean, cityblock, chebyshev, minkowski, canberra, hamming",
+            ],
+        ),
+        &[],
+    ),
+    (
+        (
+            "NaN as missing values and as they are",
+            good,
+            "compute x.h5 -o out.h5 --skip-missing --allow-nonfinite",
+            &["--allow-nonfinite", "--skip-missing"],
+        ),
+        &[],
+    ),
+    (
+        (
             "threads beyond any node",
             good,
             "compute x.h5 -o out.h5 --threads 20000",

@@ -346,8 +346,42 @@ const WAYS: &[WayOut] = &[
     WayOut {
         make: |w| value(w, f64::NAN),
         first: (COMPUTE, 1),
+        says: "clean the samples, skip NaN as missing values with --skip-missing, or compute with them by --allow-nonfinite",
+        ways: &[
+            (nothing, "compute x.h5 -o out.h5 --skip-missing"),
+            (nothing, "compute x.h5 -o out.h5 --allow-nonfinite"),
+            (good, COMPUTE),
+        ],
+    },
+    WayOut {
+        make: |w| value(w, f64::NAN),
+        first: ("compute x.h5 -o out.h5 --metric cosine", 1),
         says: "clean the samples, or compute with them by --allow-nonfinite",
-        ways: &[(nothing, "compute x.h5 -o out.h5 --allow-nonfinite"), (good, COMPUTE)],
+        ways: &[(nothing, "compute x.h5 -o out.h5 --metric cosine --allow-nonfinite"), (good, COMPUTE)],
+    },
+    WayOut {
+        make: |w| value(w, f64::INFINITY),
+        first: ("compute x.h5 -o out.h5 --skip-missing", 1),
+        says: "clean the samples, or write NaN in place of such values, which --skip-missing skips",
+        ways: &[(|w| value(w, f64::NAN), "compute x.h5 -o out.h5 --skip-missing"), (good, COMPUTE)],
+    },
+    WayOut {
+        make: good,
+        first: ("compute x.h5 -o out.h5 --skip-missing --metric cosine", 2),
+        says: "leave the option out, or use one of the metrics that can",
+        ways: &[
+            (nothing, "compute x.h5 -o out.h5 --metric cosine"),
+            (nothing, "compute x.h5 -o out.h5 --skip-missing --metric canberra"),
+        ],
+    },
+    WayOut {
+        make: good,
+        first: ("compute x.h5 -o out.h5 --skip-missing --kernel gemm", 2),
+        says: "euclidean with --skip-missing has no form as a matrix product; use auto or direct",
+        ways: &[
+            (nothing, "compute x.h5 -o out.h5 --skip-missing"),
+            (nothing, "compute x.h5 -o out.h5 --skip-missing --kernel direct"),
+        ],
     },
     WayOut {
         make: |w| value(w, 1e300),

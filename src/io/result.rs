@@ -40,6 +40,9 @@ use crate::problem::{
 /// The attribute with the order of the metric.
 const P: &str = "p";
 
+/// The attribute that says that missing values were skipped, which is there only if they were.
+const SKIP_MISSING: &str = "skip_missing";
+
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
 
@@ -212,6 +215,9 @@ impl Header {
         }
         if let Some(p) = problem.p {
             attributes.insert(P, Value::Real(p.get()));
+        }
+        if problem.skip_missing {
+            attributes.insert(SKIP_MISSING, Value::Byte(1));
         }
         for (name, labels) in LABELS.into_iter().zip(labels) {
             if let Some(source) = labels {
@@ -560,6 +566,7 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
         metric: Metric::from_name(&metric).ok_or_else(|| format!("metric \"{metric}\" is unknown"))?,
         p: read_order(file)?,
         weighted: parameters.weights.is_some() || parameters.variance.is_some(),
+        skip_missing: read_skip_missing(file)?,
         method: Method::from_name(&method).ok_or_else(|| format!("kernel \"{method}\" is unknown"))?,
         dtype,
         tile: edge,
@@ -631,6 +638,12 @@ fn read_parameters(file: &File) -> std::result::Result<Parameters, String> {
 fn read_order(file: &File) -> std::result::Result<Option<Order>, String> {
     let Ok(attribute) = file.attr(P) else { return Ok(None) };
     Order::new(attribute.read_scalar().map_err(|error| unread(file, P, &error))?).map(Some)
+}
+
+/// Whether missing values were skipped.
+fn read_skip_missing(file: &File) -> std::result::Result<bool, String> {
+    let Ok(attribute) = file.attr(SKIP_MISSING) else { return Ok(false) };
+    attribute.read_scalar::<u8>().map(|value| value == 1).map_err(|error| unread(file, SKIP_MISSING, &error))
 }
 
 /// The results that a file says it holds, stored in a type other than the one computed in if `store` is another.

@@ -40,8 +40,8 @@ pub struct Totals {
     pub digest: u64,
     /// Entries computed, each of a mirrored pair counted.
     pub pairs: u64,
-    /// Entries that failed the Gram guard, counted likewise.
-    pub recomputed: u64,
+    /// Entries that the kernel has noted: those that failed the Gram guard, or share no feature. Counted likewise.
+    pub noted: u64,
     /// Bytes of results written.
     pub bytes_written: u64,
     /// Bytes of samples sent to other ranks.
@@ -53,10 +53,10 @@ pub struct Totals {
 impl Totals {
     /// Counts a tile of the grid, and its mirror image if it has one.
     pub fn count(&mut self, done: &Done, grid: &Grid) {
-        let Done { tile, checksum, summary, recomputed, .. } = done;
+        let Done { tile, checksum, summary, noted, .. } = done;
         let times = 1 + u32::from(grid.is_mirrored(*tile));
         self.pairs += u64::from(times) * grid.pairs(*tile) as u64;
-        self.recomputed += u64::from(times) * recomputed;
+        self.noted += u64::from(times) * noted;
         self.digest = self.digest.wrapping_add(u64::from(times).wrapping_mul(*checksum));
         self.summary.add(summary, times);
     }
@@ -64,7 +64,7 @@ impl Totals {
     /// Adds what an earlier run has computed.
     pub fn add(&mut self, before: &Self) {
         self.pairs += before.pairs;
-        self.recomputed += before.recomputed;
+        self.noted += before.noted;
         self.digest = self.digest.wrapping_add(before.digest);
         self.summary.add(&before.summary, 1);
     }

@@ -28,9 +28,11 @@ pub enum Sort {
     NoTruth,
     /// A number that is not 0 as it is stored, and 0 in the type that is computed in, where that decides what is true.
     Vanished,
+    /// A sample whose values are all NaN.
+    Empty,
 }
 
-const SORTS: usize = 8;
+const SORTS: usize = 9;
 
 /// Values of one sort.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -249,6 +251,9 @@ impl Survey {
             let Found { values, first, .. } = found[sort as usize];
             self.note(sort, values, usize::try_from(first).ok());
         }
+        if found[Sort::Nan as usize].values == features as u64 {
+            self.note(Sort::Empty, 1, Some(first));
+        }
     }
 
     /// Adds values of a sort, of one sample.
@@ -367,6 +372,15 @@ mod tests {
         assert_eq!(whole.largest().to_bits(), 99.0_f64.to_bits());
         let first = values.iter().position(|value| value.is_nan()).unwrap();
         assert_eq!(whole.found(Sort::Nan).first(FEATURES), Some((first / FEATURES, first % FEATURES)));
+    }
+
+    #[test]
+    fn samples_without_any_value_are_counted() {
+        let (some, none) = ([f64::NAN, 1.0, f64::NAN, 2.0, f64::NAN], [f64::NAN; FEATURES]);
+        let survey = survey_of([some, none, none, some].as_flattened(), 0..4);
+        let Found { values, samples, .. } = *survey.found(Sort::Empty);
+        assert_eq!((values, samples, survey.found(Sort::Empty).first(FEATURES)), (2, 2, Some((1, 0))));
+        assert_eq!(survey.found(Sort::Nan).values, 16);
     }
 
     #[test]

@@ -95,13 +95,13 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
             && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, panel) > 0);
         let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
         let strip = strip.min(m);
-        let (mut recomputed, mut checksum, mut summary) = (0, 0_u64, Summary::default());
+        let (mut noted, mut checksum, mut summary) = (0, 0_u64, Summary::default());
         // strip by strip, so that what is computed is summed up and collected from a near cache
         for first in (0..m).step_by(strip) {
             let height = strip.min(m - first);
             let (values, rest) = parcel.strip(first, height, (m, n));
             let panels = &row_panels[panel.count(first) * panel.len()..];
-            recomputed += if is_halved {
+            noted += if is_halved {
                 self.compute_diagonal((panels, first), (col_panels, n), values, rest)
             } else {
                 self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch)
@@ -115,7 +115,7 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
         let Rounded { checksum: stored, overflows } =
             parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
         let upper = parcel.upper();
-        Computed { done: Done { tile, checksum, stored, upper, overflows, summary, recomputed }, parcel }
+        Computed { done: Done { tile, checksum, stored, upper, overflows, summary, noted }, parcel }
     }
 }
 
@@ -135,7 +135,7 @@ impl<T: Number> ThreadWorker<'_, T> {
             self.kernel.compute_cols((rows, height), (cols, n), wanted, values, &mut self.scratch)
         };
         let on_diagonal = compute(first..last);
-        let recomputed = if last < n { on_diagonal + 2 * compute(last..n) } else { on_diagonal };
+        let noted = if last < n { on_diagonal + 2 * compute(last..n) } else { on_diagonal };
         let rest = rest.unwrap_or_else(|| {
             self.below.resize(n * n, T::default());
             for (row, below) in values.chunks_exact_mut(n).zip(self.below[first * n..].chunks_exact(n)) {
@@ -147,7 +147,7 @@ impl<T: Number> ThreadWorker<'_, T> {
             let shape = (height, n - last);
             transpose(self.kernel.level(), shape, (&values[last..], n), (&mut rest[first..], n));
         }
-        recomputed
+        noted
     }
 }
 

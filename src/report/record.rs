@@ -121,6 +121,9 @@ pub struct Record {
     pub pair_features_per_s: f64,
     /// Entries that failed the Gram guard and were computed directly.
     pub recomputed_pairs: u64,
+    /// Where missing values are skipped, entries whose samples share no feature, so that they are NaN.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pairs_without_shared_features: Option<u64>,
     /// Bytes of samples read by all ranks.
     pub bytes_read: u64,
     /// Bytes of distances written by all ranks.
@@ -223,6 +226,13 @@ impl Record {
             line(
                 "recomputed",
                 format!("{} pairs ({share:.2} %) lay too close for the Gram trick", self.recomputed_pairs),
+            );
+        }
+        if let Some(without) = self.pairs_without_shared_features {
+            let share = 100.0 * without as f64 / self.pairs as f64;
+            line(
+                "missing",
+                format!("{without} pairs ({share:.2} %) share no feature, so their distances are NaN"),
             );
         }
         if self.scaling_exponent != 0 {

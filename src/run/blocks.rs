@@ -98,7 +98,7 @@ impl Blocks {
             let target = Target { rows: None, cols: Some(cols), measure };
             Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
         })?;
-        comm.on_root(|| reading::judge(inputs, &known, problem.metric, job.args.allow_nonfinite, T::DTYPE))?;
+        comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
         clock.lap(Phase::Read);
         let (given, whitened) = moments::complete::<T>(comm, job, workers, &mut packed)?;
         clock.lap(Phase::Compute);

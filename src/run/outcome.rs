@@ -38,6 +38,7 @@ pub(super) fn tell<T: Number>(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> 
         warn_of_results(job.results.asked, record.max, found[0] > 0, found[1]);
         warn_of_range::<T>(&record, &outcome.findings.measure, args.allow_nonfinite);
         warn_of_nan(&record);
+        warn_of_unshared(&record);
         if record.recomputed_pairs > record.pairs / 2 {
             log::warn!(
                 "{} of {} pairs lay too close for the Gram trick and were computed from differences; --kernel direct spares the attempt",
@@ -66,7 +67,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
     let Outcome { findings, totals, resumed_pairs, planned, clock, .. } = outcome;
     let (problem, nodes, summary) = (&job.problem, &job.cores.nodes, &totals.summary);
     let counts = [
-        totals.recomputed,
+        totals.noted,
         totals.bytes_written,
         totals.bytes_sent,
         totals.digest,
@@ -93,7 +94,8 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         pairs,
         resumed_pairs: counts[4],
         pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
-        recomputed_pairs: counts[0],
+        recomputed_pairs: if problem.skip_missing { 0 } else { counts[0] },
+        pairs_without_shared_features: problem.skip_missing.then_some(counts[0]),
         bytes_read: findings.known.bytes(),
         bytes_written: counts[1],
         bytes_exchanged: counts[2],
@@ -159,6 +161,16 @@ fn warn_of_nan(record: &Record) {
             _ => return,
         };
         log::warn!("some distances are NaN: {why}; leave such samples out if that is no use");
+    }
+}
+
+/// Says so if samples share no feature.
+fn warn_of_unshared(record: &Record) {
+    if let Some(without) = record.pairs_without_shared_features.filter(|without| *without > 0) {
+        log::warn!(
+            "{without} of {} distances are NaN: of each feature, one of the two samples misses the value, or its weight is 0; leave samples with few values out if that is no use",
+            record.pairs
+        );
     }
 }
 

@@ -532,7 +532,18 @@ mod tests {
             (1, 1, 1, 1),
         ] {
             let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-            let problem = Problem { n, m, d, metric, p: None, weighted: false, method, dtype, tile };
+            let problem = Problem {
+                n,
+                m,
+                d,
+                metric,
+                p: None,
+                weighted: false,
+                skip_missing: false,
+                method,
+                dtype,
+                tile,
+            };
             let (grid, features) = measured_grid(&problem, 1);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
@@ -550,6 +561,7 @@ mod tests {
             metric,
             p: None,
             weighted: false,
+            skip_missing: false,
             method,
             dtype,
             tile: 4096,

@@ -1,6 +1,7 @@
 //! What the inputs are like: which datasets they are, what a pass over their samples finds, and whether to go on.
 
 use super::inputs::Inputs;
+use crate::cli::ComputeArgs;
 use crate::comm::Comm;
 use crate::element::{Content, Dtype, Element};
 use crate::error::{Error, Result};
@@ -122,20 +123,27 @@ fn centre(surveys: &[Survey], metric: Metric, dtype: Dtype) -> Option<i128> {
 }
 
 /// Says what was found, and refuses samples that have no distances. Reads the file for messages; on one rank.
-pub(super) fn judge(
-    inputs: &Inputs,
-    known: &Known,
-    metric: Metric,
-    allow_nonfinite: bool,
-    dtype: Dtype,
-) -> Result<()> {
+pub(super) fn judge(inputs: &Inputs, known: &Known, args: &ComputeArgs, dtype: Dtype) -> Result<()> {
+    let (metric, skip_missing) = (args.problem.metric, args.problem.skip_missing);
+    let infinite = |survey: &Survey| [Sort::Infinite, Sort::TooLarge].map(|sort| survey.found(sort).values);
+    let are_infinite = known.surveys.iter().any(|survey| infinite(survey) != [0, 0]);
+    let nan = if skip_missing {
+        Nan::Skipped
+    } else if args.problem.could_skip_missing() && !are_infinite {
+        Nan::CouldBeSkipped
+    } else {
+        Nan::Refused
+    };
     for (samples, survey) in inputs.all().zip(&known.surveys) {
-        warn_of_marks(samples, survey)?;
+        warn_of_marks(samples, survey, args.problem.could_skip_missing())?;
         warn_of_inexact(samples, survey, metric, dtype)?;
         check_small(samples, survey)?;
         check_truth(samples, survey, metric)?;
-        if !allow_nonfinite {
-            refuse(samples, survey)?;
+        if skip_missing {
+            warn_of_empty(samples, survey);
+        }
+        if !args.allow_nonfinite {
+            refuse(samples, survey, nan)?;
         }
     }
     if known.subtracted != 0 {
@@ -145,6 +153,28 @@ pub(super) fn judge(
         );
     }
     Ok(())
+}
+
+/// What becomes of NaN among the samples.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Nan {
+    Refused,
+    /// They are refused, and `--skip-missing` would skip them.
+    CouldBeSkipped,
+    Skipped,
+}
+
+/// Warns of samples that have no distance to any other.
+fn warn_of_empty(samples: &Samples, survey: &Survey) {
+    let empty = survey.found(Sort::Empty);
+    if let Some((row, _)) = empty.first(samples.features) {
+        log::warn!(
+            "{}: all values of {} of {} samples are NaN, first in row {row} (from 0); all distances of these samples are NaN",
+            samples.describe(),
+            empty.samples,
+            survey.samples
+        );
+    }
 }
 
 /// The first value of a sort, and where it is: `NaN in row 4, column 2`.
@@ -166,10 +196,14 @@ fn verb(found: &Found, [one, many]: [&'static str; 2]) -> &'static str {
     if found.values == 1 { one } else { many }
 }
 
-fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
+fn refuse(samples: &Samples, survey: &Survey, nan_is: Nan) -> Result<()> {
     let what = samples.describe();
-    let [nan, infinite, too_large] =
-        [Sort::Nan, Sort::Infinite, Sort::TooLarge].map(|sort| survey.found(sort));
+    let [mut nan, infinite, too_large] =
+        [Sort::Nan, Sort::Infinite, Sort::TooLarge].map(|sort| *survey.found(sort));
+    if nan_is == Nan::Skipped {
+        nan = Found::default();
+    }
+    let [nan, infinite, too_large] = [&nan, &infinite, &too_large];
     if too_large.values > 0 && nan.values + infinite.values == 0 {
         fail!(
             "{what}: {} {} too large for f32, the first is {}; use --dtype f64",
@@ -192,7 +226,14 @@ fn refuse(samples: &Samples, survey: &Survey) -> Result<()> {
     if parts.is_empty() {
         return Ok(());
     }
-    fail!("{what}: {}; clean the samples, or compute with them by --allow-nonfinite", parts.join(", and "))
+    let way_out = match nan_is {
+        Nan::Refused => "clean the samples, or compute with them by --allow-nonfinite",
+        Nan::CouldBeSkipped => {
+            "clean the samples, skip NaN as missing values with --skip-missing, or compute with them by --allow-nonfinite"
+        }
+        Nan::Skipped => "clean the samples, or write NaN in place of such values, which --skip-missing skips",
+    };
+    fail!("{what}: {}; {way_out}", parts.join(", and "))
 }
 
 /// Refuses bits behind the last feature, and numbers where the metric takes truth values alone.
@@ -253,11 +294,12 @@ fn check_small(samples: &Samples, survey: &Survey) -> Result<()> {
     Ok(())
 }
 
-fn warn_of_marks(samples: &Samples, survey: &Survey) -> Result<()> {
+fn warn_of_marks(samples: &Samples, survey: &Survey, can_skip: bool) -> Result<()> {
     let marked = survey.found(Sort::Marked);
     if marked.values > 0 {
+        let skipped = if can_skip { ", which --skip-missing skips" } else { "" };
         log::warn!(
-            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, write other values in their place, or use --decode-netcdf to make them NaN",
+            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, write other values in their place, or use --decode-netcdf to make them NaN{skipped}",
             samples.describe(),
             how_many(marked, survey),
             first_of(samples, marked)?

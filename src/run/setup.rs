@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::MAX_WRITE_BYTES;
 use crate::kernel::Level;
-use crate::metric::{Measure, Order, Parameter};
+use crate::metric::{Measure, Metric, Order, Parameter};
 use crate::partition::choose_edge;
 use crate::problem::{Asked, Nearest, Problem, Radius, Within};
 use crate::schedule::Schedule;
@@ -62,10 +62,12 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
         )));
     }
     Given::check(args)?;
+    check_missing(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
-    let measure = Measure::of_any_weights(metric, p, weighted);
+    let skip_missing = args.skip_missing;
+    let measure = Measure::of_any_weights(metric, p, weighted).skipping_missing(skip_missing);
     let Some(method) = args.kernel.method(&measure, d, content) else {
-        let weighted = if args.weights.is_some() { " with weights" } else { "" };
+        let weighted = args.with_options();
         return Err(Error::Usage(format!(
             "--kernel gemm: {metric}{weighted} has no form as a matrix product; use auto or direct"
         )));
@@ -96,7 +98,21 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--tile {tile}: a tile would have {tile_bytes} bytes, the limit is {MAX_WRITE_BYTES}; choose a smaller one"
         )));
     }
-    Ok(Problem { n, m, d, metric, p, weighted, method, dtype, tile })
+    Ok(Problem { n, m, d, metric, p, weighted, skip_missing, method, dtype, tile })
+}
+
+/// Refuses to skip missing values where the metric cannot.
+fn check_missing(args: &ProblemArgs) -> Result<()> {
+    if !args.skip_missing || args.metric.can_skip_missing() {
+        return Ok(());
+    }
+    let that_can = Metric::ALL.iter().filter(|metric| metric.can_skip_missing());
+    let names: Vec<_> = that_can.map(|metric| metric.name()).collect();
+    Err(Error::Usage(format!(
+        "--skip-missing: {} cannot skip missing values; leave the option out, or use one of the metrics that can: {}",
+        args.metric,
+        names.join(", ")
+    )))
 }
 
 /// The results that the command line asks for: the matrix unless it names others.

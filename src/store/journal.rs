@@ -39,8 +39,8 @@ pub struct Done {
     pub overflows: bool,
     /// Sum and extremes of its distances.
     pub summary: Summary,
-    /// Its distances that failed the Gram guard.
-    pub recomputed: u64,
+    /// Its distances that the kernel has noted: those that failed the Gram guard, or whose samples share no feature.
+    pub noted: u64,
 }
 
 /// What is done for certain.
@@ -69,7 +69,7 @@ impl Entry {
     fn to_words(self, generation: usize) -> impl Iterator<Item = [u64; 7]> {
         let second = |tile: Tile| (generation as u64) << COLUMN_BITS | tile.j as u64;
         let (before, words) = match self {
-            Self::Forward(Done { tile, checksum, stored, upper, overflows, summary, recomputed }) => {
+            Self::Forward(Done { tile, checksum, stored, upper, overflows, summary, noted }) => {
                 let [sum, min, max] = [summary.sum, summary.min, summary.max].map(f64::to_bits);
                 let (i, second) = (tile.i as u64, second(tile));
                 let before = (stored != checksum || upper != 0).then_some([
@@ -82,7 +82,7 @@ impl Entry {
                     0,
                 ]);
                 let i = if before.is_some() { i | HAS_STORED } else { i };
-                (before, [i, second, checksum, sum, min, max, recomputed])
+                (before, [i, second, checksum, sum, min, max, noted])
             }
             Self::Mirror(tile) => (None, [tile.i as u64 | MIRROR, second(tile), 0, 0, 0, 0, 0]),
         };
@@ -91,7 +91,7 @@ impl Entry {
 
     /// The entry and its generation, of a block and the one before it if that has a checksum; nothing, if it cannot be of this grid.
     fn from_words(words: [u64; 7], before: Option<[u64; 7]>, grid: &Grid) -> Option<(usize, Self)> {
-        let [i, second, checksum, sum, min, max, recomputed] = words;
+        let [i, second, checksum, sum, min, max, noted] = words;
         let generation = usize::try_from(second >> COLUMN_BITS).ok()?;
         let j = second & ((1 << COLUMN_BITS) - 1);
         let tile = Tile { i: usize::try_from(i & !MIRROR & !HAS_STORED).ok()?, j: usize::try_from(j).ok()? };
@@ -109,7 +109,7 @@ impl Entry {
         };
         let [sum, min, max] = [sum, min, max].map(f64::from_bits);
         let summary = Summary { sum, min, max };
-        let done = Done { tile, checksum, stored, upper, overflows, summary, recomputed };
+        let done = Done { tile, checksum, stored, upper, overflows, summary, noted };
         Some((generation, Self::Forward(done)))
     }
 }
@@ -352,7 +352,7 @@ mod tests {
             upper: 0,
             overflows: false,
             summary,
-            recomputed: 3,
+            noted: 3,
         })
     }
 
@@ -401,7 +401,7 @@ mod tests {
                 upper: 0,
                 overflows: false,
                 summary,
-                recomputed: 0,
+                noted: 0,
             })
         };
         let mirror = |i, j| Entry::Mirror(Tile { i, j });

@@ -58,8 +58,18 @@ mod tests {
 
     fn plan() -> RunPlan {
         let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem =
-            Problem { n: 10, m: 10, d: 3, metric, p: None, weighted: false, method, dtype, tile: 4 };
+        let problem = Problem {
+            n: 10,
+            m: 10,
+            d: 3,
+            metric,
+            p: None,
+            weighted: false,
+            skip_missing: false,
+            method,
+            dtype,
+            tile: 4,
+        };
         let id = InputId {
             path: "/x.h5".into(),
             dataset: "/x".into(),

@@ -19,6 +19,21 @@ pub(crate) fn random<T: Element>(rows: usize, features: usize, seed: u64) -> Arr
     Array2::from_shape_simple_fn((rows, features), || T::from_f64(2.0 * rng.random::<f64>() - 1.0))
 }
 
+/// The same samples with NaN for about a tenth of the values, in other places for another seed; all of some samples, and all but one value of others.
+pub(crate) fn with_gaps<T: Element>(mut samples: Array2<T>, seed: u64) -> Array2<T> {
+    let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
+    for mut row in samples.rows_mut() {
+        let share = [0.1, 0.1, 0.1, 0.1, 0.0, 0.5, 1.0, 1.0][rng.random_range(0..8)];
+        let kept = (share == 1.0 && rng.random()).then(|| rng.random_range(0..row.len()));
+        for (at, value) in row.iter_mut().enumerate() {
+            if rng.random::<f64>() < share && kept != Some(at) {
+                *value = T::NAN;
+            }
+        }
+    }
+    samples
+}
+
 /// Makes a file and fills it. No program starts meanwhile: it would inherit the open file, with its lock.
 pub(crate) fn create(path: impl AsRef<Path>, fill: impl FnOnce(&File) -> hdf5::Result<()>) {
     let _no_start = hold_starts();
@@ -71,17 +86,18 @@ pub(crate) struct Given {
     pub(crate) metric: Metric,
     pub(crate) p: Option<Order>,
     pub(crate) weighted: bool,
+    pub(crate) skips_missing: bool,
 }
 
 impl From<Metric> for Given {
     fn from(metric: Metric) -> Self {
         let weighted = metric.takes().contains(&Parameter::Variance);
-        Self { metric, p: None, weighted }
+        Self { metric, p: None, weighted, skips_missing: false }
     }
 }
 
 impl Given {
-    /// Every metric, with orders of all kinds, and with and without weights where it takes some.
+    /// Every metric, with orders of all kinds, with and without weights where it takes some, and skipping missing values or not where it can.
     pub(crate) fn all() -> Vec<Self> {
         let mut all = Vec::new();
         for given in Metric::ALL.iter().map(|metric| Self::from(*metric)) {
@@ -98,6 +114,8 @@ impl Given {
                 }
             }
         }
+        let skipping = all.clone().into_iter().filter(|given: &Self| given.metric.can_skip_missing());
+        all.extend(skipping.map(|given| Self { skips_missing: true, ..given }));
         all
     }
 
@@ -107,10 +125,19 @@ impl Given {
             .iter()
             .map(|metric| Self::from(*metric))
             .filter(|given| given.metric != Metric::Minkowski);
-        let order = |p, weighted| Self { metric: Metric::Minkowski, p: Order::new(p).ok(), weighted };
+        let order = |p, weighted| Self { p: Order::new(p).ok(), weighted, ..Metric::Minkowski.into() };
         let weighted = [Metric::Cityblock, Metric::Canberra, Metric::Braycurtis]
             .map(|metric| Self { weighted: true, ..metric.into() });
-        plain.chain([order(3.0, false), order(2.5, true), order(3.2, true)]).chain(weighted).collect()
+        let orders = [order(3.0, false), order(2.5, true), order(3.2, true)];
+        let skipping =
+            [Metric::Euclidean, Metric::Cityblock, Metric::Chebyshev, Metric::Hamming].map(Self::from);
+        let skipping = skipping.into_iter().chain(orders).chain([
+            Self { weighted: true, ..Metric::Sqeuclidean.into() },
+            Self { weighted: true, ..Metric::Canberra.into() },
+            Self { weighted: true, ..Metric::Chebyshev.into() },
+        ]);
+        let skipping = skipping.map(|given| Self { skips_missing: true, ..given });
+        plain.chain(orders).chain(weighted).chain(skipping).collect()
     }
 
     /// Whether distances depend on other samples than the two.
@@ -121,7 +148,8 @@ impl Given {
 
     /// With weights of all magnitudes, some of them 0.
     pub(crate) fn measure(self, features: usize) -> Measure {
-        Measure::new(self.metric, self.p, self.weighted.then_some(&Self::weights(features)))
+        let weights = self.weighted.then(|| Self::weights(features));
+        Measure::new(self.metric, self.p, weights.as_deref()).skipping_missing(self.skips_missing)
     }
 
     /// These weights.
