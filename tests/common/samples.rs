@@ -24,7 +24,7 @@ pub(crate) fn with_gaps<T: Element>(mut samples: Array2<T>, seed: u64) -> Array2
     let mut rng = Xoshiro256PlusPlus::seed_from_u64(seed);
     for mut row in samples.rows_mut() {
         let share = [0.1, 0.1, 0.1, 0.1, 0.0, 0.5, 1.0, 1.0][rng.random_range(0..8)];
-        let kept = (share == 1.0 && rng.random()).then(|| rng.random_range(0..row.len()));
+        let kept = (share >= 1.0 && rng.random()).then(|| rng.random_range(0..row.len()));
         for (at, value) in row.iter_mut().enumerate() {
             if rng.random::<f64>() < share && kept != Some(at) {
                 *value = T::NAN;
