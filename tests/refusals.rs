@@ -1098,15 +1098,6 @@ const USAGE: &[Usage] = &[
     ),
     (
         (
-            "NaN as missing values and as they are",
-            good,
-            "compute x.h5 -o out.h5 --skip-missing --allow-nonfinite",
-            &["--allow-nonfinite", "--skip-missing"],
-        ),
-        &[],
-    ),
-    (
-        (
             "threads beyond any node",
             good,
             "compute x.h5 -o out.h5 --threads 20000",
