@@ -6,6 +6,7 @@ the samples as the type holds them, computed in extended precision.
 """
 
 import re
+import sys
 import tempfile
 import warnings
 from pathlib import Path
@@ -243,9 +244,13 @@ def relative(got, expected):
     return float(np.max(abs(got - expected)[counted] / expected[counted], initial=0))
 
 
-def table_of_metrics():
+def table_of_metrics(names=()):
+    """Of all metrics, or of those with these names."""
     print("\n| metric | f32 | of its bound | f64 | of its bound | SciPy (in f64) |\n|---|---|---|---|---|---|")
     for metric, p, weighted in METRICS:
+        name = Work("compute", metric, 1, 1, "", 0, p=p, weighted=weighted).distance
+        if names and name not in names:
+            continue
         worst = np.zeros(5)
         for make in HARD.values():
             found = []
@@ -254,12 +259,15 @@ def table_of_metrics():
                 found += errors_of(work, x, y)
             worst = np.fmax(worst, [*found[:2], *found[3:]])
         f32, f32_bound, f64, f64_bound, scipy = worst
-        name = f"{work.distance.replace('weighted-', '')}{', weights' if weighted else ''}"
+        name = f"{name.replace('weighted-', '')}{', weights' if weighted else ''}"
         print(f"| {name} | {f32:.0e} | {f32_bound:.0f} % | {f64:.0e} | {f64_bound:.0f} % | {scipy:.0e} |", flush=True)
 
 
-def main():
+def main(names):
     warnings.simplefilter("ignore")
+    if names:
+        table_of_metrics(names)
+        return
     for dtype, kind in TYPES.items():
         programs = {name: fill for name, fill in PROGRAMS.items() if dtype == "f32" or name != "faiss"}
         print(f"\n| {dtype} | " + " | ".join(programs) + " |\n|---|" + "---|" * len(programs))
@@ -272,4 +280,4 @@ def main():
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])
