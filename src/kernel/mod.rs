@@ -69,7 +69,7 @@ pub struct Scratch<T> {
 }
 
 /// Some features of a row panel and of a column panel, and the norms of their samples, where the panels hold fewer samples than a
-/// micro-kernel takes; or whether the samples have these features, where that is folded.
+/// micro-kernel takes.
 #[derive(Debug, Default)]
 struct Wide<T> {
     rows: Vec<T>,
@@ -245,7 +245,7 @@ impl<T: SimdElement> Kernel<T> {
         match &self.engine {
             Engine::Values { others, .. } => {
                 sweep::partials_len(self.features, m, n, full)
-                    + sweep::wide_len(self.features, self.widths, full, self.measure.skips_missing())
+                    + sweep::wide_len(self.features, self.widths, full)
                     + others.len() * self.strip_len(n).min(m * n)
             }
             Engine::Counts { .. } => {

@@ -90,22 +90,21 @@ pub(super) fn partials_len(features: usize, m: usize, n: usize, full: Widths) ->
 }
 
 /// Elements that hold what is widened at a time of panels of `stored` samples, without the norms: nothing of those that have the `full`
-/// width, unless it `is_counted` which features samples have.
-pub(super) fn wide_len(features: usize, stored: Widths, full: Widths, is_counted: bool) -> usize {
+/// width.
+pub(super) fn wide_len(features: usize, stored: Widths, full: Widths) -> usize {
     let len = |stored: usize, full: usize| {
-        if stored == full && !is_counted { 0 } else { full * features.min(features_in_cache()) }
+        if stored == full { 0 } else { full * features.min(features_in_cache()) }
     };
     len(stored.rows, full.rows) + len(stored.cols, full.cols)
 }
 
 impl<T: SimdElement> Wide<T> {
-    /// Makes room to widen panels of `stored` samples: padding samples are zeros of norm 1, as in packed panels. Where it `is_counted` which features
-    /// samples have, panels of any width need room.
-    fn prepare(&mut self, features: usize, stored: Widths, full: Widths, is_counted: bool) {
+    /// Makes room to widen panels of `stored` samples: padding samples are zeros of norm 1, as in packed panels.
+    fn prepare(&mut self, features: usize, stored: Widths, full: Widths) {
         let fill = |values: &mut Vec<T>, norms: &mut Vec<T>, stored: usize, full: usize| {
             values.clear();
             norms.clear();
-            if stored < full || is_counted {
+            if stored < full {
                 values.resize(full * features.min(features_in_cache()), T::default());
                 norms.resize(full, T::from_f64(1.0));
             }
@@ -152,7 +151,7 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
         let full = Widths { rows: MR, cols: NV * size_of::<T::Vector<S>>() / size_of::<T>() };
         let d = input.features;
         if NARROW {
-            wide.prepare(d, input.widths, full, F::COUNTS_PRESENT);
+            wide.prepare(d, input.widths, full);
         }
         // likewise of any number of features
         if d <= BLOCK_FEATURES && !F::WEIGHTED {
@@ -231,9 +230,6 @@ impl<
         let mut recomputed = 0;
         for first in (0..row_panels).step_by(group) {
             for j in 0..col_panels {
-                if F::COUNTS_PRESENT {
-                    self.mark_columns(j, features.clone(), wide);
-                }
                 for i in first..row_panels.min(first + group) {
                     if !LONG {
                         recomputed += self.finish(i, j, self.fold_short(i, j, wide), out, wide);
@@ -288,55 +284,11 @@ impl<
     where
         'a: 'b,
     {
-        if F::COUNTS_PRESENT {
-            return self.marks(i, features, wide);
-        }
         let Wide { rows, cols, .. } = wide;
         let rows = lines(self.row_panel(i), self.widths().rows, features.clone(), rows, MR);
         let cols = lines(self.col_panel(j), self.widths().cols, features.clone(), cols, self.nr);
         let weights = if F::WEIGHTED { &self.input.weights[features] } else { &[] };
         (rows, T::vectors::<S>(cols).0, weights)
-    }
-
-    /// Marks which of some features the samples of column panel `j` have: by the feature's weight, and 0 for NaN.
-    #[inline(always)]
-    fn mark_columns(&self, j: usize, features: Range<usize>, wide: &mut Wide<T>) {
-        let simd = self.lanes.simd;
-        let zero = T::splat(simd, T::default());
-        let lines = copied(self.col_panel(j), self.widths().cols, features.clone(), &mut wide.cols, self.nr);
-        let (lines, _) = T::vectors_mut::<S>(lines).0.as_chunks_mut::<NV>();
-        for (line, weight) in lines.iter_mut().zip(&self.input.weights[features]) {
-            let weight = T::splat(simd, *weight);
-            for value in line {
-                *value = T::select(simd, T::equal(simd, *value, *value), weight, zero);
-            }
-        }
-    }
-
-    /// The marks of the columns, and such of row panel `i`, by 1 and 0: their products are the terms.
-    #[inline(always)]
-    fn marks<'b>(
-        &self,
-        i: usize,
-        features: Range<usize>,
-        wide: &'b mut Wide<T>,
-    ) -> (&'b [T], &'b [T::Vector<S>], &'a [T])
-    where
-        'a: 'b,
-    {
-        let simd = self.lanes.simd;
-        let (zero, one) = (T::default(), T::from_f64(1.0));
-        let Wide { rows, cols, .. } = wide;
-        let rows = copied(self.row_panel(i), self.widths().rows, features.clone(), rows, MR);
-        let (vectors, left) = T::vectors_mut::<S>(rows);
-        for value in vectors {
-            let is_there = T::equal(simd, *value, *value);
-            *value = T::select(simd, is_there, T::splat(simd, one), T::splat(simd, zero));
-        }
-        for value in left {
-            *value = if value.is_nan() { zero } else { one };
-        }
-        (rows, T::vectors::<S>(&cols[..features.len() * self.nr]).0, &[])
     }
 
     /// The squared norms of the samples of both panels, likewise.
@@ -377,7 +329,7 @@ impl<
         wide: &mut Wide<T>,
     ) -> Partial<T::Vector<S>, MR> {
         let panels = self.panels(i, j, features, wide);
-        if GRAM || F::COUNTS_PRESENT {
+        if GRAM {
             fold_blocks::<S, T, Product, MR>((self.lanes, Product), panels, start)
         } else {
             fold_blocks::<S, T, F, MR>((self.lanes, self.step), panels, start)
@@ -539,25 +491,6 @@ pub(super) fn lines<'b, T: Copy>(
     }
     let len = widen(&panel[features.start * stored..features.end * stored], stored, wide, full);
     &wide[..len]
-}
-
-/// Copies of some lines of a panel of `stored` samples, as lines of `full` samples.
-#[inline(always)]
-fn copied<'b, T: Copy>(
-    panel: &[T],
-    stored: usize,
-    features: Range<usize>,
-    wide: &'b mut [T],
-    full: usize,
-) -> &'b mut [T] {
-    let wide = &mut wide[..features.len() * full];
-    let lines = &panel[features.start * stored..features.end * stored];
-    if stored == full {
-        wide.copy_from_slice(lines);
-    } else {
-        widen(lines, stored, wide, full);
-    }
-    wide
 }
 
 #[inline(always)]

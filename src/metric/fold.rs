@@ -82,8 +82,6 @@ pub trait Fold: Copy + Send + Sync + 'static {
     const GRAM: bool = false;
     /// Whether every term has a weight: 1 where no weights are given.
     const WEIGHTED: bool = false;
-    /// Whether the term is the weight where neither value is NaN, and else 0: a product of 1 or 0 for x and of the weight or 0 for y.
-    const COUNTS_PRESENT: bool = false;
 
     /// The fold, whose terms have this exponent if it takes one.
     fn of(exponent: Exponent) -> Self;
@@ -241,10 +239,8 @@ folds! {
         a.add(acc, a.where_unequal(x, a.constant(1.0), a.where_unequal(neg_y, a.constant(-1.0), weight)))
     };
 
-    /// Σ wₗ of the features in which neither x nor y is NaN
-    SharedWeights { WEIGHTED: bool = true; COUNTS_PRESENT: bool = true; } roundings 1, |a, acc, x, neg_y, weight| {
-        a.where_number(x, a.where_number(neg_y, a.add(acc, weight), acc), acc)
-    };
+    /// Σ wₗ
+    Every { WEIGHTED: bool = true; } roundings 1, |a, acc, _, _, weight| a.add(acc, weight);
 
     /// −Σ xₗ·yₗ: of the Gram trick.
     Product {} roundings 1, |a, acc, x, neg_y, _| a.mul_add(x, neg_y, acc);
@@ -431,7 +427,7 @@ mod tests {
         check_symmetry::<Shared<Unequal>>();
         check_symmetry::<Shared<Powers>>();
         check_symmetry::<Shared<RealPowers>>();
-        check_symmetry::<SharedWeights>();
+        check_symmetry::<Shared<Every>>();
     }
 
     #[test]
@@ -446,7 +442,7 @@ mod tests {
         ] {
             let folded = Shared::<Magnitudes>::of(Exponent::ONE).step(Scalar, 2.0, x, -y, 1.0);
             assert_eq!(folded.to_bits(), expected.to_bits(), "{x:e} and {y:e}");
-            let weight = SharedWeights.step(Scalar, 2.0, x, -y, 0.5);
+            let weight = Shared::<Every>::of(Exponent::ZERO).step(Scalar, 2.0, x, -y, 0.5);
             let is_shared = !x.is_nan() && !y.is_nan();
             assert_eq!(weight.to_bits(), if is_shared { 2.5_f64 } else { 2.0 }.to_bits(), "{x:e} and {y:e}");
         }

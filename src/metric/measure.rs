@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::definition::{Definition, Reference};
 use super::fold::{
-    BlockedMagnitudes, Both, Divergences, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY, Powers,
-    Ratios, RealPowers, Shared, SharedWeights, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
+    BlockedMagnitudes, Both, Divergences, Every, Exponent, Fold, Largest, Magnitudes, Neither, OfX, OfY,
+    Powers, Ratios, RealPowers, Shared, Squares, Totals, Unequal, Visitor, WeightedMagnitudes,
     WeightedSquares, WeightedTotals,
 };
 use super::prepare::Preparation;
@@ -356,7 +356,7 @@ impl Measure {
     /// samples share; of a quotient its divisor; of truth values the rest of their [`super::Table`].
     pub fn visit_others<V: Visitor>(&self, visitor: impl Fn() -> V) -> Vec<V::Output> {
         if self.skips_missing {
-            return vec![visitor().visit(SharedWeights)];
+            return vec![visitor().visit(Shared::<Every>::of(self.exponent))];
         }
         match (self.form.finish, self.has_weighted_terms()) {
             (Finish::Quotient, false) => vec![visitor().visit(Totals)],
