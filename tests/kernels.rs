@@ -566,7 +566,7 @@ fn check_missing<T: Number>() {
     for features in FEATURES {
         let [x, y] = two_sets::<T>(features);
         let [x, y] = [with_gaps(x, 1), with_gaps(y, 2)];
-        for given in Given::all().into_iter().filter(|given| given.skips_missing) {
+        for given in Given::skipping() {
             let (expected, mut first) = (definition(given, &x, &y), None);
             let without = expected.iter().filter(|reference| reference.distance.is_nan()).count();
             assert!(without > 0, "{features} features: some pairs share none");
@@ -599,7 +599,7 @@ fn check_shared_alone<T: Number>() {
         gaps.slice_axis_mut(Axis(1), Slice::from(half..)).fill(T::NAN);
         let [x_shared, y_shared] = [&x, &y]
             .map(|samples| samples.slice_axis(Axis(1), Slice::from(..half)).as_standard_layout().to_owned());
-        for given in Given::all().into_iter().filter(|given| given.skips_missing && !given.weighted) {
+        for given in Given::skipping().into_iter().filter(|given| !given.weighted) {
             let plain = Given { skips_missing: false, ..given };
             let measure = given.measure(features);
             let factor = measure.scaled_to_all(features).map_or(1.0, |total| total / half as f64);
@@ -629,7 +629,7 @@ fn a_distance_is_that_of_the_shared_features_scaled_to_all() {
 fn check_no_gaps<T: Number>() {
     for features in FEATURES {
         let [x, y] = two_sets::<T>(features);
-        for given in Given::all().into_iter().filter(|given| given.skips_missing && !given.weighted) {
+        for given in Given::skipping().into_iter().filter(|given| !given.weighted) {
             let plain = Given { skips_missing: false, ..given };
             for level in levels() {
                 let [got, expected] =
@@ -648,7 +648,7 @@ fn samples_without_gaps_have_the_same_distances_to_the_bit() {
 fn check_extreme_gaps<T: Number>() {
     for (what, samples) in extreme_samples::<T>() {
         let samples = with_gaps(samples, 3);
-        for given in Given::all().into_iter().filter(|given| given.skips_missing) {
+        for given in Given::skipping() {
             let expected = definition(given, &samples, &samples);
             for (way, level) in kernels_of(given) {
                 let got = tile((way, level), &samples, &samples);

@@ -308,7 +308,7 @@ impl Case {
         let y = m.map(|m| Input::random(rng, m, features, axes));
         // some of these problems have constant features or one sample, and so no variance or covariance, and most have other numbers than 0 and 1
         let takes_all = |given: &Given| !given.takes_samples() && !given.metric.takes_truth_alone();
-        let all: Vec<Given> = Given::all().into_iter().filter(takes_all).collect();
+        let all: Vec<Given> = Given::all().into_iter().chain(Given::skipping()).filter(takes_all).collect();
         // each metric as often, whatever it may be given
         let metric = one_of(rng, &all.iter().map(|given| given.metric).collect::<Vec<_>>());
         let given = one_of(rng, &all.into_iter().filter(|given| given.metric == metric).collect::<Vec<_>>());
