@@ -74,7 +74,9 @@ impl Measure {
                 // in an order in which no part is rounded to 0
                 let slope =
                     2.0 / p * if p < 1.0 { at.powf(power) } else { scaled.powf(p * power) } * underflow;
-                let of_underflow = if p < 1.0 { slope } else { underflow.powf(1.0 / p).min(slope) };
+                // a root of such an order may be subnormal, and is rounded as that
+                let of_underflow =
+                    if p < 1.0 { slope + T::SMALLEST } else { underflow.powf(1.0 / p).min(slope) };
                 scaled * (of_root + rounding) + of_underflow
             }
             Finish::Share => scaled * (relative + 2.0 * u) + 2.0 * T::SMALLEST,

@@ -39,8 +39,12 @@ impl Definition<'_> {
         let is_small = || self.x.iter().chain(self.y).all(|value| value.abs() <= limit);
         // what a product with a weight may lose is a part of the divisor
         let is_safe = is_safe && (!is_quotient || !is_weighted && is_small());
-        let (reference, exponent) =
-            if is_safe { (self.finished(folded, |x, y| (x, y)), 0) } else { self.scaled(folded) };
+        let as_it_is = is_safe.then(|| self.finished(folded, |x, y| (x, y)));
+        // a sum over few features may overflow where it is scaled up to all
+        let overflows =
+            |reference: &Reference| self.measure.skips_missing() && reference.distance.is_infinite();
+        let as_it_is = as_it_is.filter(|reference| !overflows(reference));
+        let (reference, exponent) = as_it_is.map_or_else(|| self.scaled(folded), |reference| (reference, 0));
         // one rounding where the distance is subnormal
         let undo = PowerOfTwo::new(self.measure.undo_exponent(0) + exponent);
         Reference { distance: undo.times(reference.distance), ..reference }
