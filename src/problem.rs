@@ -75,6 +75,19 @@ impl Problem {
         Measure::of_any_weights(self.metric, self.p, self.weighted).skipping_missing(self.skip_missing)
     }
 
+    /// Bytes of what the metric was given or what was made of the samples for it, in a result; nothing if 64 bits cannot count them.
+    pub fn parameter_bytes(&self) -> Option<u64> {
+        let d = self.d as u64;
+        let numbers = if self.metric.form().is_whitened() {
+            d.checked_mul(d)?.checked_add(d)?
+        } else if self.weighted {
+            d
+        } else {
+            0
+        };
+        numbers.checked_mul(size_of::<f64>() as u64)
+    }
+
     /// The matrix in tiles, of one input or two.
     pub fn grid(&self, symmetric: bool) -> Grid {
         Grid { n: self.n, m: self.m, edge: self.tile, symmetric }
@@ -286,10 +299,14 @@ impl Parameters {
         })
     }
 
+    /// Whether one of them has a number for each pair of features, not for each feature.
+    pub fn is_matrix(name: &str) -> bool {
+        [Self::INVERSE_COVARIANCE, Self::COVARIANCE].contains(&name)
+    }
+
     /// Numbers of one of them, of samples with `d` features.
     pub fn len(name: &str, d: usize) -> usize {
-        let is_matrix = [Self::INVERSE_COVARIANCE, Self::COVARIANCE].contains(&name);
-        if is_matrix { d.saturating_mul(d) } else { d }
+        if Self::is_matrix(name) { d.saturating_mul(d) } else { d }
     }
 
     /// Those that there are, by the names that they have in a result.

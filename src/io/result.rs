@@ -104,9 +104,11 @@ impl NewFile {
     /// Stores some numbers, of features or of pairs of `d` of them.
     pub fn values(&self, name: &str, values: &[f64], d: usize) -> Attempt<()> {
         let builder = self.file.new_dataset_builder();
-        let created = match ArrayView2::from_shape((d, d), values) {
-            Ok(matrix) if Parameters::len(name, d) != d => builder.with_data(matrix).create(name),
-            _ => builder.with_data(values).create(name),
+        let created = if Parameters::is_matrix(name) {
+            let matrix = ArrayView2::from_shape((d, d), values).map_err(|error| error.to_string())?;
+            builder.with_data(matrix).create(name)
+        } else {
+            builder.with_data(values).create(name)
         };
         created.map(drop)
     }

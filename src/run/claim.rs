@@ -51,6 +51,7 @@ impl Claim {
                 return run.check(&job.identity(job.inputs.ids(&[], 0), &job.given), &workdir);
             }
             let bytes = job.results.disk_bytes::<T>(&job.schedule.grid);
+            let bytes = bytes.and_then(|bytes| bytes.checked_add(job.problem.parameter_bytes()?));
             limits::check_space(bytes.unwrap_or(u64::MAX), &workdir)?;
             workdir.claim()
         })?;

@@ -17,9 +17,6 @@ use crate::problem::Parameters;
 use crate::source::Samples;
 use crate::text::counted;
 
-/// Beside a diagonal of about 1, pivots below this leave distances few digits.
-const FEW_DIGITS: f64 = 1e-12;
-
 /// What the metric is given, with what is made of the samples for it; samples are whitened where it is. Returns their largest magnitude too, if they are others
 /// now. Collective.
 pub(super) fn complete<T: Number>(
@@ -125,7 +122,7 @@ impl Given {
         let d = mean.len();
         let (whitening, from) = match (&self.inverse_covariance, &self.covariance) {
             (Some(inverse), _) => {
-                let (error, ..) = inverse.asymmetry(d);
+                let error = inverse.asymmetry(d).norm;
                 let whitening = Whitening::of_inverse(workers, level, &inverse.values, mean, error);
                 (whitening.map_err(|_| negative(inverse))?, &inverse.from)
             }
@@ -135,7 +132,7 @@ impl Given {
             }
             (None, None) => unreachable!("there is a covariance, or its inverse"),
         };
-        if whitening.smallest() < FEW_DIGITS && self.inverse_covariance.is_none() {
+        if whitening.is_nearly_singular() && self.inverse_covariance.is_none() {
             log::warn!(
                 "{from} is nearly singular: distances have few digits, as some features are almost combinations of others; leave such features out"
             );

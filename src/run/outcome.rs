@@ -168,7 +168,7 @@ fn warn_of_nan(record: &Record) {
 fn warn_of_unshared(record: &Record) {
     if let Some(without) = record.pairs_without_shared_features.filter(|without| *without > 0) {
         log::warn!(
-            "{without} of {} distances are NaN: of each feature, one of the two samples misses the value, or its weight is 0; leave samples with few values out if that is no use",
+            "{without} of {} distances are NaN: these pairs of samples have no feature with a value in both and a weight above 0; leave out samples with few values, or pass over these pairs",
             record.pairs
         );
     }

@@ -298,8 +298,8 @@ impl Numbers {
                 entry(i, i)
             );
         }
-        let (error, i, j) = self.asymmetry(d);
-        if error > MOST_ASYMMETRY {
+        let Asymmetry { most, at: (i, j), .. } = self.asymmetry(d);
+        if most > MOST_ASYMMETRY {
             fail!(
                 "--inverse-covariance: {from} is not symmetric: it has {:e} at ({i}, {j}) and {:e} at ({j}, {i}) (from 0); write (VI + VI.T) / 2, which gives the same distances",
                 entry(i, j),
@@ -309,22 +309,33 @@ impl Numbers {
         Ok(())
     }
 
-    /// By how much entries differ from their mirror images, beside the roots of the diagonal, and where most.
-    pub(super) fn asymmetry(&self, d: usize) -> (f64, usize, usize) {
-        let mut most = (0.0, 0, 0);
+    /// By how much entries differ from their mirror images.
+    pub(super) fn asymmetry(&self, d: usize) -> Asymmetry {
+        let mut asymmetry = Asymmetry { most: 0.0, at: (0, 0), norm: 0.0 };
         for (i, j) in (0..d).flat_map(|i| (0..i).map(move |j| (i, j))) {
             let (one, other) = (self.values[i * d + j], self.values[j * d + i]);
-            if one.to_bits() != other.to_bits() {
-                let size = self.values[i * d + i].sqrt() * self.values[j * d + j].sqrt();
-                let error = (one - other).abs() / size;
-                // of two zeros with different signs it is NaN where the diagonal is 0
-                if error > most.0 {
-                    most = (error, i, j);
-                }
+            let size = self.values[i * d + i].sqrt() * self.values[j * d + j].sqrt();
+            let difference = (one - other).abs();
+            // where the diagonal is 0 too it is as large as can be
+            let error = if difference > 0.0 { difference / size } else { 0.0 };
+            if error > asymmetry.most {
+                (asymmetry.most, asymmetry.at) = (error, (i, j));
             }
+            // twice the square of half the difference
+            asymmetry.norm += error * error / 2.0;
         }
-        most
+        asymmetry.norm = asymmetry.norm.sqrt();
+        asymmetry
     }
+}
+
+/// By how much a matrix differs from the mean of it and its mirror image, with its diagonal brought to 1.
+pub(super) struct Asymmetry {
+    /// The largest difference of two entries, and where it is.
+    most: f64,
+    at: (usize, usize),
+    /// Frobenius norm of the error of all.
+    pub(super) norm: f64,
 }
 
 /// File, and name of a dataset in it, of `FILE` or `FILE:NAME`; a path that exists is a file.

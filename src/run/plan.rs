@@ -243,6 +243,9 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let memory = Memory::of(&schedule, &kernel, shape.storage, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
     let disk = fit.results.disk_bytes::<T>(&schedule.grid);
+    // what the metric was given goes into the result, if there is one
+    let parameters = if disk == Some(0) { Some(0) } else { problem.parameter_bytes() };
+    let disk = disk.and_then(|bytes| bytes.checked_add(parameters?));
     let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
     let volume = Volume::of(&schedule, &kernel, fit.shape.storage, fit.results, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();

@@ -54,8 +54,9 @@ def solved(factor, right):
 def extended(x, y):
     """Distances in extended precision, and the bound of docs/ACCURACY.md on those that the program computes."""
     both = np.array(x if y is None else np.vstack([x, y]), EXTENDED)
-    mean = both.mean(axis=0)
-    centred = both - mean
+    # a mean of large numbers would be rounded too
+    mean = both[0] + (both - both[0]).mean(axis=0)
+    centred = (both - both[0]) - (both - both[0]).mean(axis=0)
     v = centred.T @ centred / EXTENDED(len(both) - 1)
     scale, order, factor = pivoted(v)
     white = lambda samples: solved(factor, (np.array(samples, EXTENDED) / scale).T[order]).T
@@ -79,6 +80,8 @@ CASES = {
     "two inputs": lambda: (correlated(90, 20), correlated(70, 20, 1)),
     "near duplicates": lambda: (near_duplicates(120, 12), None),
     "far from the origin": lambda: (1e6 + correlated(100, 9), None),
+    # where the rounded mean is far from the mean, beside the spread
+    "whole numbers far from the origin": (lambda: (1.7e18 + 256 * np.random.default_rng(3).integers(0, 4, (60, 3)), None)),
     "features of all sizes": lambda: (correlated(100, 9) * np.logspace(-140, 140, 9), None),
 }
 
@@ -196,6 +199,7 @@ REFUSED = {
     "an inverse with NaN": (lambda x: x, np.diag([1, 1, np.nan, 1]), [], "has NaN at (2, 2) (from 0); write numbers only"),
     "a negative variance": (lambda x: x, np.diag([1.0, 1, 1, -1]), [], "has -1e0 at (3, 3) (from 0), by which samples that differ in that feature alone would have a negative squared distance"),
     "a negative direction": (lambda x: x, np.eye(4) - 0.5, [], "is not positive semi-definite: some samples would have a negative squared distance; give the inverse of a covariance"),
+    "a negative direction beside entries that differ a little": (lambda x: x, np.diag([1.0, 1, 1, 1]) + 1.1 * np.eye(4)[:, [1, 0, 2, 3]] * [1, 1, 0, 0] + 9e-6 * np.eye(4, k=3), [], "is not positive semi-definite"),
     "nothing on the diagonal": (lambda x: x, np.ones((4, 4)) - np.eye(4), [], "is not positive semi-definite"),
 }
 
@@ -226,6 +230,30 @@ def test_samples_that_are_no_numbers_have_no_distances_by_a_given_inverse_and_ot
     got = distances(work.compute(x, None, "--metric", "mahalanobis", "--inverse-covariance", "vi.h5", "--allow-nonfinite", ranks=2))
     np.testing.assert_allclose(got, cdist(x, x, "mahalanobis", VI=inverse), rtol=1e-9)
     assert np.isnan(got[7]).all() and np.isfinite(np.delete(np.delete(got, 7, 0), 7, 1)).all()
+
+
+def test_a_few_samples_on_many_ranks_and_one_feature(work):
+    x = correlated(4, 2)
+    expected = squareform(pdist(x, "mahalanobis"))
+    np.testing.assert_allclose(distances(work.compute(x, None, "--metric", "mahalanobis", ranks=7)), expected, rtol=1e-12)
+    y = correlated(3, 2, 1)
+    np.testing.assert_allclose(distances(work.compute(x, y, "--metric", "mahalanobis", "--force", ranks=6)), cdist(x, y, "mahalanobis"), rtol=1e-12)
+    one = np.arange(5.0)[:, None] ** 2
+    with h5py.File(work.compute(one, None, "--metric", "mahalanobis", "--force")) as file:
+        assert file["covariance"].shape == (1, 1)
+        np.testing.assert_allclose(file["distances"][:], squareform(pdist(one, "seuclidean")), rtol=1e-14)
+    # what a result holds can be given again
+    again = work.compute(one, None, "--metric", "mahalanobis", "--inverse-covariance", "out.h5:covariance", out="again.h5")
+    np.testing.assert_allclose(distances(again), cdist(one, one, "mahalanobis", VI=[[one.var(ddof=1)]]), rtol=1e-12)
+
+
+def test_the_disk_must_hold_the_covariance_too(work):
+    work.write("x", correlated(50, 40))
+    needed = []
+    for metric in ("euclidean", "mahalanobis"):
+        work.pairdist("plan", "x.h5", "--dtype", "f64", "--neighbors", "3", "--metric", metric, "--json", "plan.json")
+        needed.append(json.loads((work / "plan.json").read_text())["disk"]["needed_bytes"])
+    assert needed[1] - needed[0] == 8 * (40 * 40 + 40)
 
 
 def test_a_nearly_singular_covariance_is_told(work):

@@ -7,9 +7,10 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Centre, Held, Packed};
+use super::{Centre, Held, Packed, TERM_BITS, over_features, total_of};
 use crate::comm::Comm;
 use crate::kernel::{Level, PanelShape, Product, Scratch};
+use crate::metric::PowerOfTwo;
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::Workers;
@@ -41,6 +42,27 @@ impl Part {
             *sum = next;
         }
     }
+
+    /// Covariances of `total` samples: the sums, less the products of what the deviations have in common.
+    fn finished(&self, deviations: &[f64], total: usize) -> impl Iterator<Item = f64> {
+        let pairs = self.rows.clone().flat_map(|row| self.cols.clone().map(move |col| (row, col)));
+        let sums = self.sums.iter().zip(&self.errors).map(|(sum, error)| sum + error);
+        sums.zip(pairs).map(move |(sum, (row, col))| {
+            let common = deviations[row] * deviations[col] / total as f64;
+            if total > 1 { (sum - common) / (total - 1) as f64 } else { f64::NAN }
+        })
+    }
+}
+
+/// Sums of the deviations of all samples from the mean of each feature, divided by the spread of the feature: what the rounding of the mean leaves. Exact, and
+/// rounded. Collective.
+fn deviations<T: Number>(comm: &Comm, workers: &Workers, held: &Held<'_, T>, centre: &Centre) -> Vec<f64> {
+    let sums = over_features(workers, held.features, |feature| {
+        let (spread, mean) = (&centre.spreads[feature], centre.means[feature]);
+        held.fold(feature, 0_i128, |sum, value| sum + spread.whole(value, mean, |by| by))
+    });
+    let unit = PowerOfTwo::<f64>::new(-TERM_BITS);
+    total_of(comm, &sums).into_iter().map(|sum| unit.times(sum as f64)).collect()
 }
 
 /// Unbiased covariances of the features of all samples around `centre`, d × d values. `owners` are the rows of X of each rank, and those of Y, counted on from
@@ -71,12 +93,9 @@ pub(crate) fn covariance<T: Number>(
         let turned = gathered(comm, workers, held, centre, owners, samples.clone());
         panels.add_products(workers, &product, &turned, samples.len(), &mut parts);
     }
-    let divisor = held.total as f64 - 1.0;
-    let finished = parts.iter().map(|part| {
-        let sums = part.sums.iter().zip(&part.errors);
-        sums.map(|(sum, error)| if divisor > 0.0 { (sum + error) / divisor } else { f64::NAN }).collect()
-    });
-    let mut finished = finished.collect::<Vec<Vec<f64>>>().concat();
+    let deviations = deviations(comm, workers, held, centre);
+    let mut finished: Vec<f64> =
+        parts.iter().flat_map(|part| part.finished(&deviations, held.total)).collect();
     drop(parts);
     let mut matrix = vec![0.0; d * d];
     for rank in 0..comm.size() {

@@ -171,18 +171,18 @@ impl Left {
             let i = k + i;
             let diagonal = self.diagonal[i];
             let left = |j: usize| (self.values[i * self.d + j] - self.product(i, j, k - start)).abs();
-            // a NaN must not be passed over
-            let largest = |one: f64, other: f64| if one >= other { one } else { other };
-            (diagonal, (k..i).map(left).fold(diagonal.abs(), largest))
+            (diagonal, (k..i).map(left).fold(diagonal.abs(), larger))
         };
         let rows = workers.map(self.d - k, of_row);
         rows.into_iter().fold((f64::INFINITY, 0.0), |(least, most), (diagonal, magnitude)| {
-            (
-                if diagonal >= least { least } else { diagonal },
-                if most >= magnitude { most } else { magnitude },
-            )
+            (-larger(-least, -diagonal), larger(most, magnitude))
         })
     }
+}
+
+/// The larger of two numbers; NaN if one is, which must not be passed over.
+fn larger(one: f64, other: f64) -> f64 {
+    if one.is_nan() || one >= other { one } else { other }
 }
 
 #[cfg(test)]
@@ -254,5 +254,12 @@ mod tests {
         assert!(least < -0.5 && largest > 0.5, "{least}, {largest}");
         let Factor { rank, rest, .. } = factor(&[0.0, 1.0, 1.0, 0.0], 2, 1, Level::Portable);
         assert_eq!((rank, rest), (0, Some((0.0, 1.0))));
+        for bad in [f64::NAN, f64::INFINITY] {
+            let mut a = semidefinite(d, d);
+            (a[40 * d + 7], a[7 * d + 40]) = (bad, bad);
+            let Factor { rest, .. } = factor(&a, d, 2, Level::Portable);
+            let (least, largest) = rest.expect("it ends");
+            assert!(least.is_nan() || largest.is_nan() || largest.is_infinite(), "{least}, {largest}");
+        }
     }
 }

@@ -68,6 +68,9 @@ fn least_pivot(d: usize) -> f64 {
     8.0 * d as f64 * f64::EPSILON
 }
 
+/// Below this, or not far above what is taken for 0, a pivot leaves distances few digits.
+const FEW_DIGITS: f64 = 1e-12;
+
 /// The exponents of a diagonal's square roots, and the matrix less these.
 fn balanced(matrix: &[f64], d: usize) -> (Vec<i32>, Vec<f64>) {
     let exponent = |i: usize| {
@@ -124,7 +127,7 @@ impl Whitening {
         Ok(Self { centre: centre.to_vec(), scales, order, product, root: Root::Inverse(steps), smallest })
     }
 
-    /// By an inverse covariance of d × d values whose entries err by `error`, relatively, beside rounding.
+    /// By an inverse covariance of d × d values that errs by `error` beside rounding: the Frobenius norm of that, with the diagonal brought to 1.
     ///
     /// # Errors
     /// If squares of lengths could be negative for it, by more than it errs.
@@ -143,7 +146,8 @@ impl Whitening {
         }
         let least = least_pivot(d);
         let Factor { order, lower, smallest, rest, .. } = Factor::of(workers, level, balanced, d, least);
-        let most = 8.0 * d as f64 * error.max(f64::EPSILON) * 4.0;
+        // the diagonal is below 4
+        let most = 4.0 * (least + error);
         // NaN is none of both
         if rest.is_some_and(|(negative, largest)| !(negative >= -most && largest <= most)) {
             return Err(Unfit::Negative);
@@ -162,10 +166,10 @@ impl Whitening {
         Ok(Self { centre: centre.to_vec(), scales, order, product, root: Root::Transposed(panels), smallest })
     }
 
-    /// The smallest of the squares that samples are divided by, for a matrix whose diagonal is about 1: what has fewer digits than that leaves, distances
-    /// lose.
-    pub(crate) fn smallest(&self) -> f64 {
-        self.smallest
+    /// Whether some of the squares that samples are divided by are so small, for a matrix whose diagonal is about 1, that distances lose most of their
+    /// digits.
+    pub(crate) fn is_nearly_singular(&self) -> bool {
+        self.smallest < FEW_DIGITS.max(1000.0 * least_pivot(self.centre.len()))
     }
 
     /// Whitens row-major samples.
