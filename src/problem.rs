@@ -253,9 +253,9 @@ pub struct Parameters {
     /// The covariance of the features, where no inverse was given.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub covariance: Option<NumbersId>,
-    /// The means of the features, with either of them.
+    /// What is taken off every sample, with either of them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mean: Option<NumbersId>,
+    pub origin: Option<NumbersId>,
 }
 
 impl Parameters {
@@ -267,11 +267,11 @@ impl Parameters {
     pub const INVERSE_COVARIANCE: &str = "inverse_covariance";
     /// Name of the covariance in a result.
     pub const COVARIANCE: &str = "covariance";
-    /// Name of the means in a result.
-    pub const MEAN: &str = "mean";
+    /// Name of what is taken off every sample in a result.
+    pub const ORIGIN: &str = "origin";
     /// All of these names.
     pub const NAMES: [&str; 5] =
-        [Self::WEIGHTS, Self::VARIANCE, Self::INVERSE_COVARIANCE, Self::COVARIANCE, Self::MEAN];
+        [Self::WEIGHTS, Self::VARIANCE, Self::INVERSE_COVARIANCE, Self::COVARIANCE, Self::ORIGIN];
 
     /// That of a name.
     fn get(&self, name: &str) -> Option<&NumbersId> {
@@ -280,7 +280,7 @@ impl Parameters {
             Self::VARIANCE => self.variance.as_ref(),
             Self::INVERSE_COVARIANCE => self.inverse_covariance.as_ref(),
             Self::COVARIANCE => self.covariance.as_ref(),
-            Self::MEAN => self.mean.as_ref(),
+            Self::ORIGIN => self.origin.as_ref(),
             _ => None,
         }
     }
@@ -295,7 +295,7 @@ impl Parameters {
             variance: find(Self::VARIANCE)?,
             inverse_covariance: find(Self::INVERSE_COVARIANCE)?,
             covariance: find(Self::COVARIANCE)?,
-            mean: find(Self::MEAN)?,
+            origin: find(Self::ORIGIN)?,
         })
     }
 
@@ -439,7 +439,7 @@ impl Identity {
                 |identity: &Self| identity.parameters.get(name).map_or("none".into(), |id| id.digest.clone());
             let (then, now) = (of(self), of(now));
             let shown = match name {
-                Parameters::COVARIANCE | Parameters::MEAN => format!("the {name} of the samples"),
+                Parameters::COVARIANCE | Parameters::ORIGIN => format!("the {name} of the samples"),
                 option => format!("--{}", option.replace('_', "-")),
             };
             if then.is_empty() || now.is_empty() { None } else { differ(&shown, &then, &now) }

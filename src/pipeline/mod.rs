@@ -21,7 +21,7 @@ mod whitening;
 mod worker;
 
 pub(crate) use load::{Target, load, reading_bytes, survey_of};
-pub(crate) use moments::{Centre, Held, covariance, variances};
+pub(crate) use moments::{Centre, Held, covariance, origin, variances};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
 pub(crate) use scale::scale;

@@ -228,7 +228,7 @@ impl Record {
                 format!("{} pairs ({share:.2} %) lay too close for the Gram trick", self.recomputed_pairs),
             );
         }
-        if let Some(without) = self.pairs_without_shared_features {
+        if let Some(without) = self.pairs_without_shared_features.filter(|without| *without > 0) {
             let share = 100.0 * without as f64 / self.pairs as f64;
             line(
                 "missing",

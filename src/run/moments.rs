@@ -1,4 +1,4 @@
-//! What is made of all samples before there are distances: their variances, or their means and covariance, by which they are whitened.
+//! What is made of all samples before there are distances: their variances, or their covariance, by which they are whitened.
 
 use std::ops::Range;
 
@@ -12,7 +12,7 @@ use crate::fail;
 use crate::io::result::ResultReader;
 use crate::kernel::Level;
 use crate::number::Number;
-use crate::pipeline::{Centre, Unfit, Whitening, Workers, covariance, variances, whiten};
+use crate::pipeline::{Centre, Unfit, Whitening, Workers, covariance, origin, variances, whiten};
 use crate::problem::Parameters;
 use crate::source::Samples;
 use crate::text::counted;
@@ -65,7 +65,7 @@ pub(super) fn complete<T: Number>(
     }
 }
 
-/// With the means of the samples, and their covariance unless its inverse is given. Collective.
+/// With a point amid the samples, and their covariance unless its inverse is given. Collective.
 fn with_covariance<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
@@ -77,8 +77,10 @@ fn with_covariance<T: Number>(
     let d = problem.d;
     let is_given = given.inverse_covariance.is_some();
     let held = blocks.held::<T>(inputs);
-    let centre = Centre::of(comm, workers, &held);
+    let own = schedule.rows_of(schedule.tile_rows(comm.rank()));
+    let origin = origin(comm, &held, &own, problem.n);
     let covariance = (!is_given).then(|| {
+        let centre = Centre::of(comm, workers, &held);
         let x = (0..comm.size()).map(|rank| schedule.rows_of(schedule.tile_rows(rank))).collect();
         let below = |samples: Range<usize>| problem.n + samples.start..problem.n + samples.end;
         let y = |rank: usize| below(schedule.cols_of(schedule.tile_cols(rank)));
@@ -90,16 +92,46 @@ fn with_covariance<T: Number>(
         let checked = check_diagonal(covariance, d, names);
         comm.agree(checked)?;
     }
-    Ok(given.with_moments_of(centre.means(), covariance, names))
+    if let Some(inverse) = &given.inverse_covariance {
+        let variances = variances(comm, workers, &held);
+        if comm.is_root() {
+            inverse.warn_of_digits(&variances);
+        }
+    }
+    Ok(given.with_moments_of(origin, covariance, names))
+}
+
+/// Times the variance of its feature, a value on the diagonal of an inverse covariance is 1 or more: by so much, the inverse of the covariance loses digits.
+const MOST_INFLATION: f64 = 1e10;
+
+impl Numbers {
+    /// Says so if this inverse of a covariance has few digits, of samples whose features have these variances.
+    fn warn_of_digits(&self, variances: &[f64]) {
+        let d = variances.len();
+        let inflations = variances.iter().enumerate().map(|(i, variance)| self.values[i * d + i] * variance);
+        let largest = inflations.enumerate().filter(|(_, inflation)| !inflation.is_nan());
+        if let Some((feature, inflation)) = largest.max_by(|one, other| one.1.total_cmp(&other.1))
+            && inflation > MOST_INFLATION
+        {
+            log::warn!(
+                "--inverse-covariance: {} has {:e} for feature {feature} (from 0), {inflation:.0e} times the inverse of its variance, as if a nearly singular covariance had been inverted: distances have few digits, or none; use numpy.linalg.pinv, or leave out features that are combinations of others",
+                self.from,
+                self.values[feature * d + feature]
+            );
+        }
+    }
 }
 
 /// Refuses a covariance in which a feature does not vary, or so much that it leaves the range of numbers.
 fn check_diagonal(covariance: &[f64], d: usize, names: &str) -> Result<()> {
     for (feature, variance) in covariance.iter().step_by(d + 1).enumerate() {
         let (what, way_out) = if variance.is_nan() {
-            ("a value that is no number", "clean the samples")
+            ("a value that is NaN or infinite", "clean the samples")
         } else if *variance == 0.0 {
-            ("the same value in all samples, so the covariance is singular", "leave the feature out")
+            (
+                "a variance of 0, so the covariance is singular",
+                "leave the feature out if it has one value, or scale the samples if they are tiny",
+            )
         } else if !variance.is_finite() || *variance < f64::SMALLEST_NORMAL {
             ("a variance that leaves the range of f64", "scale the samples")
         } else {
@@ -118,16 +150,16 @@ impl Given {
     /// # Errors
     /// If the covariance is singular, or its inverse is none of one.
     pub(super) fn whitening(&self, workers: &Workers, level: Level) -> Result<Whitening> {
-        let mean = &self.mean.as_ref().expect("the means are known").values;
-        let d = mean.len();
+        let origin = &self.origin.as_ref().expect("the origin is known").values;
+        let d = origin.len();
         let (whitening, from) = match (&self.inverse_covariance, &self.covariance) {
             (Some(inverse), _) => {
                 let error = inverse.asymmetry(d).norm;
-                let whitening = Whitening::of_inverse(workers, level, &inverse.values, mean, error);
+                let whitening = Whitening::of_inverse(workers, level, &inverse.values, origin, error);
                 (whitening.map_err(|_| negative(inverse))?, &inverse.from)
             }
             (None, Some(covariance)) => {
-                let whitening = Whitening::of_covariance(workers, level, &covariance.values, mean);
+                let whitening = Whitening::of_covariance(workers, level, &covariance.values, origin);
                 (whitening.map_err(|unfit| singular(unfit, covariance))?, &covariance.from)
             }
             (None, None) => unreachable!("there is a covariance, or its inverse"),
@@ -150,7 +182,7 @@ impl Given {
         Ok(Self {
             inverse_covariance: numbers(Parameters::INVERSE_COVARIANCE)?,
             covariance: numbers(Parameters::COVARIANCE)?,
-            mean: numbers(Parameters::MEAN)?,
+            origin: numbers(Parameters::ORIGIN)?,
             ..Self::default()
         })
     }

@@ -168,8 +168,9 @@ fn warn_of_nan(record: &Record) {
 fn warn_of_unshared(record: &Record) {
     if let Some(without) = record.pairs_without_shared_features.filter(|without| *without > 0) {
         log::warn!(
-            "{without} of {} distances are NaN: these pairs of samples have no feature with a value in both and a weight above 0; leave out samples with few values, or pass over these pairs",
-            record.pairs
+            "{without} of {} distances are NaN: these pairs of samples have no feature with a value in both{}; leave out samples with few values, or pass over these pairs",
+            record.pairs,
+            if record.problem.weighted { " and a weight above 0" } else { "" }
         );
     }
 }

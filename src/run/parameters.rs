@@ -34,9 +34,9 @@ pub(super) struct Given {
     /// Nothing where it is that of the samples and not known yet.
     pub(super) variance: Option<Numbers>,
     pub(super) inverse_covariance: Option<Numbers>,
-    /// Covariance and mean of the samples, once they are known; no covariance where its inverse is given.
+    /// Covariance of the samples, and a point amid them, once they are known; no covariance where its inverse is given.
     pub(super) covariance: Option<Numbers>,
-    pub(super) mean: Option<Numbers>,
+    pub(super) origin: Option<Numbers>,
     /// What is to be that of the samples.
     pub(super) needed: Option<Needed>,
 }
@@ -46,7 +46,7 @@ pub(super) struct Given {
 pub(super) enum Needed {
     /// Their variances.
     Variance,
-    /// Their means, and their covariance unless its inverse is given.
+    /// A point amid them, and their covariance unless its inverse is given.
     Covariance,
 }
 
@@ -179,10 +179,10 @@ impl Given {
         Ok(Self { variance: Some(variance), needed: None, ..self.clone() })
     }
 
-    /// With the means of the samples, which are called `samples`, and their covariance if it was computed.
+    /// With a point amid the samples, which are called `samples`, and their covariance if it was computed.
     pub(super) fn with_moments_of(
         &self,
-        mean: Vec<f64>,
+        origin: Vec<f64>,
         covariance: Option<Vec<f64>>,
         samples: &str,
     ) -> Self {
@@ -191,8 +191,8 @@ impl Given {
             from: format!("the {name} of {samples}"),
         };
         let covariance = covariance.map(|values| numbers(Parameters::COVARIANCE, values));
-        let mean = Some(numbers(Parameters::MEAN, mean));
-        Self { mean, covariance, needed: None, ..self.clone() }
+        let origin = Some(numbers(Parameters::ORIGIN, origin));
+        Self { origin, covariance, needed: None, ..self.clone() }
     }
 
     /// The weights of the features, if they have any: of a variance, its inverse. Ones where the variance is not known yet.
@@ -218,13 +218,13 @@ impl Given {
             variance: id(&self.variance).or_else(unknown_variance),
             inverse_covariance: id(&self.inverse_covariance),
             covariance: id(&self.covariance).or_else(unknown_covariance),
-            mean: id(&self.mean).or_else(|| unknown(of_samples, Parameters::MEAN)),
+            origin: id(&self.origin).or_else(|| unknown(of_samples, Parameters::ORIGIN)),
         }
     }
 
     /// What is stored in a result, by name.
     pub(super) fn stored(&self) -> impl Iterator<Item = (&'static str, &[f64])> {
-        let all = [&self.weights, &self.variance, &self.inverse_covariance, &self.covariance, &self.mean];
+        let all = [&self.weights, &self.variance, &self.inverse_covariance, &self.covariance, &self.origin];
         let named = Parameters::NAMES.into_iter().zip(all);
         named.filter_map(|(name, numbers)| Some((name, &*numbers.as_ref()?.values)))
     }

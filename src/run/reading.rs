@@ -6,7 +6,7 @@ use crate::comm::Comm;
 use crate::element::{Content, Dtype, Element};
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::metric::{Metric, Preparation};
+use crate::metric::{Metric, Parameter, Preparation};
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::{Found, Sort, Survey, Workers, survey_of};
@@ -127,8 +127,13 @@ pub(super) fn judge(inputs: &Inputs, known: &Known, args: &ComputeArgs, dtype: D
     let (metric, skip_missing) = (args.problem.metric, args.problem.skip_missing);
     let infinite = |survey: &Survey| [Sort::Infinite, Sort::TooLarge].map(|sort| survey.found(sort).values);
     let are_infinite = known.surveys.iter().any(|survey| infinite(survey) != [0, 0]);
+    let takes = |parameter| metric.takes().contains(&parameter);
     let nan = if skip_missing {
         Nan::Skipped
+    } else if takes(Parameter::InverseCovariance) && args.problem.inverse_covariance.is_none() {
+        Nan::RefusedWithout("--inverse-covariance")
+    } else if takes(Parameter::Variance) && args.problem.variance.is_none() {
+        Nan::RefusedWithout("--variance")
     } else if args.problem.could_skip_missing() && !are_infinite {
         Nan::CouldBeSkipped
     } else {
@@ -159,6 +164,8 @@ pub(super) fn judge(inputs: &Inputs, known: &Known, args: &ComputeArgs, dtype: D
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Nan {
     Refused,
+    /// They are refused, and make numbers that this option gives unknown, even if they are allowed.
+    RefusedWithout(&'static str),
     /// They are refused, and `--skip-missing` would skip them.
     CouldBeSkipped,
     Skipped,
@@ -227,6 +234,9 @@ fn refuse(samples: &Samples, survey: &Survey, nan_is: Nan) -> Result<()> {
         return Ok(());
     }
     let way_out = match nan_is {
+        Nan::RefusedWithout(option) => {
+            &*format!("clean the samples, or compute with them by --allow-nonfinite together with {option}")
+        }
         Nan::Refused => "clean the samples, or compute with them by --allow-nonfinite",
         Nan::CouldBeSkipped => {
             "clean the samples, skip NaN as missing values with --skip-missing, or compute with them by --allow-nonfinite"

@@ -51,11 +51,16 @@ def solved(factor, right):
     return z
 
 
+def origin(x):
+    """What is taken off all samples: the median of each feature, of some samples."""
+    rows = np.arange(101) * (len(x) - 1) // 100 if len(x) > 101 else np.arange(len(x))
+    return np.sort(x[rows], axis=0)[(len(rows) - 1) // 2]
+
+
 def extended(x, y):
     """Distances in extended precision, and the bound of docs/ACCURACY.md on those that the program computes."""
     both = np.array(x if y is None else np.vstack([x, y]), EXTENDED)
     # a mean of large numbers would be rounded too
-    mean = both[0] + (both - both[0]).mean(axis=0)
     centred = (both - both[0]) - (both - both[0]).mean(axis=0)
     v = centred.T @ centred / EXTENDED(len(both) - 1)
     scale, order, factor = pivoted(v)
@@ -64,7 +69,7 @@ def extended(x, y):
     # differences first, which lose nothing
     exact = np.array([np.sqrt((white(row - np.array(other, EXTENDED)) ** 2).sum(axis=1)) for row in np.array(x, EXTENDED)])
     inverse = np.abs(solved(factor, np.eye(d)))
-    lengths = [np.sqrt((white(samples - mean) ** 2).sum(axis=1)) for samples in (np.array(x, EXTENDED), np.array(other, EXTENDED))]
+    lengths = [np.sqrt((white(samples - origin(x)) ** 2).sum(axis=1)) for samples in (np.array(x, EXTENDED), np.array(other, EXTENDED))]
     kappa = np.sqrt(((inverse @ np.abs(factor)) ** 2).sum())
     of_factor, of_sums = gamma(d + 4, U), gamma(256 + 8, U)
     eta = of_factor * kappa**2 + of_sums * ((inverse @ np.ones(d)) ** 2).sum()
@@ -106,7 +111,7 @@ def test_scipy_has_the_same_distances(work, n, m, d):
     with h5py.File(work / "out.h5") as file:
         both = x if y is None else np.vstack([x, y])
         np.testing.assert_allclose(file["covariance"][:], np.cov(both.T), rtol=1e-9, atol=1e-12)
-        np.testing.assert_allclose(file["mean"][:], both.mean(axis=0), rtol=1e-12)
+        np.testing.assert_array_equal(file["origin"][:], origin(x))
 
 
 @pytest.mark.parametrize("m", (None, 35))
@@ -154,7 +159,7 @@ def test_f32_samples_are_computed_in_f64_and_all_results_are_made(work):
         np.testing.assert_allclose(file["neighbors/distances"][:], near, rtol=1e-9)
         assert len(file["radius/data"]) == (expected <= 4).sum() - 200
         # whole tables of these are not written twice
-        assert file["covariance"].shape == (12, 12) and file["mean"].shape == (12,)
+        assert file["covariance"].shape == (12, 12) and file["origin"].shape == (12,)
     work.pairdist("verify", "out.h5", "--all", ranks=2)
     whole = (100 * np.random.default_rng(2).random((50, 6))).astype("u1")
     expected = squareform(pdist(whole.astype("f8"), "mahalanobis"))
@@ -184,12 +189,12 @@ def test_a_resumed_run_needs_the_same_covariance(work):
 REFUSED = {
     "too few samples": (lambda x: x[:4], None, [], "the covariance of 4 features in 4 samples is singular: mahalanobis needs 5 at least; use more samples, or give an inverse covariance with --inverse-covariance"),
     "one sample": (lambda x: x[:1], None, [], "the covariance of 4 features in 1 sample is singular"),
-    "a constant feature": (lambda x: x * [1, 1, 0, 1] + 3, None, [], "feature 2 (from 0) has the same value in all samples, so the covariance is singular; leave the feature out, or give an inverse covariance with --inverse-covariance"),
+    "a constant feature": (lambda x: x * [1, 1, 0, 1] + 3, None, [], "feature 2 (from 0) has a variance of 0, so the covariance is singular; leave the feature out if it has one value, or scale the samples if they are tiny, or give an inverse covariance with --inverse-covariance"),
     "a feature that is a combination": (lambda x: np.column_stack([x[:, :3], x[:, 0] - 2 * x[:, 2]]), None, [], " (from 0) is a combination of others, up to rounding; leave it out, or give an inverse covariance"),
     "equal features": (lambda x: x[:, [0, 1, 0, 1]], None, [], "2 features are"),
     "variances beyond f64": (lambda x: x * 1e160, None, [], "feature 0 (from 0) has a variance that leaves the range of f64; scale the samples"),
     "variances below f64": (lambda x: x * 1e-160, None, [], "feature 0 (from 0) has a variance that leaves the range of f64; scale the samples"),
-    "NaN": (lambda x: np.where(np.arange(4) == 1, np.nan, x), None, ["--allow-nonfinite"], "feature 1 (from 0) has a value that is no number; clean the samples"),
+    "NaN": (lambda x: np.where(np.arange(4) == 1, np.nan, x), None, ["--allow-nonfinite"], "feature 1 (from 0) has a value that is NaN or infinite; clean the samples"),
     "f32": (lambda x: x, None, ["--dtype", "f32"], "--dtype f32: mahalanobis is computed in f64; leave the option out, and use --store f32"),
     "weights": (lambda x: x, None, ["--weights", "w.h5"], "--weights: mahalanobis takes no weights"),
     "an inverse for another metric": (lambda x: x, np.eye(4), ["--metric", "cosine"], "--inverse-covariance: cosine takes no covariance; leave the option out, or use --metric mahalanobis"),
@@ -254,6 +259,46 @@ def test_the_disk_must_hold_the_covariance_too(work):
         work.pairdist("plan", "x.h5", "--dtype", "f64", "--neighbors", "3", "--metric", metric, "--json", "plan.json")
         needed.append(json.loads((work / "plan.json").read_text())["disk"]["needed_bytes"])
     assert needed[1] - needed[0] == 8 * (40 * 40 + 40)
+
+
+def test_one_sample_far_away_leaves_the_others_their_digits(work):
+    x = correlated(30, 4)
+    expected = cdist(x, x, "mahalanobis", VI=np.eye(4))
+    with h5py.File(work / "vi.h5", "w") as file:
+        file["vi"] = np.eye(4)
+    for far in (1e8, 1e20):
+        outlier = x.copy()
+        outlier[3] = far
+        for y in (None, outlier):
+            got = distances(work.compute(outlier if y is None else x, y, "--metric", "mahalanobis", "--inverse-covariance", "vi.h5", "--force", ranks=2))
+            kept = np.arange(30) != 3
+            np.testing.assert_allclose(got[np.ix_(kept, kept)], expected[np.ix_(kept, kept)], rtol=1e-12)
+
+
+def test_the_inverse_of_a_singular_covariance_is_told(work):
+    x = np.random.default_rng(5).integers(0, 10, (40, 3)).astype("f8")
+    x = np.column_stack([x, x.sum(axis=1)])
+    covariance = np.cov(x.T)
+    # as an inverse comes out that hides it
+    inverse = np.linalg.pinv(covariance) + 8e13 * np.outer([1, 1, 1, -1], [1, 1, 1, -1])
+    for given, is_told in ((inverse, True), (np.linalg.pinv(covariance), False)):
+        work.write("x", x)
+        with h5py.File(work / "vi.h5", "w") as file:
+            file["vi"] = given
+        told = work.pairdist("compute", "x.h5", "--no-output", "--metric", "mahalanobis", "--inverse-covariance", "vi.h5", ranks=2).stderr
+        assert ("as if a nearly singular covariance had been inverted: distances have few digits, or none; use numpy.linalg.pinv" in told) == is_told
+
+
+def test_the_way_out_for_nan_works(work):
+    x = correlated(30, 4)
+    x[7, 2] = np.nan
+    work.write("x", x)
+    for metric, option, dataset in (("mahalanobis", "--inverse-covariance", np.eye(4)), ("seuclidean", "--variance", np.ones(4))):
+        told = work.pairdist("compute", "x.h5", "--no-output", "--metric", metric, status=(1,)).stderr
+        assert f"clean the samples, or compute with them by --allow-nonfinite together with {option}" in told
+        with h5py.File(work / "given.h5", "w") as file:
+            file["given"] = dataset
+        work.pairdist("compute", "x.h5", "--no-output", "--metric", metric, "--allow-nonfinite", option, "given.h5")
 
 
 def test_a_nearly_singular_covariance_is_told(work):

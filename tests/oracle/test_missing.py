@@ -233,7 +233,7 @@ def test_samples_without_any_value_are_told_and_pairs_counted(work):
     assert "22 pairs (61.11 %) share no feature" in done.stdout
     assert json.loads((work / "run.json").read_text())["inputs"][0]["nan"] == 12
     silent = work.pairdist("compute", work.write("x", np.ones((6, 4))), "-o", "out.h5", SKIP, "--force")
-    assert "warn" not in silent.stderr.lower() and "0 pairs (0.00 %) share no feature" in silent.stdout
+    assert "warn" not in silent.stderr.lower() and "share no feature" not in silent.stdout
 
 
 def test_samples_whose_squares_overflow_or_vanish(work):

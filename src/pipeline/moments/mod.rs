@@ -3,11 +3,14 @@
 //!
 //! - `variance` — of every feature
 //! - `covariance` — of all features with each other
+//! - `origin` — a point amid the samples
 
 mod covariance;
+mod origin;
 mod variance;
 
 pub(crate) use covariance::{GATHERED_COPIES, GATHERED_SAMPLES, covariance};
+pub(crate) use origin::origin;
 pub(crate) use variance::variances;
 
 use std::ops::Range;
@@ -77,6 +80,18 @@ impl<'a, T: Number> Packed<'a, T> {
     }
 }
 
+impl<T: Number> Packed<'_, T> {
+    /// Copies one of the samples.
+    fn copy(&self, number: usize, sample: &mut [f64]) {
+        let at = self.panels.partition_point(|panel| panel.first + panel.count <= number);
+        let Panel { first, before, values, .. } = &self.panels[at];
+        let lane = before + number - first;
+        for (to, line) in sample.iter_mut().zip(values.chunks_exact(self.width)) {
+            *to = self.sign * line[lane].to_f64();
+        }
+    }
+}
+
 /// `of` each of `d` features, shared by the workers.
 fn over_features<R: Send>(workers: &Workers, d: usize, of: impl Fn(usize) -> R + Sync) -> Vec<R> {
     let part = |part: usize| (part * FEATURES..d.min((part + 1) * FEATURES)).map(&of).collect::<Vec<_>>();
@@ -141,12 +156,6 @@ impl Centre {
         };
         let means = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
         Self { spreads, means }
-    }
-
-    /// The means; 0 of a feature that has a value which is no number.
-    pub(crate) fn means(&self) -> Vec<f64> {
-        let mean = |(mean, spread): (&f64, &Spread)| if spread.is_finite { *mean } else { 0.0 };
-        self.means.iter().zip(&self.spreads).map(mean).collect()
     }
 }
 
