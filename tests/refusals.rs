@@ -1194,10 +1194,10 @@ const PARSED: [(&str, &[&str]); 15] = [
     ("compute x.h5 -o out.h5 --tile -1", &["-1"]),
     ("compute x.h5 -o out.h5 --threads 0", &["--threads", "at least 1"]),
     (
-        "compute x.h5 -o out.h5 --metric mahalanobis",
+        "compute x.h5 -o out.h5 --metric kulczynski1",
         &[
             "--metric",
-            "mahalanobis",
+            "kulczynski1",
             "the metrics are sqeuclidean, euclidean, cityblock, chebyshev, minkowski,",
         ],
     ),
