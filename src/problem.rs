@@ -572,23 +572,30 @@ pub fn unknown() -> String {
 }
 
 #[cfg(test)]
+impl Problem {
+    /// A small one, for tests.
+    pub(crate) fn example() -> Self {
+        Self {
+            n: 10,
+            m: 10,
+            d: 3,
+            metric: Metric::Euclidean,
+            p: None,
+            weighted: false,
+            skip_missing: false,
+            method: Method::Gemm,
+            dtype: Dtype::F32,
+            tile: 4,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     fn identity() -> Identity {
-        let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem = Problem {
-            n: 10,
-            m: 10,
-            d: 3,
-            metric,
-            p: None,
-            weighted: false,
-            skip_missing: false,
-            method,
-            dtype,
-            tile: 4,
-        };
+        let problem = Problem::example();
         let (path, dataset, digest) = ("/x.h5".into(), "/x".into(), "00ff".into());
         Identity::new(
             problem,

@@ -13,40 +13,40 @@ use crate::text::listed;
 /// Groups inside each other that are looked into.
 const DEPTH: usize = 16;
 
-/// What numbers are there for.
+/// What there is a number for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum For {
+pub enum Per {
     /// Each of so many features.
-    Features(usize),
+    Feature(usize),
     /// Each pair of so many features.
-    Pairs(usize),
+    Pair(usize),
 }
 
-impl For {
+impl Per {
     /// Whether an array of this shape holds them.
     fn is_shape(self, shape: &[usize]) -> bool {
         match self {
-            Self::Features(len) => {
+            Self::Feature(len) => {
                 let is_line = shape.iter().filter(|&&edge| edge != 1).count() <= 1;
                 !shape.is_empty() && is_line && shape.iter().product::<usize>() == len
             }
-            Self::Pairs(d) => shape == [d, d],
+            Self::Pair(d) => shape == [d, d],
         }
     }
 
     /// How many they are.
     fn count(self) -> String {
         match self {
-            Self::Features(len) => format!("one number for each of {len} features"),
-            Self::Pairs(d) => format!("{d} x {d} numbers, one for each pair of features"),
+            Self::Feature(len) => format!("one number for each of {len} features"),
+            Self::Pair(d) => format!("{d} x {d} numbers, one for each pair of features"),
         }
     }
 
     /// How they are to be written.
     fn shape(self) -> String {
         match self {
-            Self::Features(_) => format!("{}, as an array of one dimension", self.count()),
-            Self::Pairs(_) => self.count(),
+            Self::Feature(_) => format!("{}, as an array of one dimension", self.count()),
+            Self::Pair(_) => self.count(),
         }
     }
 }
@@ -55,7 +55,7 @@ impl For {
 ///
 /// # Errors
 /// If there is no such dataset in this very file, or more than one where none is named, or it holds something else, or less.
-pub fn read_numbers(path: &Path, name: Option<&str>, of: For) -> Result<(String, Vec<f64>)> {
+pub fn read_numbers(path: &Path, name: Option<&str>, of: Per) -> Result<(String, Vec<f64>)> {
     let (file, shown) = (open(path)?, path.display());
     let (name, dataset) = match name {
         Some(name) => {
@@ -112,7 +112,7 @@ fn is_partly_written(dataset: &Dataset) -> bool {
 }
 
 /// The only dataset of such numbers in a file.
-fn only(file: &File, path: &Path, of: For) -> Result<(String, Dataset)> {
+fn only(file: &File, path: &Path, of: Per) -> Result<(String, Dataset)> {
     let mut all = Vec::new();
     let looked = file.group("/").and_then(|root| collect(&root, "", DEPTH, &mut all));
     looked.context(|| format!("{} cannot be read", path.display()))?;

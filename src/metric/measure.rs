@@ -330,7 +330,7 @@ impl Measure {
         }
     }
 
-    /// The same where missing values are skipped.
+    /// The same where missing values are skipped: with a list of its own, as every fold that is named here is compiled for all types and levels.
     fn visit_shared<V: Visitor>(&self, visitor: V) -> V::Output {
         fn visit<F: Fold, V: Visitor>(visitor: V, exponent: Exponent) -> V::Output {
             visitor.visit(Shared::<F>::of(exponent))

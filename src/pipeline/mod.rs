@@ -2,12 +2,12 @@
 //!
 //! - `load` — reads samples, digests and packs them
 //! - `mail` — what a rank has found for rows that another owns
-//! - `moments` — means and variances of the features of all samples
+//! - `moments` — means, variances and the covariance of the features of all samples
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
 //! - `survey` — what the samples are like
-//! - `whitening` — samples whose covariance is taken off them
+//! - `whitening` — multiplies samples by a matrix, so that their Euclidean distances are Mahalanobis distances
 //! - `worker` — what computes tiles, and the queues between it and the main thread
 
 mod load;

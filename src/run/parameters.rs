@@ -8,7 +8,7 @@ use crate::comm::{Comm, Reduce};
 use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
-use crate::io::numbers::{For, read_numbers};
+use crate::io::numbers::{Per, read_numbers};
 use crate::metric::{Metric, Parameter};
 use crate::problem::{NumbersId, Parameters, Problem, weights_of};
 use crate::text::listed;
@@ -86,11 +86,11 @@ impl Given {
     pub(super) fn read(args: &ProblemArgs, d: usize) -> Result<Self> {
         Self::check(args)?;
         let [weights, variance, inverse_covariance] = named(args);
-        let of_features = |path| read(path, For::Features(d));
+        let of_features = |path| read(path, Per::Feature(d));
         let given = Self {
             weights: weights.map(of_features).transpose()?,
             variance: variance.map(of_features).transpose()?,
-            inverse_covariance: inverse_covariance.map(|path| read(path, For::Pairs(d))).transpose()?,
+            inverse_covariance: inverse_covariance.map(|path| read(path, Per::Pair(d))).transpose()?,
             needed: needed(args),
             ..Self::default()
         };
@@ -347,7 +347,7 @@ fn split(given: &Path) -> (PathBuf, Option<String>) {
     named.next().map_or_else(whole, |(file, name)| (file.into(), Some(name.into())))
 }
 
-fn read(given: &Path, of: For) -> Result<Numbers> {
+fn read(given: &Path, of: Per) -> Result<Numbers> {
     let (path, name) = split(given);
     let (name, values) = read_numbers(&path, name.as_deref(), of)?;
     let name = name.trim_start_matches('/');

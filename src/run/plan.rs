@@ -520,8 +520,6 @@ fn check_memory(record: &Record, way_out: impl Fn() -> Option<Layout>, layout: L
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::kernel::Method;
-    use crate::metric::Metric;
 
     #[test]
     fn the_tiles_that_are_measured_have_the_shape_of_those_that_are_planned() {
@@ -534,19 +532,7 @@ mod tests {
             (1_000_000, 1_000_000, 30, 1024),
             (1, 1, 1, 1),
         ] {
-            let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-            let problem = Problem {
-                n,
-                m,
-                d,
-                metric,
-                p: None,
-                weighted: false,
-                skip_missing: false,
-                method,
-                dtype,
-                tile,
-            };
+            let problem = Problem { n, m, d, tile, ..Problem::example() };
             let (grid, features) = measured_grid(&problem, 1);
             let planned = Grid { n, m, edge: tile, symmetric: false };
             assert_eq!(grid.tile_shape(), planned.tile_shape(), "{problem:?}");
@@ -556,19 +542,7 @@ mod tests {
             assert!(grid.n.is_multiple_of(height) && grid.m.is_multiple_of(width), "{grid:?}");
             assert!((grid.n + grid.m) * features >= ((n + m) * features).min(MEASURED_VALUES), "{grid:?}");
         }
-        let (metric, method, dtype) = (Metric::Cityblock, Method::Direct, Dtype::F64);
-        let wide = Problem {
-            n: 9000,
-            m: 9000,
-            d: 1000,
-            metric,
-            p: None,
-            weighted: false,
-            skip_missing: false,
-            method,
-            dtype,
-            tile: 4096,
-        };
+        let wide = Problem { n: 9000, m: 9000, d: 1000, tile: 4096, ..Problem::example() };
         let (height, width) = measured_grid(&wide, 1).0.tile_shape();
         assert!(height == width && height * width * 1000 <= MEASURED_TILE, "{height} x {width}");
     }

@@ -49,27 +49,12 @@ impl RunPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::element::Dtype;
-    use crate::kernel::Method;
-    use crate::metric::Metric;
     use crate::problem::{Asked, InputId, Parameters};
     use rand::{RngExt, SeedableRng};
     use rand_xoshiro::Xoshiro256PlusPlus;
 
     fn plan() -> RunPlan {
-        let (metric, method, dtype) = (Metric::Euclidean, Method::Gemm, Dtype::F32);
-        let problem = Problem {
-            n: 10,
-            m: 10,
-            d: 3,
-            metric,
-            p: None,
-            weighted: false,
-            skip_missing: false,
-            method,
-            dtype,
-            tile: 4,
-        };
+        let problem = Problem::example();
         let id = InputId {
             path: "/x.h5".into(),
             dataset: "/x".into(),

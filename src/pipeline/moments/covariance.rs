@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::{Centre, Held, Packed, TERM_BITS, over_features, total_of};
 use crate::comm::Comm;
 use crate::kernel::{Level, PanelShape, Product, Scratch};
-use crate::metric::PowerOfTwo;
+use crate::metric::{CompensatedSum, PowerOfTwo};
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::Workers;
@@ -24,30 +24,24 @@ pub(crate) const GATHERED_COPIES: u64 = 4;
 /// Features of a part of the matrix that is computed together, about.
 const FEATURES: usize = 64;
 
-/// Sums of products of some features with others, and what rounding has lost of them.
+/// Sums of products of some features with others.
 struct Part {
     rows: Range<usize>,
     cols: Range<usize>,
-    sums: Vec<f64>,
-    errors: Vec<f64>,
+    sums: Vec<CompensatedSum>,
 }
 
 impl Part {
     fn add(&mut self, terms: &[f64]) {
-        // TwoSum: Knuth, TAOCP 2, 4.2.2
-        for ((sum, error), term) in self.sums.iter_mut().zip(&mut self.errors).zip(terms) {
-            let next = *sum + term;
-            let part = next - *sum;
-            *error += (*sum - (next - part)) + (term - part);
-            *sum = next;
+        for (sum, term) in self.sums.iter_mut().zip(terms) {
+            *sum = sum.plus(*term);
         }
     }
 
     /// Covariances of `total` samples: the sums, less the products of what the deviations have in common.
     fn finished(&self, deviations: &[f64], total: usize) -> impl Iterator<Item = f64> {
         let pairs = self.rows.clone().flat_map(|row| self.cols.clone().map(move |col| (row, col)));
-        let sums = self.sums.iter().zip(&self.errors).map(|(sum, error)| sum + error);
-        sums.zip(pairs).map(move |(sum, (row, col))| {
+        self.sums.iter().map(|sum| sum.total()).zip(pairs).map(move |(sum, (row, col))| {
             let common = deviations[row] * deviations[col] / total as f64;
             if total > 1 { (sum - common) / (total - 1) as f64 } else { f64::NAN }
         })
@@ -84,7 +78,7 @@ pub(crate) fn covariance<T: Number>(
     let part = |&(i, j): &(usize, usize)| {
         let (rows, cols) = (features(i), features(j));
         let len = rows.len() * cols.len();
-        Part { rows, cols, sums: vec![0.0; len], errors: vec![0.0; len] }
+        Part { rows, cols, sums: vec![CompensatedSum::default(); len] }
     };
     let mut parts: Vec<Part> = mine(comm.rank()).map(part).collect();
     let mut panels = Panels::new(&product, GATHERED_SAMPLES, d, edge);

@@ -78,9 +78,7 @@ impl<'a, T: Number> Packed<'a, T> {
         }
         folded
     }
-}
 
-impl<T: Number> Packed<'_, T> {
     /// Copies one of the samples.
     fn copy(&self, number: usize, sample: &mut [f64]) {
         let at = self.panels.partition_point(|panel| panel.first + panel.count <= number);
