@@ -71,9 +71,9 @@ pub enum Command {
 /// What is to be computed: shared by compute and plan.
 #[derive(Clone, Debug, Args)]
 pub struct ProblemArgs {
-    /// Second set of samples: distances of the rows of X to the rows of Y [default: X to itself]
+    /// Second set of samples: distances of the rows of X to the rows of Y; repeated for several files [default: X to itself]
     #[arg(long, value_name = "Y.h5")]
-    pub against: Option<PathBuf>,
+    pub against: Vec<PathBuf>,
     /// Dataset with the samples of X [default: the only two-dimensional numeric one]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
@@ -176,9 +176,9 @@ impl ProblemArgs {
 /// Options of compute.
 #[derive(Clone, Debug, Args)]
 pub struct ComputeArgs {
-    /// HDF5 file with the samples, one per row
-    #[arg(value_name = "X.h5")]
-    pub input: PathBuf,
+    /// HDF5 files with the samples, one per row: those of one file after those of another
+    #[arg(value_name = "X.h5", required = true)]
+    pub inputs: Vec<PathBuf>,
     /// HDF5 file to write
     #[arg(short, long, value_name = "OUT.h5", required_unless_present = "no_output")]
     pub output: Option<PathBuf>,
@@ -246,15 +246,15 @@ pub struct VerifyArgs {
     /// Result to check
     #[arg(value_name = "OUT.h5")]
     pub result: PathBuf,
-    /// Where the samples of X are now [default: where they were, or in the folder of the result]
+    /// Where the samples of X are now; repeated for several files [default: where they were, or in the folder of the result]
     #[arg(long, value_name = "X.h5")]
-    pub samples: Option<PathBuf>,
+    pub samples: Vec<PathBuf>,
     /// Dataset with the samples of X [default: the stored name]
     #[arg(long, value_name = "NAME")]
     pub dataset: Option<String>,
     /// Where the samples of Y are now [default: as for X]
     #[arg(long, value_name = "Y.h5")]
-    pub against: Option<PathBuf>,
+    pub against: Vec<PathBuf>,
     /// Dataset with the samples of Y [default: the stored name]
     #[arg(long, value_name = "NAME")]
     pub against_dataset: Option<String>,
@@ -286,9 +286,9 @@ pub struct InfoArgs {
 /// Options of plan.
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
-    /// HDF5 file with the samples
+    /// HDF5 files with the samples
     #[arg(value_name = "X.h5", required_unless_present = "samples", conflicts_with = "samples")]
-    pub input: Option<PathBuf>,
+    pub inputs: Vec<PathBuf>,
     /// Number of samples, instead of a file
     #[arg(long, value_name = "N", requires = "features", value_parser = positive())]
     pub samples: Option<usize>,

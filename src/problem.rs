@@ -360,7 +360,7 @@ pub struct Identity {
     pub results: Asked,
     /// One input.
     pub symmetric: bool,
-    /// The inputs: X, and Y if there are two.
+    /// The files of X, in their order, and those of Y if there are two inputs.
     pub inputs: Vec<InputId>,
     /// Datasets with labels of the samples of X, and of Y, which are copied into the result.
     #[serde(default)]
@@ -373,6 +373,11 @@ pub struct Identity {
 /// Names of the labels of X and of Y in a result.
 pub const LABELS: [&str; 2] = ["ids", "against_ids"];
 
+/// Inputs of a matrix that is symmetric, or not.
+fn inputs_of(symmetric: bool) -> usize {
+    if symmetric { 1 } else { 2 }
+}
+
 /// The version of the arithmetic in plans and results that do not say it.
 pub const fn first_arithmetic() -> u32 {
     1
@@ -383,11 +388,10 @@ impl Identity {
     pub fn new(
         problem: Problem,
         results: Asked,
-        inputs: Vec<InputId>,
+        (inputs, symmetric): (Vec<InputId>, bool),
         labels: [Option<String>; 2],
         parameters: Parameters,
     ) -> Self {
-        let symmetric = inputs.len() == 1;
         // what an earlier program could make is as it made it, so that either reads it and takes it up
         let is_old = results == Asked::MATRIX
             && labels == [None, None]
@@ -395,6 +399,7 @@ impl Identity {
             && !problem.skip_missing
             && !problem.method.is_whole()
             && !inputs.iter().any(|input| input.view == InputId::BITS)
+            && inputs.len() == inputs_of(symmetric)
             && parameters.are_none();
         let format_version = if is_old { 1 } else { FORMAT_VERSION };
         Self {
@@ -412,6 +417,26 @@ impl Identity {
     /// The matrix in tiles.
     pub fn grid(&self) -> Grid {
         self.problem.grid(self.symmetric)
+    }
+
+    /// Whether an input has more than one file.
+    pub fn has_several_files(&self) -> bool {
+        self.inputs.len() > inputs_of(self.symmetric)
+    }
+
+    /// The files of X, and those of Y: none with one input.
+    pub fn files(&self) -> (&[InputId], &[InputId]) {
+        if self.symmetric {
+            return (&self.inputs, &[]);
+        }
+        // as many as have the samples of X
+        let mut rows = 0;
+        let of_x = self.inputs.iter().take_while(|input| {
+            let is_of_x = rows < self.problem.n;
+            rows = input.shape.0.saturating_add(rows);
+            is_of_x
+        });
+        self.inputs.split_at(of_x.count())
     }
 
     /// The first field in which a run that resumes this one differs, and both values. Where the inputs lie may change.
@@ -460,7 +485,9 @@ impl Identity {
         });
         [
             differ("the version of the arithmetic", &self.arithmetic, &now.arithmetic),
-            differ("the number of inputs", &self.inputs.len(), &now.inputs.len()),
+            differ("the number of inputs", &inputs_of(self.symmetric), &inputs_of(now.symmetric)),
+            differ("the number of files of X", &self.files().0.len(), &now.files().0.len()),
+            differ("the number of files of Y", &self.files().1.len(), &now.files().1.len()),
             differ("the number of samples of X", &a.n, &b.n),
             differ("the number of samples of Y", &a.m, &b.m),
             differ("the number of features", &a.d, &b.d),
@@ -490,22 +517,28 @@ impl Identity {
     /// What in it cannot be, or contradicts itself, as the attributes of a result have it.
     pub fn contradiction(&self) -> Option<String> {
         let Problem { n, m, d, metric, method, p, skip_missing, .. } = self.problem;
-        let (x, y) = match self.inputs.as_slice() {
-            [x] => (x, x),
-            [x, y] => (x, y),
-            inputs => return Some(format!("it has {} inputs", inputs.len())),
-        };
-        if self.symmetric != (self.inputs.len() == 1) {
-            let number = if self.inputs.len() == 1 { "1 input" } else { "2 inputs" };
+        let (x, y) = self.files();
+        let of_y = if self.symmetric { x } else { y };
+        if x.is_empty() || of_y.is_empty() {
+            let (inputs, number) = (inputs_of(self.symmetric), self.inputs.len());
             return Some(format!(
-                "attribute \"symmetric\" is {}, and it has {number}",
+                "attribute \"symmetric\" is {}, and it has too few files ({number}) for {inputs} inputs",
                 u8::from(self.symmetric)
             ));
         }
-        if (n, m) != (x.shape.0, y.shape.0) || (d, d) != (x.shape.1, y.shape.1) {
+        let rows =
+            |files: &[InputId]| files.iter().fold(0_usize, |rows, file| rows.saturating_add(file.shape.0));
+        if (n, m) != (rows(x), rows(of_y)) {
             return Some(format!(
-                "its distances are {n} x {m}, and its samples {} x {} and {} x {}",
-                x.shape.0, x.shape.1, y.shape.0, y.shape.1
+                "its distances are {n} x {m}, and its files have {} and {} samples",
+                rows(x),
+                rows(of_y)
+            ));
+        }
+        if let Some(other) = self.inputs.iter().find(|file| file.shape.1 != d) {
+            return Some(format!(
+                "its samples have {d} features, and those of {} {}",
+                other.path, other.shape.1
             ));
         }
         if self.results.condensed && !self.symmetric {
@@ -600,14 +633,17 @@ mod tests {
         Identity::new(
             problem,
             Asked::MATRIX,
-            vec![InputId {
-                path,
-                dataset,
-                shape: (10, 3),
-                digest,
-                view: String::new(),
-                subtracted: String::new(),
-            }],
+            (
+                vec![InputId {
+                    path,
+                    dataset,
+                    shape: (10, 3),
+                    digest,
+                    view: String::new(),
+                    subtracted: String::new(),
+                }],
+                true,
+            ),
             [None, None],
             Parameters::default(),
         )

@@ -1,5 +1,6 @@
 //! Labels of samples: text or numbers, one for each, copied into a result as they are.
 
+use std::mem::discriminant;
 use std::path::Path;
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
@@ -19,6 +20,8 @@ const MOST_BYTES: usize = 4096;
 pub struct Labels {
     dataset: Dataset,
     kind: TypeDescriptor,
+    /// What they are, for messages.
+    shown: String,
 }
 
 impl Labels {
@@ -47,46 +50,81 @@ impl Labels {
                 | TypeDescriptor::VarLenUnicode
                 | TypeDescriptor::FixedAscii(..=MOST_BYTES)
                 | TypeDescriptor::FixedUnicode(..=MOST_BYTES)),
-            ) => Ok(Self { dataset, kind }),
+            ) => Ok(Self { dataset, kind, shown: format!("the labels \"{name}\" of {shown}") }),
             _ => fail!(
                 "the labels \"{name}\" of {shown} are neither text (of {MOST_BYTES} bytes at most, where the length is fixed) nor numbers; write them as such"
             ),
         }
     }
 
-    /// Writes them to a new dataset of the same type.
-    pub(super) fn copy_to(&self, file: &File, name: &str) -> Attempt<()> {
+    /// Bytes of a label, or of what stands for it.
+    fn size(&self) -> usize {
+        self.kind.size()
+    }
+
+    /// Copies them behind others.
+    fn copy_to(&self, copied: &Dataset, first: usize) -> Attempt<()> {
         match self.kind {
-            TypeDescriptor::Integer(_) => self.copy::<i64>(file, name),
-            TypeDescriptor::Unsigned(_) => self.copy::<u64>(file, name),
-            TypeDescriptor::Float(_) => self.copy::<f64>(file, name),
-            TypeDescriptor::Boolean => self.copy::<bool>(file, name),
-            TypeDescriptor::VarLenAscii => self.copy::<VarLenAscii>(file, name),
-            TypeDescriptor::VarLenUnicode => self.copy::<VarLenUnicode>(file, name),
+            TypeDescriptor::Integer(_) => self.copy::<i64>(copied, first),
+            TypeDescriptor::Unsigned(_) => self.copy::<u64>(copied, first),
+            TypeDescriptor::Float(_) => self.copy::<f64>(copied, first),
+            TypeDescriptor::Boolean => self.copy::<bool>(copied, first),
+            TypeDescriptor::VarLenAscii => self.copy::<VarLenAscii>(copied, first),
+            TypeDescriptor::VarLenUnicode => self.copy::<VarLenUnicode>(copied, first),
             TypeDescriptor::FixedAscii(bytes) => match bytes {
-                0..=16 => self.copy::<FixedAscii<16>>(file, name),
-                17..=128 => self.copy::<FixedAscii<128>>(file, name),
-                _ => self.copy::<FixedAscii<MOST_BYTES>>(file, name),
+                0..=16 => self.copy::<FixedAscii<16>>(copied, first),
+                17..=128 => self.copy::<FixedAscii<128>>(copied, first),
+                _ => self.copy::<FixedAscii<MOST_BYTES>>(copied, first),
             },
             TypeDescriptor::FixedUnicode(bytes) => match bytes {
-                0..=16 => self.copy::<FixedUnicode<16>>(file, name),
-                17..=128 => self.copy::<FixedUnicode<128>>(file, name),
-                _ => self.copy::<FixedUnicode<MOST_BYTES>>(file, name),
+                0..=16 => self.copy::<FixedUnicode<16>>(copied, first),
+                17..=128 => self.copy::<FixedUnicode<128>>(copied, first),
+                _ => self.copy::<FixedUnicode<MOST_BYTES>>(copied, first),
             },
             _ => Err("labels of this type were refused".into()),
         }
     }
 
     /// By way of values of type `S` in memory, which holds every value of the type in the file.
-    fn copy<S: H5Type>(&self, file: &File, name: &str) -> Attempt<()> {
+    fn copy<S: H5Type>(&self, copied: &Dataset, start: usize) -> Attempt<()> {
         let len = self.dataset.size();
-        let copied = file.new_dataset_builder().empty_as(&self.dataset.dtype()?).shape(len).create(name)?;
         let most = PART_BYTES / size_of::<S>();
         for first in (0..len).step_by(most) {
             let part = first..len.min(first + most);
             let values = self.dataset.read_slice_1d::<S, _>(part.clone())?;
-            copied.write_slice(&values, part)?;
+            copied.write_slice(&values, start + part.start..start + part.end)?;
         }
         Ok(())
     }
+}
+
+/// Refuses labels of several files that are not all text, in the same way, or all numbers of a sort: they would have no type in common.
+///
+/// # Errors
+/// A sentence about the first that differs.
+pub fn check_alike(labels: &[Labels]) -> Result<()> {
+    let differs = |other: &&Labels| discriminant(&other.kind) != discriminant(&labels[0].kind);
+    if let Some(other) = labels.iter().find(differs) {
+        fail!(
+            "{} are of another type ({}) than {} ({}); write all in the same type",
+            other.shown,
+            other.kind,
+            labels[0].shown,
+            labels[0].kind
+        );
+    }
+    Ok(())
+}
+
+/// Writes labels, one file's after another's, to a new dataset of their type, which is the largest that one of them has.
+pub(super) fn copy(labels: &[Labels], file: &File, name: &str) -> Attempt<()> {
+    let Some(largest) = labels.iter().max_by_key(|labels| labels.size()) else { return Ok(()) };
+    let len = labels.iter().map(|labels| labels.dataset.size()).sum::<usize>();
+    let copied = file.new_dataset_builder().empty_as(&largest.dataset.dtype()?).shape(len).create(name)?;
+    let mut first = 0;
+    for labels in labels {
+        labels.copy_to(&copied, first)?;
+        first += labels.dataset.size();
+    }
+    Ok(())
 }

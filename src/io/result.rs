@@ -21,7 +21,7 @@ use xxhash_rust::xxh3::xxh3_64;
 use ndarray::ArrayView2;
 
 use super::array::{Array, Line};
-use super::labels::Labels;
+use super::labels::{self, Labels};
 use super::{
     Attempt, MAX_WRITE_BYTES, close_on_all_ranks, create_in_folder, open, open_on_all_ranks, own_dataset,
 };
@@ -42,6 +42,9 @@ const P: &str = "p";
 
 /// The attribute that says that missing values were skipped, which is there only if they were.
 const SKIP_MISSING: &str = "skip_missing";
+
+/// The attribute with the number of files of X, where an input has several.
+const FILES_OF_X: &str = "files_of_x";
 
 /// The attribute that tells whether others have changed.
 const HEADER_CHECKSUM: &str = "header_checksum";
@@ -96,9 +99,9 @@ pub struct NewFile {
 }
 
 impl NewFile {
-    /// Copies labels of samples.
-    pub fn labels(&self, name: &str, labels: &Labels) -> Attempt<()> {
-        labels.copy_to(&self.file, name)
+    /// Copies labels of the samples of one file after another; there may be none.
+    pub fn labels(&self, name: &str, labels: &[Labels]) -> Attempt<()> {
+        labels::copy(labels, &self.file, name)
     }
 
     /// Stores some numbers, of features or of pairs of `d` of them.
@@ -185,6 +188,7 @@ impl Header {
         let Self { identity, provenance, scaling_exponent } = self;
         let Identity { format_version, arithmetic, problem, results, symmetric, inputs, labels, parameters } =
             identity;
+        let files_of_x = if identity.has_several_files() { Some(identity.files().0.len()) } else { None };
         let inputs = serde_json::to_string(inputs).expect("numbers and texts can be written");
         // HDF5 ends a text with the first 0
         let text = |text: &str| Value::Text(text.replace('\0', " "));
@@ -211,6 +215,9 @@ impl Header {
             attributes.insert("results", text(&results.names().join(" ")));
             attributes.insert("dtype", text(&problem.dtype.to_string()));
             attributes.insert("store", text(results.stored_as(problem.dtype).name()));
+        }
+        if let Some(files) = files_of_x {
+            attributes.insert(FILES_OF_X, Value::Number(files as u64));
         }
         for (name, id) in parameters.named() {
             attributes.insert(name, text(&serde_json::to_string(id).expect("texts can be written")));
@@ -535,10 +542,13 @@ fn read_header(file: &File, version: u32) -> std::result::Result<Header, String>
     });
     let inputs: Vec<InputId> =
         serde_json::from_str(&text("input")?).map_err(|error| format!("attribute \"input\": {error}"))?;
-    let (Some(x), Some(y)) = (inputs.first(), inputs.last()) else {
-        return Err("attribute \"input\" is empty".into());
+    // without it, an input is a file
+    let files_of_x = if file.attr(FILES_OF_X).is_ok() { number(FILES_OF_X)? } else { 1 };
+    let (Some((of_x, of_y)), Some(first)) = (inputs.split_at_checked(files_of_x), inputs.first()) else {
+        return Err("attribute \"input\" has too few files".into());
     };
-    let (mut n, mut m, d) = (x.shape.0, y.shape.0, x.shape.1);
+    let rows = |files: &[InputId]| files.iter().fold(0_usize, |rows, file| rows.saturating_add(file.shape.0));
+    let (mut n, mut m, d) = (rows(of_x), rows(if of_y.is_empty() { of_x } else { of_y }), first.shape.1);
     let (dtype, results) = if version == 1 {
         // the matrix alone, which says by its type what was computed in
         let distances = own_dataset(file, "distances").map_err(|error| error.to_string())?;

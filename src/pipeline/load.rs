@@ -14,7 +14,7 @@ use crate::kernel::{PanelShape, WORD_BYTES};
 use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
-use crate::source::{Axes, Mark, Samples, Slice, Storage, StoredSamples};
+use crate::source::{Axes, Input, Mark, Slice, Storage, StoredSamples};
 
 /// Bytes of samples that are converted, surveyed and packed together, if a panel has not more: little enough to stay in a cache from
 /// one to the next. Where any number of samples can be read, so many are.
@@ -115,15 +115,18 @@ impl Reading {
         Self { edge, slab, band, is_touched }
     }
 
-    fn bands(&self, rows: Range<usize>) -> Box<dyn Iterator<Item = Range<usize>>> {
+    /// Rows of a file whose first sample is in row `start` among those of all files.
+    fn bands(&self, rows: Range<usize>, start: usize) -> Box<dyn Iterator<Item = Range<usize>>> {
         match self.band {
             Some(band) => Box::new(Storage::bands(rows, band)),
-            None => Box::new(self.slabs(rows)),
+            None => Box::new(self.slabs(rows, start)),
         }
     }
 
-    fn slabs(&self, rows: Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
-        slabs(rows, self.edge, self.slab)
+    /// Likewise; a slab ends with a tile or panel.
+    fn slabs(&self, rows: Range<usize>, start: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+        let slabs = slabs(start + rows.start..start + rows.end, self.edge, self.slab);
+        slabs.map(move |slab| slab.start - start..slab.end - start)
     }
 }
 
@@ -161,51 +164,64 @@ pub fn reading_bytes<T: Number>(
     held.checked_add(packed)?.checked_add(converted)?.checked_add(unpacking)
 }
 
-/// Reads the samples `rows`, packs them into tiles of `edge` and returns their survey. The main thread reads a band while the workers
-/// look at the one before.
+/// Reads the samples `rows`, packs them into tiles of `edge` and returns the survey of those of each file. The main thread reads a band
+/// while the workers look at the one before.
 ///
 /// # Errors
 /// If they cannot be read.
 pub fn load<T: Number>(
     workers: &Workers,
-    samples: &Samples,
+    input: &Input,
     rows: Range<usize>,
     edge: usize,
     mut target: Target<'_>,
-) -> Result<Survey> {
-    let reading = Reading::of::<T>(&samples.storage, &target.shapes(), edge, samples.rows);
-    let (mut survey, mut bands) = (Survey::default(), reading.bands(rows));
-    let mut read = || {
-        let Some(rows) = bands.next() else { return Ok(None) };
-        failpoint::hit("read")?;
-        let slice = samples.slice::<T>(rows.clone())?;
-        Ok(Some(Band { rows, features: samples.features, slice }))
+) -> Result<Vec<Survey>> {
+    let shapes = target.shapes();
+    let reading = |file: usize| {
+        let samples = &input.files[file];
+        Reading::of::<T>(&samples.storage, &shapes, edge, samples.rows)
     };
-    let mut current =
-        if reading.is_touched { workers.meanwhile(|| target.touch(), &mut read).1? } else { read()? };
+    let mut surveys = vec![Survey::default(); input.files.len()];
+    let mut bands = input.pieces(rows).flat_map(|(file, rows)| {
+        let bands = reading(file).bands(rows, input.start(file));
+        bands.map(move |rows| (file, rows))
+    });
+    let mut read = || {
+        let Some((file, rows)) = bands.next() else { return Ok(None) };
+        failpoint::hit("read")?;
+        let slice = input.files[file].slice::<T>(rows.clone())?;
+        Ok(Some(Band { file, start: input.start(file), rows, features: input.features, slice }))
+    };
+    let is_touched = input.files.len() == 1 && reading(0).is_touched;
+    let mut current = if is_touched { workers.meanwhile(|| target.touch(), &mut read).1? } else { read()? };
     while let Some(mut band) = current {
+        let samples = &input.files[band.file];
         let work = || {
-            let all = band.rows.clone();
-            reading.slabs(all).fold(Survey::default(), |mut survey, slab| {
+            let slabs = reading(band.file).slabs(band.rows.clone(), band.start);
+            slabs.fold(Survey::default(), |mut survey, slab| {
                 survey.merge(&band.pack(slab, &mut target, &samples.marks, samples.subtracted));
                 survey
             })
         };
         let (found, next) = workers.meanwhile(work, &mut read);
-        survey.merge(&found);
+        surveys[band.file].merge(&found);
         current = next?;
     }
-    Ok(survey)
+    Ok(surveys)
 }
 
-/// What `rows` of the samples are like.
-pub fn survey_of<T: Number>(workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Survey> {
+/// What `rows` of the samples are like, file by file.
+pub fn survey_of<T: Number>(workers: &Workers, input: &Input, rows: Range<usize>) -> Result<Vec<Survey>> {
     let nothing = Target { rows: None, cols: None, measure: None };
-    load::<T>(workers, samples, rows, 1, nothing)
+    load::<T>(workers, input, rows, 1, nothing)
 }
 
-/// Samples that were read together.
+/// Samples of a file that were read together.
 struct Band<T> {
+    file: usize,
+    /// The row of the first sample of the file among those of all files.
+    start: usize,
+    /// Rows of the file.
     rows: Range<usize>,
     features: usize,
     slice: Slice<T>,
@@ -275,6 +291,7 @@ impl<T: Number> Band<T> {
         };
         let groups = values.par_chunks_mut(together * features).enumerate();
         let survey = groups.fold(Survey::default, look).reduce(Survey::default, merge);
+        let rows = self.start + rows.start..self.start + rows.end;
         let samples = Converted { rows, features, values };
         for (block, negate) in [(&mut target.rows, false), (&mut target.cols, true)] {
             if let Some(block) = block {

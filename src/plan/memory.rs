@@ -32,7 +32,7 @@ pub struct Memory {
 const THREAD_BYTES: usize = 256 << 10;
 
 impl Memory {
-    /// Memory of a rank with the most samples and the most tiles, of X and Y that are stored so, of which `results` are made;
+    /// Memory of a rank with the most samples and the most tiles, of X and Y that lie in files in these ways, each with the most rows of one, of which `results` are made;
     /// the program alone takes `base`. Reading is over before tiles are computed.
     ///
     /// # Errors
@@ -40,7 +40,7 @@ impl Memory {
     pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        storage: [Storage; 2],
+        layouts: &[Vec<(Storage, usize)>; 2],
         threads: usize,
         results: &Results,
         base: u64,
@@ -60,16 +60,19 @@ impl Memory {
             let own = block(tile_rows, height, grid.n, rows)?;
             let moving = block(tile_cols, width, grid.m, cols)?;
             // each input is read in turn, packed into the panels it is needed in
-            let read = |storage: &Storage, tiles: usize, total: usize, panels: &[PanelShape], packed| {
-                let samples = tiles.saturating_mul(grid.edge).min(total);
-                reading_bytes::<T>(storage, panels, grid.edge, (samples, total), packed)
+            let read = |layouts: &[(Storage, usize)], tiles: usize, panels: &[PanelShape], packed| {
+                let of = |(storage, total): &(Storage, usize)| {
+                    let samples = tiles.saturating_mul(grid.edge).min(*total);
+                    reading_bytes::<T>(storage, panels, grid.edge, (samples, *total), packed)
+                };
+                layouts.iter().map(of).try_fold(0, |most: u64, bytes| Some(most.max(bytes?)))
             };
-            let [x, y] = &storage;
+            let [x, y] = layouts;
             let reading = if grid.symmetric {
-                read(x, tile_rows, grid.n, &[rows, cols], own.checked_add(moving)?)?
+                read(x, tile_rows, &[rows, cols], own.checked_add(moving)?)?
             } else {
-                let y = read(y, tile_cols, grid.m, &[cols], moving)?.checked_add(own)?;
-                read(x, tile_rows, grid.n, &[rows], own)?.max(y)
+                let y = read(y, tile_cols, &[cols], moving)?.checked_add(own)?;
+                read(x, tile_rows, &[rows], own)?.max(y)
             };
             let is_whitened = kernel.measure().form().is_whitened();
             let whitening = if is_whitened {
@@ -131,8 +134,8 @@ mod tests {
         Results::of(Asked::MATRIX)
     }
 
-    fn plain(features: usize, stored: StoredType) -> [Storage; 2] {
-        [Storage::plain(features, stored); 2]
+    fn plain(features: usize, stored: StoredType, [n, m]: [usize; 2]) -> [Vec<(Storage, usize)>; 2] {
+        [n, m].map(|rows| vec![(Storage::plain(features, stored), rows)])
     }
 
     #[test]
@@ -140,7 +143,7 @@ mod tests {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
         let plan = |n, m, symmetric| {
             let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
-            Memory::of(&schedule, &kernel, plain(5000, StoredType::F32), 1, &matrix(), 0).unwrap()
+            Memory::of(&schedule, &kernel, &plain(5000, StoredType::F32, [n, m]), 1, &matrix(), 0).unwrap()
         };
         // beside what is packed, slabs of at least a panel of both shapes
         for (n, m, symmetric) in [(1000, 1000, true), (1000, 1, false), (1, 1000, false)] {
@@ -160,7 +163,9 @@ mod tests {
             let chunk =
                 Chunk { rows: chunk_rows, features: D, across: 1, is_filtered: true, copies: 1, packed };
             let storage = Storage { chunk: Some(chunk), ..Storage::plain(D, StoredType::F64) };
-            let memory = Memory::of(&schedule, &kernel, [storage; 2], 1, &matrix(), 0).unwrap();
+            let memory =
+                Memory::of(&schedule, &kernel, &[0, 1].map(|_| vec![(storage, 9600)]), 1, &matrix(), 0)
+                    .unwrap();
             (memory.reading - memory.rows - memory.cols, memory.rows + memory.cols)
         };
         let (beside, packed) = plan(9600, 10);
@@ -177,7 +182,8 @@ mod tests {
         let grid = Grid { n: 6000, m: 6000, edge: 3000, symmetric: true };
         let schedule = Schedule { grid, ranks: 2 };
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
-        let plan = Memory::of(&schedule, &kernel, plain(16, StoredType::F64), 1, &matrix(), 0).unwrap();
+        let plan =
+            Memory::of(&schedule, &kernel, &plain(16, StoredType::F64, [6000; 2]), 1, &matrix(), 0).unwrap();
         let tile = 2 * 3000 * 3000 * size_of::<f64>();
         assert!(plan.buffers >= 2 * tile as u64, "{plan:?}");
     }
@@ -192,7 +198,8 @@ mod tests {
                 let grid = Grid { n, m: n, edge, symmetric: true };
                 let schedule = Schedule { grid, ranks };
                 let plan =
-                    Memory::of(&schedule, &kernel, plain(128, StoredType::F32), 16, &matrix(), 0).unwrap();
+                    Memory::of(&schedule, &kernel, &plain(128, StoredType::F32, [n; 2]), 16, &matrix(), 0)
+                        .unwrap();
                 let bytes = |tiles: std::ops::Range<usize>, shape: PanelShape| {
                     let panels: usize = tiles.map(|tile| shape.count(grid.rows(tile).len())).sum();
                     (panels * shape.len() * WORD_BYTES) as u64

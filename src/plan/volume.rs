@@ -107,7 +107,7 @@ impl Volume {
     pub fn of<T: Number>(
         schedule: &Schedule,
         kernel: &Kernel<T>,
-        storage: [Storage; 2],
+        layouts: &[Vec<(Storage, usize)>; 2],
         results: &Results,
         threads: usize,
         ranks_per_node: usize,
@@ -122,7 +122,9 @@ impl Volume {
             let cols = if grid.symmetric { 0 } else { read(own(cols, grid.m))? };
             read(own(rows, grid.n))?.checked_add(cols)
         };
-        let [x, y] = storage.map(|storage| storage.row_bytes());
+        let row_bytes =
+            |layouts: &Vec<(Storage, usize)>| layouts.iter().map(|(storage, _)| storage.row_bytes()).max();
+        let [x, y] = [&layouts[0], &layouts[1]].map(|layouts| row_bytes(layouts).unwrap_or_default());
         let of_both = || {
             let cols = if grid.symmetric { 0 } else { product(&[grid.m, y])? };
             product(&[grid.n, x])?.checked_add(cols)

@@ -52,6 +52,9 @@ pub struct InputRecord {
     pub rounded: u64,
 }
 
+/// Files that the summary names.
+const SHOWN_FILES: usize = 8;
+
 impl InputRecord {
     fn summary(&self) -> String {
         let (rows, features) = self.shape;
@@ -94,7 +97,7 @@ pub struct Record {
     pub symmetric: bool,
     /// Exponent of the power of two that the samples were scaled by.
     pub scaling_exponent: i32,
-    /// X, and Y if there were two.
+    /// The files of X, and those of Y if there were two inputs.
     pub inputs: Vec<InputRecord>,
     /// What the metric was given beside them.
     #[serde(flatten)]
@@ -147,6 +150,15 @@ pub struct Record {
 }
 
 impl Record {
+    /// What the summary says of the inputs.
+    fn shown_inputs(&self) -> Vec<String> {
+        let mut shown: Vec<_> = self.inputs.iter().take(SHOWN_FILES).map(InputRecord::summary).collect();
+        if self.inputs.len() > SHOWN_FILES {
+            shown.push(format!("and {} more files", self.inputs.len() - SHOWN_FILES));
+        }
+        shown
+    }
+
     /// The summary for people.
     pub fn summary(&self, output: Option<&Path>) -> String {
         let Problem { n, m, d, method, dtype, tile, .. } = self.problem;
@@ -171,9 +183,7 @@ impl Record {
                 self.versions.simd
             ),
         );
-        for input in &self.inputs {
-            line("input", input.summary());
-        }
+        self.shown_inputs().into_iter().for_each(|input| line("input", input));
         for (name, id) in self.parameters.named() {
             line(name, id.from.clone());
         }

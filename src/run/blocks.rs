@@ -16,7 +16,7 @@ use crate::number::Number;
 use crate::pipeline::{Held, Target, Workers, load, scale};
 use crate::problem::InputId;
 use crate::report::{Clock, Phase};
-use crate::source::Samples;
+use crate::source::Input;
 
 /// The stationary block and the one that this rank brings to the ring.
 pub(super) struct Blocks {
@@ -49,7 +49,7 @@ impl Packed {
 
     /// All of them, each once.
     pub(super) fn held<T: Number>(&mut self, inputs: &Inputs) -> Held<'_, T> {
-        let total = inputs.all().map(|samples| samples.rows).sum();
+        let total = inputs.all().map(Input::rows).sum();
         let y = inputs.y.as_ref().map(|_| (&mut self.cols, self.col_samples.clone()));
         Held::new((&mut self.rows, self.row_samples.clone()), y, total)
     }
@@ -58,7 +58,7 @@ impl Packed {
 /// What reading has told.
 pub(super) struct Findings {
     pub(super) ids: Vec<InputId>,
-    /// Of all ranks' samples of X, and of Y if there is one.
+    /// Of all ranks' samples.
     pub(super) known: Known,
     /// What the metric is given, and the metric with it.
     pub(super) given: Given,
@@ -83,20 +83,21 @@ impl Blocks {
         let edge = schedule.grid.edge;
         let mut packed = Packed::empty(job, comm.rank(), kernel);
         let measure = Some(kernel.measure());
-        let load_some = |samples: &Samples, range: Range<usize>, target: Target<'_>| {
-            comm.agree(load::<T>(workers, samples, range, edge, target))
+        let load_some = |input: &Input, range: Range<usize>, target: Target<'_>| {
+            comm.agree(load::<T>(workers, input, range, edge, target))
         };
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             let x = inputs.x.less(subtracted);
             let Packed { rows, row_samples, cols, col_samples } = &mut packed;
             let Some(y) = &inputs.y else {
                 let target = Target { rows: Some(rows), cols: Some(cols), measure };
-                return Ok(vec![load_some(&x, row_samples.clone(), target)?]);
+                return load_some(&x, row_samples.clone(), target);
             };
             let target = Target { rows: Some(rows), cols: None, measure };
-            let x = load_some(&x, row_samples.clone(), target)?;
+            let mut surveys = load_some(&x, row_samples.clone(), target)?;
             let target = Target { rows: None, cols: Some(cols), measure };
-            Ok(vec![x, load_some(&y.less(subtracted), col_samples.clone(), target)?])
+            surveys.extend(load_some(&y.less(subtracted), col_samples.clone(), target)?);
+            Ok(surveys)
         })?;
         comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
         clock.lap(Phase::Read);

@@ -287,8 +287,7 @@ fn make<T: Number>(
     let labels = job.inputs.labels(&args.problem)?;
     let created = result::create(&workdir.matrix(), &header, |file| {
         let mut labels = LABELS.into_iter().zip(&labels);
-        labels
-            .try_for_each(|(name, labels)| labels.iter().try_for_each(|labels| file.labels(name, labels)))?;
+        labels.try_for_each(|(name, labels)| file.labels(name, labels))?;
         given.stored().try_for_each(|(name, values)| file.values(name, values, job.problem.d))?;
         job.results.create::<T>(file, &grid)
     });

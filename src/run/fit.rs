@@ -74,7 +74,7 @@ impl Layout {
 /// What is to be computed, on layouts yet to be found.
 pub(super) struct Fit<'a> {
     pub(super) args: &'a ProblemArgs,
-    pub(super) shape: Shape,
+    pub(super) shape: &'a Shape,
     pub(super) symmetric: bool,
     pub(super) level: Level,
     /// What is made of the distances.
@@ -93,7 +93,7 @@ impl Fit<'_> {
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
         let kernel = kernel::<T>(&problem, &schedule, self.level);
         let base = Comm::resident_bytes();
-        let memory = Memory::of(&schedule, &kernel, self.shape.storage, layout.threads, self.results, base);
+        let memory = Memory::of(&schedule, &kernel, &self.shape.layouts, layout.threads, self.results, base);
         Some(memory.ok()?.total())
     }
 

@@ -1,6 +1,6 @@
 //! The inputs of a run: opened, compared between ranks, and what a result says of them.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use xxhash_rust::xxh3::Xxh3Default;
 
@@ -10,24 +10,24 @@ use crate::element::{Content, Dtype};
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
-use crate::io::labels::Labels;
+use crate::io::labels::{self, Labels};
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::{Workers, survey_of};
 use crate::problem::InputId;
-use crate::source::{Samples, Storage};
+use crate::source::{Input, Samples, Storage};
 
 /// The open inputs of a run.
 pub(super) struct Inputs {
-    pub(super) x: Samples,
-    pub(super) y: Option<Samples>,
-    /// Storage chunks of each that were never written, and all chunks, once they are counted.
+    pub(super) x: Input,
+    pub(super) y: Option<Input>,
+    /// Storage chunks of each file that were never written, and all chunks, once they are counted.
     pub(super) chunks: Vec<(u64, u64)>,
 }
 
 impl Inputs {
-    pub(super) fn open(x: &Path, args: &ProblemArgs) -> Result<Self> {
-        let x = Samples::open(x, args.dataset.as_deref(), args.view())?;
+    pub(super) fn open(x: &[PathBuf], args: &ProblemArgs) -> Result<Self> {
+        let x = Input::open(x, args.dataset.as_deref(), args.view())?;
         let y = open_against(args)?;
         if let Some(y) = &y
             && x.features != y.features
@@ -45,7 +45,7 @@ impl Inputs {
 
     /// Opens the inputs of a run, the same for all ranks, and says what they are. Collective.
     pub(super) fn agreed(comm: &Comm, args: &ComputeArgs) -> Result<Self> {
-        let mut inputs = comm.agree(Self::open(&args.input, &args.problem))?;
+        let mut inputs = comm.agree(Self::open(&args.inputs, &args.problem))?;
         comm.on_root(|| {
             inputs.tell();
             Ok(())
@@ -58,20 +58,27 @@ impl Inputs {
 
     /// Makes sure that all ranks see the same inputs. Collective.
     fn agree(&self, comm: &Comm) -> Result<()> {
-        self.all().try_for_each(|samples| agree_on_samples(comm, samples))
+        let count = self.files().count();
+        self.files().try_for_each(|samples| agree_on_samples(comm, samples, count))
     }
 
-    /// The labels of X and of Y that are asked for.
-    pub(super) fn labels(&self, args: &ProblemArgs) -> Result<[Option<Labels>; 2]> {
-        let open = |name: Option<&str>, samples: Option<&Samples>| match (name, samples) {
-            (Some(name), Some(samples)) => Labels::open(&samples.path, name, samples.rows).map(Some),
-            _ => Ok(None),
+    /// The labels of X and of Y that are asked for, file by file.
+    pub(super) fn labels(&self, args: &ProblemArgs) -> Result<[Vec<Labels>; 2]> {
+        let open = |name: Option<&str>, input: Option<&Input>| match (name, input) {
+            (Some(name), Some(input)) => {
+                let of = |samples: &Samples| Labels::open(&samples.path, name, samples.rows);
+                input.files.iter().map(of).collect::<Result<Vec<_>>>()
+            }
+            _ => Ok(Vec::new()),
         };
         let x = open(args.ids.as_deref(), Some(&self.x))?;
-        Ok([x, open(args.against_ids.as_deref(), self.y.as_ref())?])
+        let y = open(args.against_ids.as_deref(), self.y.as_ref())?;
+        labels::check_alike(&x)?;
+        labels::check_alike(&y)?;
+        Ok([x, y])
     }
 
-    /// What the result says of them; digests where they are known, and the number that was taken off.
+    /// What the result says of each file; digests where they are known, and the number that was taken off.
     pub(super) fn ids(&self, digests: &[u64], subtracted: i128) -> Vec<InputId> {
         let id = |(at, samples): (usize, &Samples)| InputId {
             path: std::path::absolute(&samples.path)
@@ -84,28 +91,37 @@ impl Inputs {
             view: samples.view.words(),
             subtracted: if subtracted == 0 { String::new() } else { subtracted.to_string() },
         };
-        self.all().enumerate().map(id).collect()
+        self.files().enumerate().map(id).collect()
     }
 
     /// X, and Y if there is one.
-    pub(super) fn all(&self) -> impl Iterator<Item = &Samples> {
+    pub(super) fn all(&self) -> impl Iterator<Item = &Input> {
         [Some(&self.x), self.y.as_ref()].into_iter().flatten()
+    }
+
+    /// The files of X, then those of Y.
+    pub(super) fn files(&self) -> impl Iterator<Item = &Samples> {
+        self.all().flat_map(|input| &input.files)
+    }
+
+    /// What they are, for messages.
+    pub(super) fn describe(&self) -> String {
+        self.all().map(Input::describe).collect::<Vec<_>>().join(" and ")
     }
 
     pub(super) fn shape(&self) -> Shape {
         let x = &self.x;
-        let (m, y_dtype) = self.y.as_ref().map_or((x.rows, x.dtype), |y| (y.rows, y.dtype));
-        let dtype = x.dtype.wider(y_dtype);
-        let storage = [x.storage, self.y.as_ref().map_or(x.storage, |y| y.storage)];
-        let content = storage[0].content.and(storage[1].content);
-        Shape { n: x.rows, m, d: x.features, dtype, content, storage, is_of_file: true }
+        let y = self.y.as_ref().unwrap_or(x);
+        let (dtype, content) = (x.dtype().wider(y.dtype()), x.content().and(y.content()));
+        let layouts = [x.layouts(), y.layouts()];
+        Shape { n: x.rows(), m: y.rows(), d: x.features, dtype, content, layouts, is_of_file: true }
     }
 }
 
 /// Makes sure that all ranks see the same samples: a name may mean another file on another node. Shape and type are compared, and the
-/// values of some samples, which every rank reads through its own eyes. Collective.
-pub(super) fn agree_on_samples(comm: &Comm, samples: &Samples) -> Result<()> {
-    let mine = comm.agree(fingerprint(samples))?;
+/// values of some samples, which every rank reads through its own eyes: of few, where there are many `files`. Collective.
+pub(super) fn agree_on_samples(comm: &Comm, samples: &Samples, files: usize) -> Result<()> {
+    let mine = comm.agree(fingerprint(samples, files))?;
     let mut roots = mine.clone();
     comm.broadcast(0, &mut roots);
     comm.agree(if mine == roots {
@@ -125,13 +141,13 @@ const COMPARED_FEATURES: usize = 8192;
 
 /// What two ranks must have in common to see the same samples: shape, type, and the values of some, the first and the last among them.
 /// Where a single value would take long to unpack, they compare what is packed.
-fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
+fn fingerprint(samples: &Samples, files: usize) -> Result<Vec<u8>> {
     let Samples { rows, features, dtype, storage, .. } = samples;
     // of few values that take long to collect, single ones
     let is_long = *features > COMPARED_FEATURES || samples.cheap(*features).is_none();
     let mut digest = Xxh3Default::new();
     if let Some(cheap) = samples.cheap(if is_long { 1 } else { *features }) {
-        let count = cheap.min(COMPARED_SAMPLES).min(*rows);
+        let count = cheap.min((COMPARED_SAMPLES / files).max(2)).min(*rows);
         let place = |number: usize, total: usize| number * (total - 1) / (count - 1).max(1);
         for number in 0..count {
             let row = place(number, *rows);
@@ -149,25 +165,28 @@ fn fingerprint(samples: &Samples) -> Result<Vec<u8>> {
 }
 
 /// Opens the second input, if there is one.
-pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Samples>> {
-    let open = |path: &PathBuf| Samples::open(path, args.against_dataset.as_deref(), args.view());
-    args.against.as_ref().map(open).transpose()
+pub(super) fn open_against(args: &ProblemArgs) -> Result<Option<Input>> {
+    let open = |paths: &[PathBuf]| Input::open(paths, args.against_dataset.as_deref(), args.view());
+    Some(args.against.as_slice()).filter(|paths| !paths.is_empty()).map(open).transpose()
 }
 
-/// Digests of samples, each rank reading its share. Collective.
+/// Digests of the samples of each file, each rank reading its share. Collective.
 pub(super) fn digests<'a, T: Number>(
     comm: &Comm,
     workers: &Workers,
-    inputs: impl Iterator<Item = &'a Samples>,
+    inputs: impl Iterator<Item = &'a Input>,
 ) -> Result<Vec<u64>> {
-    let share = |samples: &Samples| range_of(samples.rows, comm.size(), comm.rank());
-    let mine = inputs.map(|samples| Ok(survey_of::<T>(workers, samples, share(samples))?.digest));
-    let mine = comm.agree(mine.collect::<Result<Vec<_>>>())?;
+    let mut mine = Vec::new();
+    for input in inputs {
+        let surveys =
+            comm.agree(survey_of::<T>(workers, input, range_of(input.rows(), comm.size(), comm.rank())))?;
+        mine.extend(surveys.iter().map(|survey| survey.digest));
+    }
     Ok(comm.all_reduce(&mine, Reduce::Sum))
 }
 
 /// Sizes of a problem, and the type that loses nothing.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Shape {
     pub(super) n: usize,
     pub(super) m: usize,
@@ -175,8 +194,8 @@ pub(super) struct Shape {
     pub(super) dtype: Dtype,
     /// What all their values are.
     pub(super) content: Content,
-    /// How X and Y are stored.
-    pub(super) storage: [Storage; 2],
+    /// How samples of X and of Y lie in files, with the most rows of one.
+    pub(super) layouts: [Vec<(Storage, usize)>; 2],
     /// Whether X is there, and not only its size.
     pub(super) is_of_file: bool,
 }

@@ -51,7 +51,7 @@ impl<'a> Job<'a> {
         let threads = usize::try_from(threads).unwrap_or(usize::MAX);
         let tile = args.problem.tile.or(found.run().map(|run| run.plan.identity.problem.tile));
         let wanted = ProblemArgs { tile, ..args.problem.clone() };
-        let problem = comm.agree(setup::problem(&wanted, inputs.shape(), comm.size(), threads))?;
+        let problem = comm.agree(setup::problem(&wanted, &inputs.shape(), comm.size(), threads))?;
         let given = Given::agreed(comm, &args.problem, problem.d)?;
         comm.agree(given.check_range(&problem))?;
         let schedule = setup::schedule(&problem, comm.size(), inputs.y.is_none());
@@ -89,9 +89,9 @@ impl<'a> Job<'a> {
         found: &Earlier,
     ) -> Result<Memory> {
         let Self { args, problem, schedule, results, cores, level, .. } = self;
-        let (shape, symmetric) = (self.inputs.shape(), schedule.grid.symmetric);
+        let (shape, symmetric) = (&self.inputs.shape(), schedule.grid.symmetric);
         let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
-        let memory = Memory::of(schedule, kernel, shape.storage, threads, results, Comm::resident_bytes());
+        let memory = Memory::of(schedule, kernel, &shape.layouts, threads, results, Comm::resident_bytes());
         let memory = comm.agree(memory)?;
         let is_unfinished = found.run().is_some();
         let way_out = |node_bytes| {
@@ -117,7 +117,7 @@ impl<'a> Job<'a> {
         let Self { args, .. } = self;
         let given: Vec<PathBuf> = Given::files(&args.problem).collect();
         let others = args.problem.against.iter().chain(&given).map(PathBuf::as_path);
-        let inputs: Vec<&Path> = std::iter::once(args.input.as_path()).chain(others).collect();
+        let inputs: Vec<&Path> = args.inputs.iter().map(PathBuf::as_path).chain(others).collect();
         if let Some(record) = &args.json {
             let outputs = [args.output.as_deref(), workdir.map(Workdir::folder)];
             let others: Vec<&Path> = inputs.iter().copied().chain(outputs.into_iter().flatten()).collect();
@@ -132,7 +132,7 @@ impl<'a> Job<'a> {
         placement::tell(comm, cores);
         let Problem { n, m, d, method, dtype, tile, .. } = problem;
         let metric = problem.shown_metric();
-        let are_small = self.inputs.all().all(|samples| samples.storage.content != Content::Any);
+        let are_small = self.inputs.files().all(|samples| samples.storage.content != Content::Any);
         if are_small && !method.is_whole() && self.args.problem.kernel.is_auto() {
             let weighted = if self.args.problem.weights.is_some() { " with weights" } else { "" };
             let why = match self.inputs.shape().content {
@@ -162,6 +162,7 @@ impl<'a> Job<'a> {
     pub(super) fn identity(&self, inputs: Vec<InputId>, given: &Given) -> Identity {
         let ProblemArgs { ids, against_ids, .. } = &self.args.problem;
         let labels = [ids.clone(), against_ids.clone()];
+        let inputs = (inputs, self.inputs.y.is_none());
         Identity::new(self.problem, self.results.asked, inputs, labels, given.ids())
     }
 

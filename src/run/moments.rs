@@ -14,7 +14,7 @@ use crate::kernel::Level;
 use crate::number::Number;
 use crate::pipeline::{Centre, Unfit, Whitening, Workers, covariance, origin, variances, whiten};
 use crate::problem::Parameters;
-use crate::source::Samples;
+use crate::source::Input;
 use crate::text::counted;
 
 /// What the metric is given, with what is made of the samples for it; samples are whitened where it is. Returns their largest magnitude too, if they are others
@@ -26,13 +26,12 @@ pub(super) fn complete<T: Number>(
     blocks: &mut Packed,
 ) -> Result<(Given, Option<f64>)> {
     let Job { inputs, given, problem, .. } = job;
-    let names: Vec<_> = inputs.all().map(Samples::describe).collect();
-    let names = names.join(" and ");
+    let names = inputs.describe();
     match given.needed {
         None => Ok((given.clone(), None)),
         Some(Needed::Variance) => {
             comm.on_root(|| {
-                if inputs.all().map(|samples| samples.rows).sum::<usize>() < 2 {
+                if inputs.all().map(Input::rows).sum::<usize>() < 2 {
                     fail!("one sample has no variance; give the features one with --variance, or use --metric euclidean");
                 }
                 Ok(())

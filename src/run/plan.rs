@@ -13,7 +13,6 @@ use super::placement::{self, Threads};
 use super::setup::{self, with_dtype};
 use crate::cli::PlanArgs;
 use crate::comm::{Comm, MAX_RANKS};
-use crate::element::Dtype;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
@@ -26,7 +25,7 @@ use crate::problem::{Asked, Nearest, Problem};
 use crate::report::file;
 use crate::report::print;
 use crate::sink::{Parcel, Results};
-use crate::source::Storage;
+use crate::source::{Input, Storage};
 use crate::text::{bytes, counted};
 
 /// Values, or words of features, of the samples that the kernel rate is measured on at most.
@@ -158,7 +157,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     }
     if let Some(record) = &args.json {
         let given: Vec<_> = Given::files(&args.problem).collect();
-        let inputs = [&args.input, &args.problem.against, &args.machine].into_iter().flatten().chain(&given);
+        let inputs = args.inputs.iter().chain(&args.problem.against).chain(&args.machine).chain(&given);
         let inputs: Vec<_> = inputs.map(std::path::PathBuf::as_path).collect();
         file::check(record, file::RecordKind::Plan, &inputs)?;
     }
@@ -168,7 +167,7 @@ pub(super) fn plan(args: &PlanArgs) -> Result<()> {
     let Threads { count: threads, .. } = placement::wanted_threads(args.threads, cores, ranks_per_node)?;
     let layout = Layout { nodes, ranks_per_node, threads, tile: args.problem.tile };
     let (shape, symmetric) = shape(args)?;
-    let problem = setup::problem(&args.problem, shape, ranks, ranks.saturating_mul(threads))?;
+    let problem = setup::problem(&args.problem, &shape, ranks, ranks.saturating_mul(threads))?;
     Given::read(&args.problem, problem.d)?.check_range(&problem)?;
     with_dtype!(problem.dtype, show(args, Planned { layout, machine, shape, problem, symmetric }))
 }
@@ -183,8 +182,8 @@ struct Planned {
 }
 
 fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
-    if let Some(path) = &args.input {
-        let inputs = Inputs::open(path, &args.problem)?;
+    if !args.inputs.is_empty() {
+        let inputs = Inputs::open(&args.inputs, &args.problem)?;
         inputs.tell();
         inputs.labels(&args.problem)?;
         return Ok((inputs.shape(), inputs.y.is_none()));
@@ -198,27 +197,20 @@ fn shape(args: &PlanArgs) -> Result<(Shape, bool)> {
     {
         return Err(Error::Usage(format!("--features {d}: {} has {} features", y.describe(), y.features)));
     }
-    let m = y.as_ref().map_or(n, |y| y.rows);
-    let x = if args.problem.packed { Storage::bits(d) } else { args.stored.storage(d) };
-    let storage = [x, y.as_ref().map_or(x, |y| y.storage)];
-    let dtype = storage.iter().map(|storage| storage.stored.dtype()).fold(Dtype::F32, Dtype::wider);
-    Ok((
-        Shape {
-            n,
-            m,
-            d,
-            dtype,
-            content: storage[0].content.and(storage[1].content),
-            storage,
-            is_of_file: false,
-        },
-        y.is_none(),
-    ))
+    let storage = if args.problem.packed { Storage::bits(d) } else { args.stored.storage(d) };
+    let (dtype, content) = (storage.stored.dtype(), storage.content);
+    let m = y.as_ref().map_or(n, Input::rows);
+    let (dtype, content) =
+        y.as_ref().map_or((dtype, content), |y| (dtype.wider(y.dtype()), content.and(y.content())));
+    let of_x = vec![(storage, n)];
+    let layouts = [of_x.clone(), y.as_ref().map_or(of_x, Input::layouts)];
+    Ok((Shape { n, m, d, dtype, content, layouts, is_of_file: false }, y.is_none()))
 }
 
 fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
     let level = Level::detect().map_err(Error::Usage)?;
-    let Planned { layout, shape, symmetric, problem, .. } = planned;
+    let Planned { layout, symmetric, problem, .. } = planned;
+    let shape = &planned.shape.clone();
     let node_bytes = planned.machine.memory_gb.unwrap_or(f64::INFINITY) * 1e9;
     let asked =
         if args.no_output { Asked::NOTHING } else { setup::asked(&args.problem, &problem, symmetric)? };
@@ -234,20 +226,20 @@ fn show<T: Number>(args: &PlanArgs, planned: Planned) -> Result<()> {
 }
 
 fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Result<Record> {
-    let Planned { layout, mut machine, shape, problem, symmetric } = planned;
+    let Planned { layout, mut machine, problem, symmetric, .. } = planned;
     let Layout { nodes, ranks_per_node, threads, .. } = layout;
     let ranks = layout.ranks();
     let schedule = setup::schedule(&problem, ranks, symmetric);
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
     let base = Comm::resident_bytes();
-    let memory = Memory::of(&schedule, &kernel, shape.storage, threads, fit.results, base)?;
+    let memory = Memory::of(&schedule, &kernel, &fit.shape.layouts, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
     let disk = fit.results.disk_bytes::<T>(&schedule.grid);
     // what the metric was given goes into the result, if there is one
     let parameters = if disk == Some(0) { Some(0) } else { problem.parameter_bytes() };
     let disk = disk.and_then(|bytes| bytes.checked_add(parameters?));
     let traffic = Traffic::of(&schedule, &kernel, fit.results)?;
-    let volume = Volume::of(&schedule, &kernel, fit.shape.storage, fit.results, threads, ranks_per_node)?;
+    let volume = Volume::of(&schedule, &kernel, &fit.shape.layouts, fit.results, threads, ranks_per_node)?;
     let kernel_rate_is_measured_here = machine.kernel_rate.is_none();
     let rate = if let Some(rate) = machine.kernel_rate {
         rate * 1e9
@@ -260,7 +252,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     machine.kernel_rate = Some(rate / 1e9);
     let seconds = Cost::of(&volume, &machine, rate);
     Ok(Record {
-        disk: Disk::of(disk.unwrap_or(u64::MAX), args.input.as_deref()),
+        disk: Disk::of(disk.unwrap_or(u64::MAX), args.inputs.first().map(PathBuf::as_path)),
         problem,
         results: fit.results.asked,
         radius: Hits::of::<T>(fit.results, &schedule.grid),

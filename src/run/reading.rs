@@ -1,5 +1,7 @@
 //! What the inputs are like: which datasets they are, what a pass over their samples finds, and whether to go on.
 
+use std::collections::{BTreeSet, HashSet};
+
 use super::inputs::Inputs;
 use crate::cli::ComputeArgs;
 use crate::comm::Comm;
@@ -12,12 +14,12 @@ use crate::partition::range_of;
 use crate::pipeline::{Found, Sort, Survey, Workers, survey_of};
 use crate::problem::InputId;
 use crate::report::InputRecord;
-use crate::source::Samples;
+use crate::source::{Input, Samples};
 use crate::text::listed;
 
 /// What passes over all samples have told.
 pub(super) struct Known {
-    /// Of X, and Y if there is one.
+    /// Of each file of X, and of Y if there is one.
     pub(super) surveys: Vec<Survey>,
     /// The whole number that was taken off every value.
     pub(super) subtracted: i128,
@@ -96,9 +98,11 @@ pub(super) fn survey<T: Number>(
     metric: Metric,
 ) -> Result<Known> {
     read(comm, inputs, metric, T::DTYPE, |subtracted| {
-        let share = |samples: &Samples| range_of(samples.rows, comm.size(), comm.rank());
-        let of = |samples: &Samples| survey_of::<T>(workers, &samples.less(subtracted), share(samples));
-        comm.agree(inputs.all().map(of).collect())
+        let of = |input: &Input| {
+            let share = range_of(input.rows(), comm.size(), comm.rank());
+            survey_of::<T>(workers, &input.less(subtracted), share)
+        };
+        comm.agree(inputs.all().map(of).collect::<Result<Vec<_>>>().map(|surveys| surveys.concat()))
     })
 }
 
@@ -139,14 +143,16 @@ pub(super) fn judge(inputs: &Inputs, known: &Known, args: &ComputeArgs, dtype: D
     } else {
         Nan::Refused
     };
-    for (samples, survey) in inputs.all().zip(&known.surveys) {
-        warn_of_marks(samples, survey, args.problem.could_skip_missing())?;
-        warn_of_inexact(samples, survey, metric, dtype)?;
-        check_small(samples, survey)?;
+    let files = || inputs.files().zip(&known.surveys);
+    let could_skip = args.problem.could_skip_missing();
+    warn_each(files().map(|(samples, survey)| of_marks(samples, survey, could_skip)))?;
+    warn_each(files().map(|(samples, survey)| of_inexact(samples, survey, metric, dtype)))?;
+    warn_each(files().map(|(samples, survey)| of_small(samples, survey)))?;
+    if skip_missing {
+        warn_each(files().map(|(samples, survey)| Ok(of_empty(samples, survey))))?;
+    }
+    for (samples, survey) in files() {
         check_truth(samples, survey, metric)?;
-        if skip_missing {
-            warn_of_empty(samples, survey);
-        }
         if !args.allow_nonfinite {
             refuse(samples, survey, nan)?;
         }
@@ -171,17 +177,29 @@ enum Nan {
     Skipped,
 }
 
-/// Warns of samples that have no distance to any other.
-fn warn_of_empty(samples: &Samples, survey: &Survey) {
-    let empty = survey.found(Sort::Empty);
-    if let Some((row, _)) = empty.first(samples.features) {
-        log::warn!(
-            "{}: all values of {} of {} samples are NaN, first in row {row} (from 0); all distances of these samples are NaN",
-            samples.describe(),
-            empty.samples,
-            survey.samples
-        );
+/// Warnings of the same kind that are told, of so many files at most.
+const TOLD_FILES: usize = 8;
+
+/// Tells what is to be warned of in each file, of the first of many.
+fn warn_each(warnings: impl Iterator<Item = Result<Option<String>>>) -> Result<()> {
+    let warnings: Vec<_> = warnings.filter_map(Result::transpose).collect::<Result<_>>()?;
+    warnings.iter().take(TOLD_FILES).for_each(|warning| log::warn!("{warning}"));
+    if warnings.len() > TOLD_FILES {
+        log::warn!("the same is true of {} more files", warnings.len() - TOLD_FILES);
     }
+    Ok(())
+}
+
+/// Warns of samples that have no distance to any other.
+fn of_empty(samples: &Samples, survey: &Survey) -> Option<String> {
+    let empty = survey.found(Sort::Empty);
+    let (row, _) = empty.first(samples.features)?;
+    Some(format!(
+        "{}: all values of {} of {} samples are NaN, first in row {row} (from 0); all distances of these samples are NaN",
+        samples.describe(),
+        empty.samples,
+        survey.samples
+    ))
 }
 
 /// The first value of a sort, and where it is: `NaN in row 4, column 2`.
@@ -288,7 +306,7 @@ fn check_truth(samples: &Samples, survey: &Survey, metric: Metric) -> Result<()>
 }
 
 /// Refuses samples that all become 0 in f32 though they are not, and warns of those of which few digits are left.
-fn check_small(samples: &Samples, survey: &Survey) -> Result<()> {
+fn of_small(samples: &Samples, survey: &Survey) -> Result<Option<String>> {
     let what = samples.describe();
     let stored = survey.stored;
     if stored > 0.0 && survey.largest() == 0.0 && survey.found(Sort::TooLarge).values == 0 {
@@ -296,60 +314,68 @@ fn check_small(samples: &Samples, survey: &Survey) -> Result<()> {
             "{what}: all values are too small for f32 and would be 0, the largest of them {stored:e}; use --dtype f64"
         );
     }
-    if stored > 0.0 && stored < f32::SMALLEST_NORMAL {
-        log::warn!(
-            "{what}: all values lose digits in f32, the largest of them is {stored:e}; use --dtype f64"
-        );
-    }
-    Ok(())
+    let is_small = stored > 0.0 && stored < f32::SMALLEST_NORMAL;
+    Ok(is_small.then(|| {
+        format!("{what}: all values lose digits in f32, the largest of them is {stored:e}; use --dtype f64")
+    }))
 }
 
-fn warn_of_marks(samples: &Samples, survey: &Survey, can_skip: bool) -> Result<()> {
+fn of_marks(samples: &Samples, survey: &Survey, can_skip: bool) -> Result<Option<String>> {
     let marked = survey.found(Sort::Marked);
-    if marked.values > 0 {
-        let skipped = if can_skip { ", which --skip-missing skips" } else { "" };
-        log::warn!(
-            "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, write other values in their place, or use --decode-netcdf to make them NaN{skipped}",
-            samples.describe(),
-            how_many(marked, survey),
-            first_of(samples, marked)?
-        );
+    if marked.values == 0 {
+        return Ok(None);
     }
-    Ok(())
+    let skipped = if can_skip { ", which --skip-missing skips" } else { "" };
+    Ok(Some(format!(
+        "{}: its fill value or attribute _FillValue or missing_value calls {} missing, the first is {}; pairdist uses these values unchanged: leave those samples or features out, write other values in their place, or use --decode-netcdf to make them NaN{skipped}",
+        samples.describe(),
+        how_many(marked, survey),
+        first_of(samples, marked)?
+    )))
 }
 
-fn warn_of_inexact(samples: &Samples, survey: &Survey, metric: Metric, dtype: Dtype) -> Result<()> {
+fn of_inexact(samples: &Samples, survey: &Survey, metric: Metric, dtype: Dtype) -> Result<Option<String>> {
     let inexact = survey.found(Sort::Inexact);
     // of truth values it matters only whether they are 0
-    if inexact.values > 0 && metric.form().preparation != Preparation::Truth {
-        let way_out = match (dtype, metric.ignores_shifts()) {
-            (Dtype::F32, true) => "use --dtype f64, or subtract a common number before writing the samples",
-            (Dtype::F32, false) => "use --dtype f64",
-            (Dtype::F64, true) => "subtract a common number before writing the samples",
-            (Dtype::F64, false) => "the distances are those of the rounded values",
-        };
-        log::warn!(
-            "{}: {} {} rounded, the first is {}: more digits than {dtype} holds; {way_out}",
-            samples.describe(),
-            how_many(inexact, survey),
-            verb(inexact, ["is", "are"]),
-            first_of(samples, inexact)?
-        );
+    if inexact.values == 0 || metric.form().preparation == Preparation::Truth {
+        return Ok(None);
     }
-    Ok(())
+    let way_out = match (dtype, metric.ignores_shifts()) {
+        (Dtype::F32, true) => "use --dtype f64, or subtract a common number before writing the samples",
+        (Dtype::F32, false) => "use --dtype f64",
+        (Dtype::F64, true) => "subtract a common number before writing the samples",
+        (Dtype::F64, false) => "the distances are those of the rounded values",
+    };
+    Ok(Some(format!(
+        "{}: {} {} rounded, the first is {}: more digits than {dtype} holds; {way_out}",
+        samples.describe(),
+        how_many(inexact, survey),
+        verb(inexact, ["is", "are"]),
+        first_of(samples, inexact)?
+    )))
 }
 
 impl Inputs {
     /// Says which datasets are used, which were passed over, and what their attributes say.
     pub(super) fn tell(&self) {
-        for samples in self.all() {
-            let view = Some(samples.view.words()).filter(|words| !words.is_empty());
+        for input in self.all() {
+            let view = Some(input.files[0].view.words()).filter(|words| !words.is_empty());
             let view = view.map_or(String::new(), |words| format!(" ({words})"));
-            log::info!("samples are {}, {} x {}{view}", samples.describe(), samples.rows, samples.features);
-            if !samples.passed_over.is_empty() {
-                log::warn!("{}", passed_over(samples));
+            log::info!("samples are {}, {} x {}{view}", input.describe(), input.rows(), input.features);
+            let again = again(input);
+            if !again.is_empty() {
+                log::warn!(
+                    "given more than once, so that their samples count more than once: {}",
+                    listed(again.into_iter(), ", ")
+                );
             }
-            samples.notes().iter().for_each(|note| log::warn!("{note}"));
+            let passed_over = input.files.iter().map(|samples| Ok(passed_over(samples)));
+            let notes = input
+                .files
+                .iter()
+                .map(|samples| Ok(Some(samples.notes().join("; ")).filter(|notes| !notes.is_empty())));
+            // these cannot fail
+            let _ = warn_each(passed_over).and_then(|()| warn_each(notes));
         }
     }
 
@@ -360,14 +386,14 @@ impl Inputs {
     pub(super) fn count_chunks(&mut self, comm: &Comm, is_allowed: bool) -> Result<()> {
         let mut chunks = Vec::new();
         comm.on_root(|| {
-            for samples in self.all() {
+            for samples in self.files() {
                 let counted = samples.missing_chunks();
                 check_chunks(samples, counted, is_allowed)?;
                 chunks.extend([counted.0, counted.1]);
             }
             Ok(())
         })?;
-        chunks.resize(2 * self.all().count(), 0);
+        chunks.resize(2 * self.files().count(), 0);
         let chunks = comm.all_reduce(&chunks, crate::comm::Reduce::Sum);
         self.chunks = chunks.chunks_exact(2).map(|counted| (counted[0], counted[1])).collect();
         Ok(())
@@ -392,13 +418,25 @@ fn check_chunks(samples: &Samples, (missing, all): (u64, u64), is_allowed: bool)
 }
 
 /// What else in the file looked like samples.
-fn passed_over(samples: &Samples) -> String {
+fn passed_over(samples: &Samples) -> Option<String> {
+    if samples.passed_over.is_empty() {
+        return None;
+    }
     let others = samples.passed_over.iter().map(|other| format!("\"{}\": {}", other.name, other.why));
-    format!(
+    Some(format!(
         "{}: passed over {}; choose a dataset with --dataset if another is meant",
         samples.path.display(),
         listed(others, "; ")
-    )
+    ))
+}
+
+/// Files that an input has more than once.
+fn again(input: &Input) -> Vec<String> {
+    let mut seen = HashSet::new();
+    let place =
+        |samples: &Samples| std::fs::canonicalize(&samples.path).unwrap_or_else(|_| samples.path.clone());
+    let twice = input.files.iter().filter(|samples| !seen.insert(place(samples)));
+    twice.map(|samples| samples.path.display().to_string()).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
 #[cfg(test)]

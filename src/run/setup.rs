@@ -19,8 +19,8 @@ use crate::stop;
 use crate::text::counted;
 
 /// The problem on so many ranks, which have so many threads together, with what the command line leaves open chosen.
-pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: usize) -> Result<Problem> {
-    let Shape { n, m, d, dtype, content, is_of_file, .. } = shape;
+pub(super) fn problem(args: &ProblemArgs, shape: &Shape, ranks: usize, threads: usize) -> Result<Problem> {
+    let Shape { n, m, d, dtype, content, is_of_file, .. } = *shape;
     let metric = args.metric;
     // its samples are multiplied by a matrix first, which f32 has too few digits for
     let is_whitened = metric.form().is_whitened();
@@ -29,7 +29,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: Shape, ranks: usize, threads: u
             "--dtype f32: {metric} is computed in f64; leave the option out, and use --store f32 to store distances in it"
         )));
     }
-    let samples = if args.against.is_some() { n.saturating_add(m) } else { n };
+    let samples = if args.against.is_empty() { n } else { n.saturating_add(m) };
     if is_whitened && args.inverse_covariance.is_none() && samples <= d {
         fail!(
             "the covariance of {} in {} is singular: {metric} needs {} at least; use more samples, or give an inverse covariance with --inverse-covariance",

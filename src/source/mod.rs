@@ -6,7 +6,9 @@
 //! - `conventions` — what other programs make of groups and tables
 //! - `recipes` — lines of Python that make samples of the rest
 //! - `filters` — what unpacks compressed samples
+//! - `input` — the samples of several files, one after the other
 //! - `netcdf` — what the attributes of netCDF say about the values
+//! - `shelf` — files that are open, a few at a time
 //! - `storage` — how samples lie in a file, and which are best read together
 //! - `stored` — values as they are stored, and their rounding to the type that is computed in
 //! - `view` — how a dataset is looked at as samples
@@ -15,9 +17,11 @@ mod conventions;
 mod entry;
 mod filters;
 mod find;
+mod input;
 mod inventory;
 mod netcdf;
 mod recipes;
+mod shelf;
 mod storage;
 mod stored;
 mod view;
@@ -27,10 +31,11 @@ use std::fs;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use hdf5::plist::dataset_create::{FillTime, FillValue, Layout};
 use hdf5::types::TypeDescriptor;
-use hdf5::{Dataset, File, H5Type};
+use hdf5::{Dataset, H5Type};
 
 use crate::element::{Content, Dtype};
 use crate::error::{Context, Error, Result};
@@ -38,9 +43,12 @@ use crate::fail;
 use crate::io::{SIEVE_BYTES, Stored, missing_chunks, open, read_part};
 use find::Finder;
 use netcdf::Packing;
+use shelf::Open;
+pub use shelf::Shelf;
 
 pub(crate) use entry::Entry;
 pub(crate) use find::{Listing, PassedOver, look_at};
+pub use input::Input;
 #[cfg(test)]
 pub(crate) use storage::Chunk;
 pub(crate) use storage::{Axes, Storage};
@@ -57,12 +65,14 @@ const LOOK_BYTES: usize = 32 << 20;
 /// Bytes of a packed chunk that are looked at.
 const PACKED_BYTES: usize = 64 << 10;
 
-/// A dataset of samples, open to read.
+/// A dataset of samples, to be read.
 #[derive(Clone)]
 pub struct Samples {
-    dataset: Dataset,
-    // kept open as long as the dataset
-    _file: File,
+    /// Where it is open, if it is, and its number there.
+    shelf: Arc<Shelf>,
+    number: usize,
+    /// Its dimensions.
+    dimensions: Vec<usize>,
     /// The file, as the user named it.
     pub path: PathBuf,
     /// Full name of the dataset in the file.
@@ -192,6 +202,11 @@ impl Samples {
     /// # Errors
     /// A sentence for anything that is not a matrix of real numbers stored in this very file.
     pub fn open(path: &Path, dataset: Option<&str>, view: View) -> Result<Self> {
+        Self::open_on(&Arc::default(), path, dataset, view)
+    }
+
+    /// Likewise, beside others that may be open.
+    pub fn open_on(shelf: &Arc<Shelf>, path: &Path, dataset: Option<&str>, view: View) -> Result<Self> {
         let file = open(path)?;
         let finder = Finder::new(&file, path, view);
         let (name, passed_over) = match dataset {
@@ -226,8 +241,9 @@ impl Samples {
                 netcdf::marks(&dataset)
             },
             dtype: packing.as_ref().map_or(stored.dtype(), Packing::dtype),
-            dataset,
-            _file: file,
+            dimensions: dataset.shape(),
+            number: shelf.add(Open { dataset, _file: file }),
+            shelf: Arc::clone(shelf),
             path: path.to_owned(),
             name: format!("/{name}"),
             view,
@@ -247,6 +263,20 @@ impl Samples {
             })?;
         }
         Ok(samples)
+    }
+
+    /// The dataset, open; it is opened again if others have taken its place.
+    fn dataset(&self) -> hdf5::Result<Dataset> {
+        self.shelf.dataset(self.number, || {
+            let file = open(&self.path).map_err(|error| error.to_string())?;
+            let found = Finder::new(&file, &self.path, self.view).named(&self.name[1..]);
+            let dataset = found.map_err(|error| error.to_string())?;
+            let stored = dataset.dtype().map(|dtype| StoredType::of(&dtype))?;
+            if dataset.shape() != self.dimensions || stored != Ok(self.storage.stored) {
+                return Err("it has another shape or type than when the run began".into());
+            }
+            Ok(Open { dataset, _file: file })
+        })
     }
 
     /// The same samples, less a whole number.
@@ -270,11 +300,12 @@ impl Samples {
 
     /// What the first and the last chunk look like in the file, packed.
     pub fn packed(&self) -> Result<Vec<u8>> {
-        let last = self.dataset.num_chunks().unwrap_or(0).saturating_sub(1);
+        let dataset = self.dataset().context(|| format!("{} cannot be read", self.describe()))?;
+        let last = dataset.num_chunks().unwrap_or(0).saturating_sub(1);
         let read = || {
             let file = fs::File::open(&self.path)?;
             let mut all = Vec::new();
-            for chunk in [0, last].into_iter().filter_map(|number| self.dataset.chunk_info(number)) {
+            for chunk in [0, last].into_iter().filter_map(|number| dataset.chunk_info(number)) {
                 let len = usize::try_from(chunk.size).unwrap_or(PACKED_BYTES).min(PACKED_BYTES);
                 let mut bytes = vec![0; len];
                 file.read_exact_at(&mut bytes, chunk.addr)?;
@@ -314,7 +345,7 @@ impl Samples {
                 let read = size_of::<T>().saturating_mul(self.storage.per_value);
                 let bytes = bytes.saturating_mul(self.storage.stored.size().max(read));
                 // other dimensions cannot be cut at any feature
-                let is_cut = self.view.axes != Axes::Leading || self.dataset.ndim() == 2;
+                let is_cut = self.view.axes != Axes::Leading || self.dimensions.len() == 2;
                 let features = chunk.features.saturating_mul(self.storage.per_value);
                 let width = features.saturating_mul((PART_BYTES / bytes).max(1));
                 [chunk.rows, if is_cut { width } else { self.features }]
@@ -390,17 +421,17 @@ impl Samples {
 
     /// Reads in the type `S`. HDF5 swaps bytes, and widens what is smaller.
     fn values<S: H5Type>(&self, (rows, features): (Range<usize>, Range<usize>)) -> hdf5::Result<Vec<S>> {
-        read_part(&self.dataset, &self.view.part(rows, features, &self.dataset.shape()))
+        read_part(&self.dataset()?, &self.view.part(rows, features, &self.dimensions))
     }
 
     /// Storage chunks that were never written, and all chunks; none where samples are not stored in chunks.
     pub fn missing_chunks(&self) -> (u64, u64) {
-        missing_chunks(&self.dataset).unwrap_or_default()
+        self.dataset().ok().and_then(|dataset| missing_chunks(&dataset)).unwrap_or_default()
     }
 
     /// What reading gives where nothing was written; nothing if that is not defined.
     pub fn fill_value(&self) -> Option<String> {
-        let plist = self.dataset.dcpl().ok()?;
+        let plist = self.dataset().ok()?.dcpl().ok()?;
         // HDF5 leaves memory as it is then
         if plist.fill_time() == FillTime::Never || plist.fill_value_defined() == FillValue::Undefined {
             return None;
@@ -412,11 +443,12 @@ impl Samples {
     pub fn notes(&self) -> Vec<String> {
         let what = self.describe();
         let mut notes = Vec::new();
-        if self.dataset.dtype().is_ok_and(|dtype| stored::is_long(&dtype)) {
+        let Ok(dataset) = self.dataset() else { return notes };
+        if dataset.dtype().is_ok_and(|dtype| stored::is_long(&dtype)) {
             notes.push(format!("{what} holds floats of more than 64 bits; they are rounded to 64"));
         }
         if self.packing.is_none() && self.view.bits.is_none() {
-            notes.extend(netcdf::notes(&self.dataset, &what));
+            notes.extend(netcdf::notes(&dataset, &what));
             if self.view.decodes {
                 notes.push(format!(
                     "{what} has no attribute that --decode-netcdf follows; its values are read as they are"
@@ -424,7 +456,7 @@ impl Samples {
             }
         }
         let is_by_columns = self.view.axes != Axes::Columns && self.view.bits.is_none();
-        if self.dataset.attr("MATLAB_class").is_ok() && is_by_columns {
+        if dataset.attr("MATLAB_class").is_ok() && is_by_columns {
             notes.push(format!(
                 "{what} was written by MATLAB, which stores matrices by columns: its {} samples here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, use --transpose",
                 self.rows

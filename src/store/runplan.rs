@@ -74,7 +74,13 @@ mod tests {
             hdf5_version: "1.10.8".into(),
         };
         RunPlan {
-            identity: Identity::new(problem, Asked::MATRIX, vec![id], [None, None], Parameters::default()),
+            identity: Identity::new(
+                problem,
+                Asked::MATRIX,
+                (vec![id], true),
+                [None, None],
+                Parameters::default(),
+            ),
             replaces: false,
             provenance,
         }

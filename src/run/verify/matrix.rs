@@ -12,7 +12,7 @@ use crate::pipeline::Workers;
 use crate::sink::Distances;
 use crate::sink::condensed::CondensedReader;
 use crate::sink::matrix::MatrixReader;
-use crate::source::Samples;
+use crate::source::Input;
 
 /// The distances of a result that are checked.
 pub(super) struct MatrixCheck<'a> {
@@ -63,7 +63,7 @@ impl<'a> MatrixCheck<'a> {
             places.sort_unstable_by_key(|&(row, col)| (row / grid.edge, col / grid.edge, row, col));
             let rows = places.iter().map(|&(row, _)| row);
             let cols = places.iter().map(|&(_, col)| col);
-            let pick = |samples: &Samples, rows: Box<dyn Iterator<Item = usize> + '_>| {
+            let pick = |samples: &Input, rows: Box<dyn Iterator<Item = usize> + '_>| {
                 self.case.pick::<T>(workers, samples, rows)
             };
             let (x, y) = match &self.case.y {

@@ -13,6 +13,7 @@ mod rows;
 
 use std::ops::Range;
 use std::path::{Component, Path, PathBuf};
+use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -34,7 +35,7 @@ use crate::pipeline::{Whitening, Workers};
 use crate::problem::{InputId, Problem};
 use crate::report::print;
 use crate::sink;
-use crate::source::{Picked, Samples, View};
+use crate::source::{Input, Picked, Samples, Shelf, View};
 use crate::text::counted;
 use fault::{Worst, Wrong};
 use matrix::MatrixCheck;
@@ -52,8 +53,8 @@ const ROWS: usize = 100;
 struct Case {
     file: ResultReader,
     grid: Grid,
-    x: Samples,
-    y: Option<Samples>,
+    x: Input,
+    y: Option<Input>,
     /// The metric with its parameters.
     measure: Measure,
     /// What samples are whitened by, if they are.
@@ -71,7 +72,8 @@ pub(super) fn verify(comm: &Comm, args: &VerifyArgs) -> Result<()> {
     let seen = comm.agree(case.seen())?;
     comm.same(&seen, "put the result on a file system that all nodes share")?;
     comm.same(&case.places(), "name the samples with --samples, and --against if there are two inputs")?;
-    case.samples().try_for_each(|samples| inputs::agree_on_samples(comm, samples))?;
+    let count = case.files().count();
+    case.files().try_for_each(|(samples, _)| inputs::agree_on_samples(comm, samples, count))?;
     with_dtype!(case.problem().dtype, verify_in(comm, args, case))
 }
 
@@ -163,7 +165,7 @@ const OPTIONS: [[&str; 2]; 2] = [["--samples", "--dataset"], ["--against", "--ag
 
 /// What the command line says of an input.
 struct Named<'a> {
-    file: Option<&'a Path>,
+    files: &'a [PathBuf],
     dataset: Option<&'a str>,
     /// The options that say it.
     options: [&'static str; 2],
@@ -171,10 +173,31 @@ struct Named<'a> {
 
 impl Named<'_> {
     /// Opens an input of the result `path`: samples of the shape that it had.
-    fn open(&self, id: &InputId, path: &Path) -> Result<Samples> {
+    fn open(&self, ids: &[InputId], path: &Path) -> Result<Input> {
+        let (option, given) = (self.options[0], self.files.len());
+        if given > 0 && given != ids.len() {
+            return Err(Error::Usage(format!(
+                "{option}: {} was computed from {}, and {given} are named; repeat the option for each, in their order",
+                path.display(),
+                counted(ids.len(), "file")
+            )));
+        }
+        let shelf = Arc::default();
+        let open = |(at, id): (usize, &InputId)| self.open_file(&shelf, id, self.files.get(at), path);
+        Input::of(ids.iter().enumerate().map(open).collect::<Result<Vec<_>>>()?)
+    }
+
+    /// Opens one of its files, which may have another name now.
+    fn open_file(
+        &self,
+        shelf: &Arc<Shelf>,
+        id: &InputId,
+        named: Option<&PathBuf>,
+        path: &Path,
+    ) -> Result<Samples> {
         let [file_option, dataset_option] = self.options;
         let result = path.display();
-        let Some(file) = self.file.map(Path::to_owned).or_else(|| find(id, path)) else {
+        let Some(file) = named.cloned().or_else(|| find(id, path)) else {
             fail!(
                 "{}, which {result} was computed from, is not there, nor is it beside {result}; name the file with {file_option}",
                 id.path
@@ -191,7 +214,7 @@ impl Named<'_> {
                 id.view
             );
         };
-        let samples = Samples::open(&file, Some(self.dataset.unwrap_or(&id.dataset)), view)
+        let samples = Samples::open_on(shelf, &file, Some(self.dataset.unwrap_or(&id.dataset)), view)
             .map_err(|error: Error| error.map(hint))?
             .less(subtracted(id, path)?);
         let (rows, features) = id.shape;
@@ -229,47 +252,49 @@ impl Case {
             fail!("{} is not finished: its values are not to be used", path.display());
         }
         let [x, y] = [(&args.samples, &args.dataset), (&args.against, &args.against_dataset)];
-        let [x, y] = [(x, OPTIONS[0]), (y, OPTIONS[1])].map(|((file, dataset), options)| Named {
-            file: file.as_deref(),
+        let [x, y] = [(x, OPTIONS[0]), (y, OPTIONS[1])].map(|((files, dataset), options)| Named {
+            files,
             dataset: dataset.as_deref(),
             options,
         });
-        let inputs = &file.header.identity.inputs;
-        if inputs.len() == 1 && (y.file.is_some() || y.dataset.is_some()) {
-            let option = y.options[usize::from(y.file.is_none())];
+        let (of_x, of_y) = file.header.identity.files();
+        if of_y.is_empty() && !(y.files.is_empty() && y.dataset.is_none()) {
+            let option = y.options[usize::from(y.files.is_empty())];
             return Err(Error::Usage(format!(
                 "{option}: {} was computed from one input; leave the option out",
                 path.display()
             )));
         }
-        let x = x.open(&inputs[0], path)?;
-        let y = inputs.get(1).map(|id| y.open(id, path)).transpose()?;
+        let x = x.open(of_x, path)?;
+        let y = if of_y.is_empty() { None } else { Some(y.open(of_y, path)?) };
         let grid = file.header.grid();
         let measure = file.header.identity.problem.measure(file.weights()?.as_deref());
         Ok(Self { file, grid, x, y, measure, whitening: None })
     }
 
-    /// Each input, and what the result says of it.
-    fn inputs(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
-        self.samples().zip(&self.header().identity.inputs)
+    /// Each file, and what the result says of it.
+    fn files(&self) -> impl Iterator<Item = (&Samples, &InputId)> {
+        self.inputs().flat_map(|input| &input.files).zip(&self.header().identity.inputs)
     }
 
     /// Whether samples are not where they were, so that only their digest tells that they are those.
     fn have_moved(&self) -> bool {
-        self.inputs().any(|(samples, id)| samples.path != Path::new(&id.path) || samples.name != id.dataset)
+        self.files().any(|(samples, id)| samples.path != Path::new(&id.path) || samples.name != id.dataset)
     }
 
     /// Where this rank has found the samples.
     fn places(&self) -> Vec<(String, String)> {
         let place =
             |(samples, id): (&Samples, &InputId)| (format!("the place of {}", id.path), samples.describe());
-        self.inputs().map(place).collect()
+        self.files().map(place).collect()
     }
 
     /// Refuses samples that are not those the result was computed from. Collective.
     fn check_samples<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<()> {
-        let digests = inputs::digests::<T>(comm, workers, self.samples())?;
-        for (((samples, id), digest), [option, _]) in self.inputs().zip(digests).zip(OPTIONS) {
+        let digests = inputs::digests::<T>(comm, workers, self.inputs())?;
+        let of_x = self.x.files.len();
+        for (number, ((samples, id), digest)) in self.files().zip(digests).enumerate() {
+            let [option, _] = OPTIONS[usize::from(number >= of_x)];
             let digest = format!("{digest:016x}");
             if digest != id.digest {
                 fail!(
@@ -294,7 +319,7 @@ impl Case {
     }
 
     /// X, and Y if there is one.
-    fn samples(&self) -> impl Iterator<Item = &Samples> {
+    fn inputs(&self) -> impl Iterator<Item = &Input> {
         [Some(&self.x), self.y.as_ref()].into_iter().flatten()
     }
 
@@ -306,12 +331,12 @@ impl Case {
         &self.header().identity.problem
     }
 
-    fn y(&self) -> &Samples {
+    fn y(&self) -> &Input {
         self.y.as_ref().unwrap_or(&self.x)
     }
 
     /// Samples of X or Y, as distances are computed of them.
-    fn read<T: Number>(&self, workers: &Workers, samples: &Samples, rows: Range<usize>) -> Result<Vec<T>> {
+    fn read<T: Number>(&self, workers: &Workers, samples: &Input, rows: Range<usize>) -> Result<Vec<T>> {
         let mut values = samples.read::<T>(rows)?;
         self.whiten(workers, &mut values);
         Ok(values)
@@ -321,7 +346,7 @@ impl Case {
     fn pick<T: Number>(
         &self,
         workers: &Workers,
-        samples: &Samples,
+        samples: &Input,
         rows: impl Iterator<Item = usize>,
     ) -> Result<Picked<T>> {
         let mut picked = samples.pick::<T>(rows)?;

@@ -9,6 +9,7 @@ use crate::error::Result;
 use crate::number::Number;
 use crate::partition::range_of;
 use crate::pipeline::Workers;
+use crate::source::Storage;
 
 /// A result that has something of every row, and is checked.
 pub(super) trait RowCheck: Sync {
@@ -59,11 +60,12 @@ pub(super) fn check<T: Number, C: RowCheck>(
         }
         let y = case.y();
         // whole chunks, where they are compressed
-        let band = match y.storage.chunk {
+        let band = |storage: &Storage| match storage.chunk {
             // a band of packed bits has many times the memory once it is unpacked
-            Some(chunk) if y.storage.per_value > 1 => chunk.rows,
-            _ => y.storage.band(1).unwrap_or(1),
+            Some(chunk) if storage.per_value > 1 => chunk.rows,
+            _ => storage.band(1).unwrap_or(1),
         };
+        let band = y.layouts().iter().map(|(storage, rows)| band(storage).min(*rows)).max().unwrap_or(1);
         let band = (SAMPLES_BYTES / sample_bytes.max(1)).max(band).max(1);
         for samples in parts(0..grid.m, band) {
             let values = case.read::<T>(workers, y, samples.clone())?;
