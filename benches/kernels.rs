@@ -202,7 +202,7 @@ fn tile_of<T: Number + Neg<Output = T>>(bencher: Bencher, case: Case, mirrored: 
     let mut worker = ThreadWorker::new(&kernel, grid, &rows);
     let images = 1 + usize::from(mirrored);
     let results = Results::of(Asked::MATRIX);
-    let share = Schedule { grid, ranks: 1 }.share(0);
+    let share = Schedule::new(grid, 1).share(0);
     let sinks = Sinks::<T>::new(results, &share, kernel.strip_len(EDGE));
     let mut parcel = Some(sinks.parcel());
     bencher.counter(ItemsCount::new(images * EDGE * EDGE * case.features)).bench_local(|| {

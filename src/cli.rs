@@ -143,6 +143,9 @@ pub struct ProblemArgs {
     /// Likewise of Y: copied to /against_ids
     #[arg(long, value_name = "NAME", requires = "against")]
     pub against_ids: Option<String>,
+    /// Memory of a rank, such as 2GB or 500MiB; samples that do not fit are read again, band by band [default: what its node and its process have left]
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub memory_per_rank: Option<u64>,
     /// Edge of the square tiles; results do not depend on it [default: chosen from the sizes]
     #[arg(long, value_name = "N", value_parser = positive())]
     pub tile: Option<usize>,
@@ -442,6 +445,26 @@ fn radius(text: &str) -> Result<f64, String> {
 
 fn order(text: &str) -> Result<Order, String> {
     Order::new(text.parse().map_err(|_| "it must be a number, or inf".to_owned())?)
+}
+
+/// Reads a number of bytes: `500000000`, `500MB`, `1.5GiB`.
+fn size(text: &str) -> Result<u64, String> {
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let power = |prefix: &str| "kMGTP".find(prefix).and_then(|at| i32::try_from(at).ok()).map(|at| at + 1);
+    let prefix = unit.strip_suffix('B').unwrap_or(unit);
+    let scale = match prefix.strip_suffix('i') {
+        _ if prefix.is_empty() => Some(1.0),
+        Some(prefix) if prefix.len() == 1 => power(prefix).map(|power| 1024_f64.powi(power)),
+        None if prefix.len() == 1 => power(prefix).map(|power| 1000_f64.powi(power)),
+        _ => None,
+    };
+    let bytes = number.parse::<f64>().ok().zip(scale).map(|(number, scale)| number * scale);
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "it is checked to fit")]
+    match bytes {
+        Some(bytes) if (1.0..2e18).contains(&bytes) => Ok(bytes as u64),
+        _ => Err("expected a number of bytes, such as 2GB or 500MiB".into()),
+    }
 }
 
 fn seconds(text: &str) -> Result<Duration, String> {

@@ -1,11 +1,13 @@
 //! Reads samples band by band; workers check, digest and pack each slab by slab.
 
+use std::collections::VecDeque;
 use std::ops::Range;
 
 use rayon::prelude::*;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use super::Workers;
+use super::rounds::Meanwhile;
 use super::survey::{Sort, Source, Survey};
 use crate::block::Block;
 use crate::error::Result;
@@ -14,7 +16,7 @@ use crate::kernel::{PanelShape, WORD_BYTES};
 use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
-use crate::source::{Axes, Input, Mark, Slice, Storage, StoredSamples};
+use crate::source::{Axes, Input, Samples, Slice, Storage, StoredSamples};
 
 /// Bytes of samples that are converted, surveyed and packed together, if a panel has not more: little enough to stay in a cache from
 /// one to the next. Where any number of samples can be read, so many are.
@@ -164,6 +166,50 @@ pub fn reading_bytes<T: Number>(
     held.checked_add(packed)?.checked_add(converted)?.checked_add(unpacking)
 }
 
+/// Bands of the samples of an input, to be read one after the other.
+struct Bands<'a> {
+    input: &'a Input,
+    shapes: Vec<PanelShape>,
+    edge: usize,
+    /// The file of each, and its rows there.
+    ahead: Box<dyn Iterator<Item = (usize, Range<usize>)> + 'a>,
+}
+
+impl<'a> Bands<'a> {
+    /// Of some samples, which are packed into panels of these shapes, in tiles of `edge`.
+    fn of<T: Number>(input: &'a Input, rows: Range<usize>, edge: usize, shapes: Vec<PanelShape>) -> Self {
+        let of_file = move |file: usize, shapes: &[PanelShape]| {
+            let samples = &input.files[file];
+            Reading::of::<T>(&samples.storage, shapes, edge, samples.rows)
+        };
+        let ahead = {
+            let shapes = shapes.clone();
+            input.pieces(rows).flat_map(move |(file, rows)| {
+                let bands = of_file(file, &shapes).bands(rows, input.start(file));
+                bands.map(move |rows| (file, rows))
+            })
+        };
+        Self { input, shapes, edge, ahead: Box::new(ahead) }
+    }
+
+    /// How the samples of a file are read.
+    fn reading<T: Number>(&self, file: usize) -> Reading {
+        let samples = &self.input.files[file];
+        Reading::of::<T>(&samples.storage, &self.shapes, self.edge, samples.rows)
+    }
+
+    /// Reads the next.
+    fn read<T: Number>(&mut self) -> Result<Option<Band<'a, T>>> {
+        let Some((file, rows)) = self.ahead.next() else { return Ok(None) };
+        failpoint::hit("read")?;
+        let samples = &self.input.files[file];
+        let slice = samples.slice::<T>(rows.clone())?;
+        let start = self.input.start(file);
+        let slabs = self.reading::<T>(file).slabs(rows.clone(), start).collect();
+        Ok(Some(Band { samples, file, start, rows, slabs, slice }))
+    }
+}
+
 /// Reads the samples `rows`, packs them into tiles of `edge` and returns the survey of those of each file. The main thread reads a band
 /// while the workers look at the one before.
 ///
@@ -176,67 +222,109 @@ pub fn load<T: Number>(
     edge: usize,
     mut target: Target<'_>,
 ) -> Result<Vec<Survey>> {
-    let shapes = target.shapes();
-    let reading = |file: usize| {
-        let samples = &input.files[file];
-        Reading::of::<T>(&samples.storage, &shapes, edge, samples.rows)
-    };
+    let mut bands = Bands::of::<T>(input, rows, edge, target.shapes());
+    let is_touched = input.files.len() == 1 && bands.reading::<T>(0).is_touched;
     let mut surveys = vec![Survey::default(); input.files.len()];
-    let mut bands = input.pieces(rows).flat_map(|(file, rows)| {
-        let bands = reading(file).bands(rows, input.start(file));
-        bands.map(move |rows| (file, rows))
-    });
-    let mut read = || {
-        let Some((file, rows)) = bands.next() else { return Ok(None) };
-        failpoint::hit("read")?;
-        let slice = input.files[file].slice::<T>(rows.clone())?;
-        Ok(Some(Band { file, start: input.start(file), rows, features: input.features, slice }))
+    let mut current = if is_touched {
+        workers.meanwhile(|| target.touch(), || bands.read::<T>()).1?
+    } else {
+        bands.read::<T>()?
     };
-    let is_touched = input.files.len() == 1 && reading(0).is_touched;
-    let mut current = if is_touched { workers.meanwhile(|| target.touch(), &mut read).1? } else { read()? };
     while let Some(mut band) = current {
-        let samples = &input.files[band.file];
-        let work = || {
-            let slabs = reading(band.file).slabs(band.rows.clone(), band.start);
-            slabs.fold(Survey::default(), |mut survey, slab| {
-                survey.merge(&band.pack(slab, &mut target, &samples.marks, samples.subtracted));
-                survey
-            })
-        };
-        let (found, next) = workers.meanwhile(work, &mut read);
+        let (found, next) = workers.meanwhile(|| band.pack_all(&mut target), || bands.read());
         surveys[band.file].merge(&found);
         current = next?;
     }
     Ok(surveys)
 }
 
-/// What `rows` of the samples are like, file by file.
-pub fn survey_of<T: Number>(workers: &Workers, input: &Input, rows: Range<usize>) -> Result<Vec<Survey>> {
-    let nothing = Target { rows: None, cols: None, measure: None };
-    load::<T>(workers, input, rows, 1, nothing)
+/// What `rows` of the samples are like, file by file; `measure` is what they are looked at for, if that is known.
+pub fn survey_of<T: Number>(
+    workers: &Workers,
+    input: &Input,
+    rows: Range<usize>,
+    measure: Option<&Measure>,
+) -> Result<Vec<Survey>> {
+    load::<T>(workers, input, rows, 1, Target { rows: None, cols: None, measure })
+}
+
+/// A block of columns that is read while tiles are computed.
+pub struct Ahead<'a, T> {
+    bands: Bands<'a>,
+    band: Option<Band<'a, T>>,
+    block: Block,
+    measure: &'a Measure,
+    /// What packs the samples: a thread beside the workers, who are busy.
+    packer: &'a Workers,
+    digest: u64,
+}
+
+impl<'a, T: Number> Ahead<'a, T> {
+    /// Of the samples `rows`, which `block` has room for.
+    pub fn new(
+        packer: &'a Workers,
+        input: &'a Input,
+        rows: Range<usize>,
+        edge: usize,
+        block: Block,
+        measure: &'a Measure,
+    ) -> Self {
+        let bands = Bands::of::<T>(input, rows, edge, vec![block.shape()]);
+        Self { bands, band: None, block, measure, packer, digest: 0 }
+    }
+
+    /// The block, with all samples in it; and their digest.
+    ///
+    /// # Errors
+    /// If they cannot be read.
+    pub fn finish(mut self) -> Result<(Block, u64)> {
+        while self.go_on()? {}
+        Ok((self.block, self.digest))
+    }
+}
+
+impl<T: Number> Meanwhile for Ahead<'_, T> {
+    fn go_on(&mut self) -> Result<bool> {
+        if let Some(mut band) = self.band.take() {
+            let mut target = Target { rows: None, cols: Some(&mut self.block), measure: Some(self.measure) };
+            let survey = self.packer.install(|| band.pack_next(&mut target));
+            self.digest = self.digest.wrapping_add(survey.digest);
+            self.band = Some(band).filter(|band| !band.slabs.is_empty());
+            return Ok(true);
+        }
+        self.band = self.bands.read()?;
+        Ok(self.band.is_some())
+    }
 }
 
 /// Samples of a file that were read together.
-struct Band<T> {
+struct Band<'a, T> {
+    samples: &'a Samples,
     file: usize,
     /// The row of the first sample of the file among those of all files.
     start: usize,
     /// Rows of the file.
     rows: Range<usize>,
-    features: usize,
+    /// Those that are not packed yet, in parts that are packed together.
+    slabs: VecDeque<Range<usize>>,
     slice: Slice<T>,
 }
 
-impl<T: Number> Band<T> {
-    /// Converts, digests and packs the samples of some rows. On the workers.
-    fn pack(
-        &mut self,
-        rows: Range<usize>,
-        target: &mut Target<'_>,
-        marks: &[Mark],
-        subtracted: i128,
-    ) -> Survey {
-        let (features, before, measure) = (self.features, rows.start - self.rows.start, target.measure);
+impl<T: Number> Band<'_, T> {
+    /// Packs all of it. On the workers.
+    fn pack_all(&mut self, target: &mut Target<'_>) -> Survey {
+        let mut survey = Survey::default();
+        while !self.slabs.is_empty() {
+            survey.merge(&self.pack_next(target));
+        }
+        survey
+    }
+
+    /// Converts, digests and packs the next samples. On the workers.
+    fn pack_next(&mut self, target: &mut Target<'_>) -> Survey {
+        let Some(rows) = self.slabs.pop_front() else { return Survey::default() };
+        let Samples { features, subtracted, ref marks, .. } = *self.samples;
+        let (before, measure) = (rows.start - self.rows.start, target.measure);
         let mut converted = Vec::new();
         let (values, stored) = match &mut self.slice {
             Slice::Ready(values) => (&mut values[before * features..][..rows.len() * features], None),

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 
 use crate::comm::Tag;
 use crate::partition::{Tile, from_word};
-use crate::schedule::Schedule;
+use crate::schedule::Ring;
 use crate::sink::FOREIGN_LISTS;
 
 /// The mail of a round.
@@ -49,9 +49,9 @@ pub(super) struct Mail {
 }
 
 impl Mail {
-    /// Of a run in which one letter of each kind comes in every round but the first.
-    pub(super) fn new(schedule: &Schedule, interval: Duration) -> Self {
-        let due = [schedule.round_count() - 1; 2];
+    /// Of a way round the ring on which one letter of each kind comes in every round but the first.
+    pub(super) fn new(ring: &Ring, interval: Duration) -> Self {
+        let due = [ring.round_count() - 1; 2];
         Self { streams: VecDeque::new(), due, begun: 1, early: Vec::new(), interval, posted: Instant::now() }
     }
 

@@ -20,10 +20,10 @@ mod survey;
 mod whitening;
 mod worker;
 
-pub(crate) use load::{Target, load, reading_bytes, survey_of};
+pub(crate) use load::{Ahead, Target, load, reading_bytes, survey_of};
 pub(crate) use moments::{Centre, Held, covariance, origin, variances};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
-pub(crate) use rounds::{COLUMN_BLOCKS, Rounds, Tally, Totals};
+pub(crate) use rounds::{COLUMN_BLOCKS, Meanwhile, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
 pub(crate) use survey::{Found, Sort, Survey};
 pub(crate) use whitening::{Unfit, Whitening, WhiteningBytes, whiten};

@@ -72,7 +72,7 @@ fn random_blocks<T: Number>(kernel: &Kernel<T>, grid: &Grid) -> (Block, Block) {
 /// What a rank has that computes the tiles of such a grid. Where there are more columns than rows, mirror images belong to rows beyond.
 pub fn share_of(grid: Grid) -> Share {
     let rows = 0..if grid.symmetric { grid.n.max(grid.m) } else { grid.n };
-    Share { rows, ..Schedule { grid, ranks: 1 }.share(0) }
+    Share { rows, ..Schedule::new(grid, 1).share(0) }
 }
 
 /// Pair-features that a worker computes per second while all of them do, on whole tiles of such a grid, of which `results` are made.

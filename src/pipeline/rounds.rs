@@ -3,16 +3,17 @@
 //!
 //! An order is a tile, the column block it needs, and a parcel from a bounded pool. The main thread hands out an order for
 //! every free parcel, so that no worker waits while there is one; waits for full parcels, stores them, and hands them
-//! out again. Tiles of the next round follow as soon as its block is here: no worker waits for the last tile of a round.
+//! out again. Tiles of the next round follow as soon as its block is here: no worker waits for the last tile of a round. Where samples are
+//! read band by band, the main thread reads the next band while no full parcel waits.
 
 use std::collections::VecDeque;
 use std::iter::Peekable;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::Workers;
 use super::mail::{self, Mail, Stream};
 use super::worker::{Computed, Order, Queue, Worker};
-use super::{Workers, parcels};
 use crate::block::Block;
 use crate::comm::{Comm, Tag};
 use crate::error::Result;
@@ -20,7 +21,7 @@ use crate::kernel::Summary;
 use crate::number::Number;
 use crate::partition::{Grid, Tile, TileSet};
 use crate::report::{Clock, Phase, Progress};
-use crate::schedule::Schedule;
+use crate::schedule::Ring;
 use crate::sink::{Cursor, FOREIGN_LISTS, Parcel, Sinks};
 use crate::stop::Stop;
 use crate::store::journal::Done;
@@ -44,6 +45,8 @@ pub struct Totals {
     pub noted: u64,
     /// Bytes of results written.
     pub bytes_written: u64,
+    /// Bytes of samples read while tiles were computed, in the type that is computed in.
+    pub bytes_read: u64,
     /// Bytes of samples sent to other ranks.
     pub bytes_sent: u64,
     /// Bytes of what was found for other ranks.
@@ -70,12 +73,25 @@ impl Totals {
     }
 }
 
-/// The rounds of this rank.
+/// What the main thread does while workers compute and there is nothing to store.
+pub trait Meanwhile {
+    /// Does a little of it, some milliseconds at most where that is possible. False if nothing is left to do.
+    fn go_on(&mut self) -> Result<bool>;
+}
+
+/// Nothing is left to do.
+impl Meanwhile for () {
+    fn go_on(&mut self) -> Result<bool> {
+        Ok(false)
+    }
+}
+
+/// The rounds of this rank on one way round the ring.
 pub struct Rounds<'a> {
     /// The ranks.
     pub comm: &'a Comm,
     /// Who computes what.
-    pub schedule: &'a Schedule,
+    pub ring: Ring,
     /// Tiles that are done already.
     pub done: &'a TileSet,
     /// When to stop early.
@@ -104,26 +120,42 @@ impl<'a> Tally<'a> {
 }
 
 impl Rounds<'_> {
-    /// Computes and stores this rank's tiles, with workers that `make` makes; `cols` is the block that it brings to the ring.
+    /// Computes and stores this rank's tiles, with workers that `make` makes; `cols` is the block that it brings to the ring. Parcels are
+    /// made where there are not enough, and left for the next time.
     ///
     /// # Errors
-    /// If a tile cannot be stored. The other ranks know nothing of it: the caller must end the job.
+    /// If a tile cannot be stored, or what is done meanwhile fails. The other ranks know nothing of it: the caller must end the job.
     pub fn run<T: Number, W: Worker<T>>(
         &self,
         workers: &Workers,
         make: impl Fn() -> W + Sync,
         cols: Block,
-        sinks: &mut Sinks<T>,
-        tally: Tally<'_>,
-    ) -> Result<Totals> {
-        let tiles = self.schedule.tile_count(self.comm.rank());
+        (sinks, parcels): (&mut Sinks<T>, &mut Vec<Parcel<T>>),
+        meanwhile: &mut dyn Meanwhile,
+        tally: &mut Tally<'_>,
+    ) -> Result<()> {
+        let tiles = self.ring.tile_count(self.comm.rank());
         // a rank without tiles passes the blocks of others on, and has a parcel to notice that there is nothing to order
-        let most = parcels(workers.count()).min(tiles.max(1));
-        let free = (0..most).map(|_| sinks.parcel()).collect();
-        workers.serve(most, make, |queue| {
-            let mail = sinks.are_mailed().then(|| Mail::new(self.schedule, self.mail_interval));
-            MainThread { rounds: self, sinks, mail, queue, free, ahead: VecDeque::new(), open: 0, tally }
-                .run(Arc::new(cols))
+        let most = super::parcels(workers.count()).min(tiles.max(1));
+        while parcels.len() < most {
+            parcels.push(sinks.parcel());
+        }
+        let free = std::mem::take(parcels);
+        workers.serve(free.len(), make, |queue| {
+            let mail = sinks.are_mailed().then(|| Mail::new(&self.ring, self.mail_interval));
+            let thread = MainThread {
+                rounds: self,
+                sinks,
+                mail,
+                queue,
+                free,
+                meanwhile,
+                ahead: VecDeque::new(),
+                open: 0,
+                tally,
+            };
+            *parcels = thread.run(Arc::new(cols))?;
+            Ok(())
         })
     }
 }
@@ -134,9 +166,10 @@ struct Ahead<'a> {
     cols: Arc<Block>,
 }
 
-struct MainThread<'a, T> {
+struct MainThread<'a, 'b, T> {
     rounds: &'a Rounds<'a>,
     sinks: &'a mut Sinks<T>,
+    meanwhile: &'a mut dyn Meanwhile,
     /// Nothing where no rank finds anything for another.
     mail: Option<Mail>,
     queue: Queue<T>,
@@ -144,24 +177,24 @@ struct MainThread<'a, T> {
     ahead: VecDeque<Ahead<'a>>,
     /// Tiles ordered and not yet stored.
     open: usize,
-    tally: Tally<'a>,
+    tally: &'a mut Tally<'b>,
 }
 
-impl<'a, T: Number> MainThread<'a, T> {
-    /// All rounds; returns when every tile is stored, or when it is time to stop and the other ranks need this
-    /// one's blocks no more.
-    fn run(mut self, mine: Arc<Block>) -> Result<Totals> {
-        let Rounds { comm, schedule, .. } = *self.rounds;
+impl<'a, T: Number> MainThread<'a, '_, T> {
+    /// All rounds; returns the parcels when every tile is stored, or when it is time to stop and the other ranks need this
+    /// one's blocks no more, and nothing is left to do meanwhile.
+    fn run(mut self, mine: Arc<Block>) -> Result<Vec<Parcel<T>>> {
+        let Rounds { comm, ring, .. } = *self.rounds;
         let mut blocks = vec![mine];
-        for round in 0..schedule.round_count() {
+        for round in 0..ring.round_count() {
             let current = Arc::clone(&blocks[blocks.len() - 1]);
             self.enter(round);
             self.ahead.push_back(Ahead { tiles: self.tiles(round).peekable(), cols: Arc::clone(&current) });
             self.order();
             self.tell_bounds(round);
-            if round + 1 < schedule.round_count() {
+            if round + 1 < ring.round_count() {
                 let spare = self.spare(&mut blocks)?;
-                let next = self.exchange(&current, spare, schedule.source(comm.rank(), round + 1));
+                let next = self.exchange(&current, spare, ring.source(comm.rank(), round + 1));
                 blocks.push(Arc::new(next));
             }
         }
@@ -169,19 +202,23 @@ impl<'a, T: Number> MainThread<'a, T> {
             let idle = if self.open > 0 { Phase::Compute } else { Phase::Exchange };
             self.step(idle)?;
         }
+        if !self.rounds.stop.is_due() {
+            while self.meanwhile.go_on()? {}
+            self.tally.clock.lap(Phase::Read);
+        }
         let written = self.sinks.flush()?;
         self.count_written(written);
-        Ok(self.tally.totals)
+        Ok(self.free)
     }
 
     /// The tiles of a round that are left to do.
     fn tiles(&self, round: usize) -> Box<dyn Iterator<Item = Tile> + 'a> {
-        let Rounds { comm, schedule, done, .. } = *self.rounds;
+        let Rounds { comm, ring, done, .. } = *self.rounds;
         let is_left = |tile: &Tile| !done.contains(*tile);
         if self.sinks.go_outward() {
-            Box::new(schedule.tiles_outward(comm.rank(), round).filter(is_left))
+            Box::new(ring.tiles_outward(comm.rank(), round).filter(is_left))
         } else {
-            Box::new(schedule.tiles(comm.rank(), round).filter(is_left))
+            Box::new(ring.tiles(comm.rank(), round).filter(is_left))
         }
     }
 
@@ -203,7 +240,7 @@ impl<'a, T: Number> MainThread<'a, T> {
             }
             next.tiles.next();
             let (cols, parcel) = (Arc::clone(&next.cols), self.free.pop().expect("one is free"));
-            let mirrored = self.rounds.schedule.grid.is_mirrored(tile);
+            let mirrored = self.rounds.ring.schedule.grid.is_mirrored(tile);
             self.queue.order(Order { tile, mirrored, cols, parcel });
             self.open += 1;
         }
@@ -227,10 +264,10 @@ impl<'a, T: Number> MainThread<'a, T> {
 
     /// Sends the current block on and receives the next, while tiles are stored.
     fn exchange(&mut self, current: &Block, mut spare: Block, source: usize) -> Block {
-        let Rounds { comm, schedule, .. } = *self.rounds;
-        let (to, from) = (schedule.send_to(comm.rank()), schedule.receive_from(comm.rank()));
+        let Rounds { comm, ring, .. } = *self.rounds;
+        let (to, from) = (ring.send_to(comm.rank()), ring.receive_from(comm.rank()));
         self.tally.totals.bytes_sent += size_of_val(current.words()) as u64;
-        let incoming = spare.receive(schedule.tile_cols(source));
+        let incoming = spare.receive(ring.tile_cols(source));
         // an error must not wait for the messages
         let meanwhile = || comm.or_abort(self.step(Phase::Exchange));
         comm.exchange((current.words(), to), (incoming, from), meanwhile);
@@ -252,9 +289,17 @@ impl<'a, T: Number> MainThread<'a, T> {
         self.count_written(written);
         self.take_in_mail()?;
         if self.open == 0 {
+            if self.meanwhile.go_on()? {
+                self.tally.clock.lap(idle);
+                return Ok(());
+            }
             // nothing to do: let the other ranks of a crowded node have the core
             std::thread::yield_now();
             self.tally.clock.lap(idle);
+            return Ok(());
+        }
+        if self.queue.is_idle() && self.meanwhile.go_on()? {
+            self.tally.clock.lap(Phase::Compute);
             return Ok(());
         }
         let waited = self.queue.wait(POLL);
@@ -263,10 +308,10 @@ impl<'a, T: Number> MainThread<'a, T> {
     }
 
     fn store(&mut self, Computed { done, parcel }: Computed<T>) -> Result<()> {
-        let grid = &self.rounds.schedule.grid;
+        let grid = &self.rounds.ring.schedule.grid;
         let written = self.sinks.store(&done, &parcel)?;
         self.count_written(written);
-        let Tally { totals, tiles, progress, .. } = &mut self.tally;
+        let Tally { totals, tiles, progress, .. } = &mut *self.tally;
         totals.count(&done, grid);
         if let Some(stream) = self.mail.as_mut().and_then(|mail| mail.of(done.tile)) {
             stream.open -= 1;
@@ -290,21 +335,21 @@ impl<'a, T: Number> MainThread<'a, T> {
 
     /// Before the tiles of a round are ordered: what is found for the owner of its columns will be mailed.
     fn enter(&mut self, round: usize) {
-        let Rounds { comm, schedule, .. } = *self.rounds;
+        let Rounds { comm, ring, .. } = *self.rounds;
         if let Some(mail) = self.mail.as_mut().filter(|_| round > 0) {
-            let to = schedule.source(comm.rank(), round);
-            let tiles = schedule.tile_cols(to);
-            let rows = schedule.rows_of(tiles.clone());
+            let to = ring.source(comm.rank(), round);
+            let tiles = ring.tile_cols(to);
+            let rows = ring.schedule.rows_of(tiles.clone());
             mail.begin(to, tiles, rows);
         }
     }
 
     /// Tells the rank that has this rank's block in a round what this one has found already.
     fn tell_bounds(&mut self, round: usize) {
-        let Rounds { comm, schedule, .. } = *self.rounds;
+        let Rounds { comm, ring, .. } = *self.rounds;
         if self.mail.is_some() && round > 0 {
-            let bounds = self.sinks.bounds();
-            self.send(&bounds, schedule.holder(comm.rank(), round), Tag::Bounds);
+            let bounds = self.sinks.bounds(&ring.schedule.rows_of(ring.tile_cols(comm.rank())));
+            self.send(&bounds, ring.holder(comm.rank(), round), Tag::Bounds);
         }
     }
 
@@ -317,13 +362,13 @@ impl<'a, T: Number> MainThread<'a, T> {
 
     /// Takes in what other ranks have sent.
     fn take_in_mail(&mut self) -> Result<()> {
-        let Rounds { comm, schedule, .. } = *self.rounds;
+        let Rounds { comm, ring, .. } = *self.rounds;
         let Some(mail) = &mut self.mail else { return Ok(()) };
         while let Some((owner, bounds)) = comm.receive(Tag::Bounds) {
             mail.has_come(Tag::Bounds);
             match mail.to(owner) {
                 Some(stream) if stream.has_lists => self.sinks.tighten(&stream.rows, &bounds),
-                _ => mail.keep(owner, schedule.round_of(comm.rank(), owner), bounds),
+                _ => mail.keep(owner, ring.round_of(comm.rank(), owner), bounds),
             }
         }
         while let Some((_, words)) = comm.receive(Tag::Letter) {

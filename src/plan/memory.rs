@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
 use crate::number::Number;
 use crate::pipeline::{COLUMN_BLOCKS, WhiteningBytes, below_len, parcels, reading_bytes};
-use crate::schedule::Schedule;
+use crate::schedule::{Bands, Schedule};
 use crate::sink::{Parcel, Results};
 use crate::source::Storage;
 
@@ -26,6 +26,11 @@ pub struct Memory {
     pub reading: u64,
     /// The program, MPI and HDF5.
     pub base: u64,
+}
+
+/// Blocks of columns in memory at most, beside one that is read.
+fn column_blocks(schedule: &Schedule) -> usize {
+    schedule.most_rounds().min(COLUMN_BLOCKS)
 }
 
 /// Stack and caches of a thread that has computed a tile.
@@ -55,7 +60,9 @@ impl Memory {
                 let panels = (tiles * shape.count(edge)).min(shape.count(samples) + tiles);
                 product(&[panels, shape.words()?, WORD_BYTES])
             };
-            let (tile_rows, tile_cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
+            // of those of a rank, all or those of a band
+            let (tile_rows, tile_cols) = (schedule.band_rows(0, 0).len(), schedule.band_cols(0, 0).len());
+            let is_in_bands = schedule.bands != Bands::NONE;
             let tiles = schedule.most_tiles();
             let own = block(tile_rows, height, grid.n, rows)?;
             let moving = block(tile_cols, width, grid.m, cols)?;
@@ -68,7 +75,11 @@ impl Memory {
                 layouts.iter().map(of).try_fold(0, |most: u64, bytes| Some(most.max(bytes?)))
             };
             let [x, y] = layouts;
-            let reading = if grid.symmetric {
+            let reading = if is_in_bands {
+                // a survey, which packs nothing; and with a band of rows in memory
+                let y = read(y, tile_cols, &[cols], moving)?.checked_add(own)?;
+                read(x, tile_rows, &[rows], own)?.max(y)
+            } else if grid.symmetric {
                 read(x, tile_rows, &[rows, cols], own.checked_add(moving)?)?
             } else {
                 let y = read(y, tile_cols, &[cols], moving)?.checked_add(own)?;
@@ -97,7 +108,7 @@ impl Memory {
             ];
             Some(Self {
                 rows: own,
-                cols: moving.checked_mul(schedule.round_count().min(COLUMN_BLOCKS) as u64)?,
+                cols: moving.checked_mul((column_blocks(schedule) + usize::from(is_in_bands)) as u64)?,
                 buffers: kept.into_iter().try_fold(0, u64::checked_add)?,
                 results: results.kept_bytes::<T>(&schedule.most_share())?,
                 reading,
@@ -142,7 +153,7 @@ mod tests {
     fn the_plan_counts_what_is_read_of_both_inputs() {
         let kernel = Kernel::<f32>::new(Metric::Cityblock, Method::Direct, 5000, Level::Portable);
         let plan = |n, m, symmetric| {
-            let schedule = Schedule { grid: Grid { n, m, edge: 64, symmetric }, ranks: 1 };
+            let schedule = Schedule::new(Grid { n, m, edge: 64, symmetric }, 1);
             Memory::of(&schedule, &kernel, &plain(5000, StoredType::F32, [n, m]), 1, &matrix(), 0).unwrap()
         };
         // beside what is packed, slabs of at least a panel of both shapes
@@ -157,7 +168,7 @@ mod tests {
     fn a_chunk_that_holds_all_samples_is_unpacked_before_any_is_packed() {
         const D: usize = 10_000;
         let kernel = Kernel::<f64>::new(Metric::Cityblock, Method::Direct, D, Level::Portable);
-        let schedule = Schedule { grid: Grid { n: 9600, m: 9600, edge: 480, symmetric: true }, ranks: 1 };
+        let schedule = Schedule::new(Grid { n: 9600, m: 9600, edge: 480, symmetric: true }, 1);
         let samples = 9600 * D * size_of::<f64>();
         let plan = |chunk_rows, packed| {
             let chunk =
@@ -180,7 +191,7 @@ mod tests {
     fn the_plan_has_room_for_the_tiles_of_the_busiest_rank() {
         let kernel = Kernel::<f64>::new(Metric::Cityblock, Method::Direct, 16, Level::Portable);
         let grid = Grid { n: 6000, m: 6000, edge: 3000, symmetric: true };
-        let schedule = Schedule { grid, ranks: 2 };
+        let schedule = Schedule::new(grid, 2);
         assert_eq!([0, 1].map(|rank| schedule.tile_count(rank)), [1, 2]);
         let plan =
             Memory::of(&schedule, &kernel, &plain(16, StoredType::F64, [6000; 2]), 1, &matrix(), 0).unwrap();
@@ -196,7 +207,7 @@ mod tests {
             for n in [100_003, 1_000_000, 10_000_000] {
                 let edge = choose_edge(n, n, ranks, 2 * ranks, size_of::<f32>());
                 let grid = Grid { n, m: n, edge, symmetric: true };
-                let schedule = Schedule { grid, ranks };
+                let schedule = Schedule::new(grid, ranks);
                 let plan =
                     Memory::of(&schedule, &kernel, &plain(128, StoredType::F32, [n; 2]), 16, &matrix(), 0)
                         .unwrap();
@@ -209,8 +220,7 @@ mod tests {
                         bytes(schedule.tile_rows(rank), rows) <= plan.rows,
                         "rank {rank} of {schedule:?}"
                     );
-                    let moving = bytes(schedule.tile_cols(rank), cols)
-                        * schedule.round_count().min(COLUMN_BLOCKS) as u64;
+                    let moving = bytes(schedule.tile_cols(rank), cols) * column_blocks(&schedule) as u64;
                     assert!(moving <= plan.cols, "rank {rank} of {schedule:?}");
                 }
                 // each rank has its share of the samples, and a tile more at most

@@ -6,7 +6,7 @@ use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
-use crate::schedule::Schedule;
+use crate::schedule::{Bands, Ring, Schedule};
 use crate::sink::Results;
 use crate::source::Storage;
 
@@ -39,7 +39,7 @@ impl Balance {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[allow(clippy::struct_field_names, reason = "the record's names")]
 pub struct Traffic {
-    /// Samples read.
+    /// Samples read, all times together.
     pub bytes_read: u64,
     /// Packed samples sent from rank to rank.
     pub bytes_exchanged: u64,
@@ -54,14 +54,17 @@ impl Traffic {
     /// If 64 bits cannot count them.
     pub fn of<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, results: &Results) -> Result<Self> {
         let grid = schedule.grid;
-        let read = |samples: usize| product(&[samples, kernel.row_panels().features, size_of::<T>()]);
-        let both = || read(grid.n)?.checked_add(if grid.symmetric { 0 } else { read(grid.m)? });
+        let sample = kernel.row_panels().features * size_of::<T>();
+        let read = || product(&[samples_read(schedule, schedule.ranks)?, sample]);
         let exchanged = || {
-            let block = block_bytes(schedule, kernel, grid.tile_cols())?;
-            block.checked_mul((schedule.round_count() - 1) as u64)
+            let of_ring = |ring: Ring| {
+                let tiles = (0..ring.ranks()).map(|rank| ring.tile_cols(rank).len()).sum();
+                block_bytes(schedule, kernel, tiles)?.checked_mul((ring.round_count() - 1) as u64)
+            };
+            schedule.rings().map(of_ring).try_fold(0_u64, |sum, bytes| sum.checked_add(bytes?))
         };
         Ok(Self {
-            bytes_read: counted("what is read", both())?,
+            bytes_read: counted("what is read", read())?,
             bytes_exchanged: counted("what all ranks send to each other", exchanged())?,
             bytes_written: counted("what is written", results.file_bytes::<T>(&grid))?,
         })
@@ -115,19 +118,22 @@ impl Volume {
         let (balance, traffic) = (Balance::of(schedule), Traffic::of(schedule, kernel, results)?);
         let grid = schedule.grid;
         let features = kernel.row_panels().features;
-        let own = |tiles: usize, samples: usize| tiles.saturating_mul(grid.edge).min(samples);
-        let (rows, cols) = (schedule.tile_rows(0).len(), schedule.tile_cols(0).len());
-        let read = |samples: usize| product(&[samples, features, size_of::<T>()]);
-        let both = || {
-            let cols = if grid.symmetric { 0 } else { read(own(cols, grid.m))? };
-            read(own(rows, grid.n))?.checked_add(cols)
-        };
+        let cols = schedule.band_cols(0, 0).len();
+        let of_a_rank = || product(&[samples_read(schedule, 1)?, features, size_of::<T>()]);
         let row_bytes =
             |layouts: &Vec<(Storage, usize)>| layouts.iter().map(|(storage, _)| storage.row_bytes()).max();
         let [x, y] = [&layouts[0], &layouts[1]].map(|layouts| row_bytes(layouts).unwrap_or_default());
+        // all samples, and as often as they are read
         let of_both = || {
-            let cols = if grid.symmetric { 0 } else { product(&[grid.m, y])? };
-            product(&[grid.n, x])?.checked_add(cols)
+            let once = product(&[grid.n, x])?.checked_add(if grid.symmetric {
+                0
+            } else {
+                product(&[grid.m, y])?
+            })?;
+            let samples = grid.n + if grid.symmetric { 0 } else { grid.m };
+            let times = samples_read(schedule, schedule.ranks)? as f64 / samples as f64;
+            #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+            Some((once as f64 * times) as u64)
         };
         let busiest = balance.tiles_of_busiest_rank;
         #[allow(
@@ -154,7 +160,7 @@ impl Volume {
             waves: busiest.div_ceil(threads),
             tile: height as f64 * width as f64 * features as f64,
             rounds: schedule.round_count(),
-            read: counted("what a rank reads", both())?,
+            read: counted("what a rank reads", of_a_rank())?,
             whitening,
             read_by_all: counted("what all ranks read", of_both())?,
             block: counted("what a rank sends", block_bytes(schedule, kernel, cols))?,
@@ -164,6 +170,22 @@ impl Volume {
             written_by_all: traffic.bytes_written,
         })
     }
+}
+
+/// Samples that so many ranks read, the first of them: each once where all are in memory; else once before anything is made, and again with each
+/// band. Nothing if they cannot be counted.
+fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
+    let grid = schedule.grid;
+    let each = |of: &dyn Fn(usize) -> usize| (0..ranks).map(of).try_fold(0_usize, usize::checked_add);
+    let rows = each(&|rank| schedule.rows_of(schedule.tile_rows(rank)).len())?;
+    let cols = each(&|rank| schedule.cols_of(schedule.tile_cols(rank)).len())?;
+    let once = if grid.symmetric { rows } else { rows.checked_add(cols)? };
+    if schedule.bands == Bands::NONE {
+        return Some(once);
+    }
+    let mut again = schedule.rings().map(|ring| each(&|rank| schedule.cols_of(ring.tile_cols(rank)).len()));
+    let again = again.try_fold(0_usize, |sum, cols| sum.checked_add(cols?))?;
+    once.checked_add(rows)?.checked_add(again)
 }
 
 /// Bytes of so many columns of tiles, packed; nothing if 64 bits cannot count them.

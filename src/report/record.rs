@@ -7,6 +7,7 @@ use serde::Serialize;
 
 use super::clock::{PHASES, Phases};
 use crate::problem::{Asked, Parameters, Problem};
+use crate::schedule::Bands;
 use crate::text::{bytes, bytes_f, counted, si};
 
 /// Versions of what computed the result.
@@ -91,6 +92,9 @@ fn counted_values(count: u64) -> String {
 pub struct Record {
     /// What was computed.
     pub problem: Problem,
+    /// Where not all samples were in memory, into how many bands they were cut.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub bands: Option<Bands>,
     /// What was made of the distances.
     pub results: Asked,
     /// Whether there was one input.
@@ -183,6 +187,9 @@ impl Record {
                 self.versions.simd
             ),
         );
+        if let Some(Bands { rows, .. }) = self.bands {
+            line("bands", format!("{} of samples in memory, one at a time", counted(rows, "band")));
+        }
         self.shown_inputs().into_iter().for_each(|input| line("input", input));
         for (name, id) in self.parameters.named() {
             line(name, id.from.clone());

@@ -7,30 +7,33 @@ use super::job::Job;
 use super::moments;
 use super::parameters::Given;
 use super::reading::{self, Known};
+use super::reread::Reread;
 use crate::block::Block;
-use crate::comm::Comm;
+use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::kernel::Kernel;
 use crate::metric::Measure;
 use crate::number::Number;
-use crate::pipeline::{Held, Target, Workers, load, scale};
+use crate::pipeline::{Held, Target, Workers, load, scale, whiten};
 use crate::problem::InputId;
 use crate::report::{Clock, Phase};
+use crate::schedule::Bands;
 use crate::source::Input;
 
-/// The stationary block and the one that this rank brings to the ring.
-pub(super) struct Blocks {
-    pub(super) rows: Block,
-    pub(super) cols: Block,
-    pub(super) findings: Findings,
+/// The samples of a rank.
+pub(super) enum Blocks {
+    /// All in memory: the stationary block, and the one that this rank brings to the ring.
+    Whole(Block, Block),
+    /// Read again, band by band.
+    InBands(Box<Reread>),
 }
 
 /// The samples of a rank as they are packed.
-pub(super) struct Packed {
-    pub(super) rows: Block,
-    pub(super) row_samples: Range<usize>,
-    pub(super) cols: Block,
-    pub(super) col_samples: Range<usize>,
+struct Packed {
+    rows: Block,
+    row_samples: Range<usize>,
+    cols: Block,
+    col_samples: Range<usize>,
 }
 
 impl Packed {
@@ -48,10 +51,16 @@ impl Packed {
     }
 
     /// All of them, each once.
-    pub(super) fn held<T: Number>(&mut self, inputs: &Inputs) -> Held<'_, T> {
+    fn held<T: Number>(&mut self, inputs: &Inputs) -> Held<'_, T> {
         let total = inputs.all().map(Input::rows).sum();
         let y = inputs.y.as_ref().map(|_| (&mut self.cols, self.col_samples.clone()));
-        Held::new((&mut self.rows, self.row_samples.clone()), y, total)
+        Held::packed((&mut self.rows, self.row_samples.clone()), y, total)
+    }
+
+    /// The blocks of rows and of columns, with their samples.
+    fn both(&mut self) -> [(&mut Block, Range<usize>); 2] {
+        let Self { rows, row_samples, cols, col_samples } = self;
+        [(rows, row_samples.clone()), (cols, col_samples.clone())]
     }
 }
 
@@ -78,7 +87,21 @@ impl Blocks {
         kernel: &Kernel<T>,
         workers: &Workers,
         clock: &mut Clock,
-    ) -> Result<Self> {
+    ) -> Result<(Self, Findings)> {
+        if job.schedule.bands == Bands::NONE {
+            Self::load_whole(comm, job, kernel, workers, clock)
+        } else {
+            Self::survey_bands(comm, job, kernel, workers, clock)
+        }
+    }
+
+    fn load_whole<T: Number>(
+        comm: &Comm,
+        job: &Job<'_>,
+        kernel: &Kernel<T>,
+        workers: &Workers,
+        clock: &mut Clock,
+    ) -> Result<(Self, Findings)> {
         let Job { inputs, schedule, problem, .. } = job;
         let edge = schedule.grid.edge;
         let mut packed = Packed::empty(job, comm.rank(), kernel);
@@ -101,20 +124,60 @@ impl Blocks {
         })?;
         comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
         clock.lap(Phase::Read);
-        let (given, whitened) = moments::complete::<T>(comm, job, workers, &mut packed)?;
+        let given = moments::complete::<T>(comm, job, workers, &packed.held(inputs))?;
+        let mut largest = known.largest();
+        if problem.metric.form().is_whitened() {
+            let whitening = comm.agree(given.whitening(workers, job.level))?;
+            let [rows, cols] = packed.both();
+            let mine = whiten(workers, &whitening, rows, cols, edge, inputs.y.is_none());
+            largest = comm.all_reduce(&[mine], Reduce::Max)[0];
+        }
         clock.lap(Phase::Compute);
-        let largest = whitened.unwrap_or_else(|| known.largest());
-        let Packed { mut rows, row_samples, mut cols, col_samples } = packed;
+        let findings = Findings::of::<T>(job, known, given, largest);
+        if findings.scaling != 0 {
+            for (block, samples) in packed.both() {
+                scale::<T>(workers, block, samples, findings.scaling);
+            }
+        }
+        Ok((Self::Whole(packed.rows, packed.cols), findings))
+    }
+
+    fn survey_bands<T: Number>(
+        comm: &Comm,
+        job: &Job<'_>,
+        kernel: &Kernel<T>,
+        workers: &Workers,
+        clock: &mut Clock,
+    ) -> Result<(Self, Findings)> {
+        let Job { inputs, problem, .. } = job;
+        let (known, mut reread) = Reread::survey::<T>(comm, job, kernel, workers)?;
+        comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
+        clock.lap(Phase::Read);
+        let given = moments::complete::<T>(comm, job, workers, &reread.held(inputs))?;
+        let mut largest = known.largest();
+        if problem.metric.form().is_whitened() {
+            reread.whitening = Some(comm.agree(given.whitening(workers, job.level))?);
+            largest = reread.largest_whitened::<T>(comm, workers)?;
+        }
+        clock.lap(Phase::Compute);
+        let findings = Findings::of::<T>(job, known, given, largest);
+        reread.scaling = findings.scaling;
+        Ok((Self::InBands(Box::new(reread)), findings))
+    }
+}
+
+impl Findings {
+    /// Of samples whose largest magnitude is `largest`, as distances are computed of them.
+    fn of<T: Number>(job: &Job<'_>, known: Known, given: Given, largest: f64) -> Self {
+        let Job { inputs, problem, .. } = job;
         let measure = problem.measure(given.weights(problem.d).as_deref());
         let scaling = measure.scaling_exponent::<T>(problem.d, largest);
         if scaling != 0 {
             log::info!(
                 "the samples are scaled by 2^{scaling} so that their powers neither overflow nor vanish: their largest magnitude is {largest:e}"
             );
-            scale::<T>(workers, &mut rows, row_samples, scaling);
-            scale::<T>(workers, &mut cols, col_samples, scaling);
         }
         let ids = inputs.ids(&known.digests(), known.subtracted);
-        Ok(Self { rows, cols, findings: Findings { ids, known, given, measure, scaling } })
+        Self { ids, known, given, measure, scaling }
     }
 }

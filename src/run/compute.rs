@@ -1,12 +1,16 @@
 //! `compute`: from samples to the matrix of their distances.
 
-use super::blocks::Blocks;
+use std::ops::Range;
+
+use super::blocks::{Blocks, Findings};
 use super::claim::Claim;
 use super::job::Job;
 use super::outcome::{self, Outcome};
 use super::reading;
+use super::reread::Reread;
 use super::setup::{self, with_dtype};
 use super::unfinished::{Earlier, Restored, Run};
+use crate::block::Block;
 use crate::cli::ComputeArgs;
 use crate::comm::{Comm, Reduce};
 use crate::error::{Error, Result};
@@ -14,9 +18,10 @@ use crate::host;
 use crate::kernel::Kernel;
 use crate::number::Number;
 use crate::partition::TileSet;
-use crate::pipeline::{Rounds, Tally, ThreadWorker, Workers};
+use crate::pipeline::{Meanwhile, Rounds, Tally, ThreadWorker, Workers};
 use crate::report::{Clock, Phase, Progress};
-use crate::sink::{Finished, Sinks};
+use crate::schedule::Ring;
+use crate::sink::{Finished, Parcel, Sinks};
 use crate::stop::Stop;
 use crate::store::workdir::Workdir;
 
@@ -29,7 +34,7 @@ pub(super) fn compute(comm: &Comm, args: &ComputeArgs, stop: Stop) -> Result<()>
         (Earlier::Published(run), Some(workdir)) => {
             with_dtype!(job.problem.dtype, already_there(comm, &job, &run, workdir))
         }
-        (found, workdir) => with_dtype!(job.problem.dtype, run(comm, &job, &stop, found, workdir)),
+        (found, workdir) => with_dtype!(job.problem.dtype, run(comm, job, &stop, found, workdir)),
     }
 }
 
@@ -61,29 +66,27 @@ fn already_there<T: Number>(comm: &Comm, job: &Job<'_>, run: &Run, mut workdir: 
 /// workers compute tiles and the main thread stores what is made of them; the result gets its name when it is complete.
 fn run<T: Number>(
     comm: &Comm,
-    job: &Job<'_>,
+    mut job: Job<'_>,
     stop: &Stop,
     found: Earlier,
     workdir: Option<Workdir>,
 ) -> Result<()> {
-    let kernel = job.kernel::<T>();
-    let memory = job.memory(comm, &kernel, &found)?;
+    let memory = job.fit_memory::<T>(comm, &found)?;
+    let (job, kernel) = (&job, job.kernel::<T>());
     comm.on_root(|| job.check_names(workdir.as_ref()))?;
     let mut claim = workdir.map(|workdir| Claim::take::<T>(comm, job, workdir, found)).transpose()?;
     job.tell::<T>(comm, &memory);
     let mut clock = Clock::start();
     let begun = begin(comm, job, &kernel, claim.as_mut(), &mut clock);
-    let Begun { workers, blocks, mut sinks, restored } =
+    let Begun { workers, blocks, findings, mut sinks, restored } =
         begun.inspect_err(|_| claim.iter_mut().for_each(|claim| claim.give_up(comm)))?;
 
-    let Blocks { rows, cols, findings } = blocks;
     let kernel = kernel.of(findings.measure.clone()).of_scaled(findings.scaling);
     let mut progress = Progress::start(tiles_left(comm, job, &restored.done), comm.is_root());
-    let mail_interval = job.args.checkpoint_interval;
-    let rounds = Rounds { comm, schedule: &job.schedule, done: &restored.done, stop, mail_interval };
-    let worker = || ThreadWorker::new(&kernel, job.schedule.grid, &rows);
-    let computed = rounds.run(&workers, worker, cols, &mut sinks, Tally::new(&mut progress, &mut clock));
-    let mut totals = comm.or_abort(computed);
+    let mut tally = Tally::new(&mut progress, &mut clock);
+    let rings = Rings { comm, job, kernel: &kernel, workers: &workers, done: &restored.done, stop };
+    comm.or_abort(rings.run(blocks, &mut sinks, &mut tally));
+    let mut totals = tally.totals;
     progress.finish();
     // before waiting for slower ranks: what is done is safe
     let journal = comm.or_abort(sinks.settle());
@@ -120,6 +123,7 @@ fn run<T: Number>(
 struct Begun<T> {
     workers: Workers,
     blocks: Blocks,
+    findings: Findings,
     sinks: Sinks<T>,
     restored: Restored,
 }
@@ -133,15 +137,108 @@ fn begin<T: Number>(
     clock: &mut Clock,
 ) -> Result<Begun<T>> {
     let workers = comm.agree(Workers::start(job.cores.threads))?;
-    let blocks = Blocks::load(comm, job, kernel, &workers, clock)?;
+    let (blocks, findings) = Blocks::load(comm, job, kernel, &workers, clock)?;
     clock.lap(Phase::Read);
     comm.barrier();
     clock.lap(Phase::Wait);
     let (sinks, restored) = match claim {
-        Some(claim) => claim.begin::<T>(comm, job, &blocks.findings)?,
+        Some(claim) => claim.begin::<T>(comm, job, &findings)?,
         None => (job.sinks(comm), Restored::nothing(&job.schedule.grid)),
     };
-    Ok(Begun { workers, blocks, sinks, restored })
+    Ok(Begun { workers, blocks, findings, sinks, restored })
+}
+
+/// All ways round the ring.
+struct Rings<'a, T> {
+    comm: &'a Comm,
+    job: &'a Job<'a>,
+    kernel: &'a Kernel<T>,
+    workers: &'a Workers,
+    /// Tiles that an earlier run has computed.
+    done: &'a TileSet,
+    stop: &'a Stop,
+}
+
+impl<T: Number> Rings<'_, T> {
+    /// Computes and stores the tiles of this rank.
+    ///
+    /// # Errors
+    /// If a tile cannot be stored, or samples cannot be read again: the other ranks know nothing of it, so the caller must end the job.
+    fn run(&self, blocks: Blocks, sinks: &mut Sinks<T>, tally: &mut Tally<'_>) -> Result<()> {
+        let mut parcels = Vec::new();
+        match blocks {
+            Blocks::Whole(rows, cols) => {
+                let ring = self.job.schedule.rings().next().expect("there is one way round the ring");
+                self.go_round(ring, (&rows, cols), (sinks, &mut parcels), &mut (), tally)
+            }
+            Blocks::InBands(reread) => self.run_in_bands(&reread, (sinks, &mut parcels), tally),
+        }
+    }
+
+    /// Reads the columns of each way round the ring while the tiles of the one before are computed.
+    fn run_in_bands(
+        &self,
+        reread: &Reread,
+        (sinks, parcels): (&mut Sinks<T>, &mut Vec<Parcel<T>>),
+        tally: &mut Tally<'_>,
+    ) -> Result<()> {
+        let (rank, schedule) = (self.comm.rank(), self.job.schedule);
+        let count = |samples: Range<usize>, tally: &mut Tally<'_>| {
+            let values = samples.len() * self.job.problem.d;
+            tally.totals.bytes_read += (values * size_of::<T>()) as u64;
+        };
+        let mut rings = schedule.rings().filter(|ring| self.has_work(ring));
+        let mut rows: Option<(usize, Block)> = None;
+        let Some(mut ring) = rings.next() else { return Ok(()) };
+        let mut ahead = reread.ahead::<T>(&ring);
+        loop {
+            if rows.as_ref().is_none_or(|(band, _)| *band != ring.rows) {
+                // room for the next
+                drop(rows.take());
+                rows = Some((ring.rows, reread.rows::<T>(self.workers, ring.rows)?));
+                count(schedule.rows_of(ring.tile_rows(rank)), tally);
+            }
+            let cols = reread.cols(self.workers, &ring, ahead)?;
+            count(schedule.cols_of(ring.tile_cols(rank)), tally);
+            tally.clock.lap(Phase::Read);
+            let (_, block) = rows.as_ref().expect("it was read");
+            let next = rings.next();
+            let Some(next) = next else {
+                return self.go_round(ring, (block, cols), (sinks, parcels), &mut (), tally);
+            };
+            ahead = reread.ahead(&next);
+            self.go_round(ring, (block, cols), (&mut *sinks, &mut *parcels), &mut ahead, tally)?;
+            // all ranks are through, and go on or stop together
+            let stops = self.comm.all_reduce(&[u64::from(self.stop.is_due())], Reduce::Max)[0];
+            tally.clock.lap(Phase::Wait);
+            if stops > 0 {
+                return Ok(());
+            }
+            ring = next;
+        }
+    }
+
+    /// Whether any rank has a tile to compute on this way.
+    fn has_work(&self, ring: &Ring) -> bool {
+        self.done.is_empty() || {
+            let all = (0..self.comm.size()).flat_map(|rank| ring.all_tiles(rank));
+            all.into_iter().any(|tile| !self.done.contains(tile))
+        }
+    }
+
+    fn go_round(
+        &self,
+        ring: Ring,
+        (rows, cols): (&Block, Block),
+        stores: (&mut Sinks<T>, &mut Vec<Parcel<T>>),
+        meanwhile: &mut dyn Meanwhile,
+        tally: &mut Tally<'_>,
+    ) -> Result<()> {
+        let Self { comm, job, done, stop, .. } = *self;
+        let rounds = Rounds { comm, ring, done, stop, mail_interval: job.args.checkpoint_interval };
+        let worker = || ThreadWorker::new(self.kernel, job.schedule.grid, rows);
+        rounds.run(self.workers, worker, cols, stores, meanwhile, tally)
+    }
 }
 
 /// Tiles that this rank has to compute.
@@ -150,7 +247,7 @@ fn tiles_left(comm: &Comm, job: &Job<'_>, done: &TileSet) -> usize {
     if done.is_empty() {
         return schedule.tile_count(rank);
     }
-    let tiles = (0..schedule.round_count()).flat_map(|round| schedule.tiles(rank, round));
+    let tiles = schedule.rings().flat_map(|ring| ring.all_tiles(rank));
     tiles.filter(|tile| !done.contains(*tile)).count()
 }
 

@@ -4,10 +4,12 @@ use std::cmp::Reverse;
 use std::iter::once;
 use std::ops::RangeInclusive;
 
+use super::bands::Banded;
 use super::inputs::Shape;
 use super::setup;
 use crate::cli::ProblemArgs;
 use crate::comm::{Comm, MAX_RANKS};
+use crate::error::Result;
 use crate::kernel::{Kernel, Level, WORD_BYTES};
 use crate::number::Number;
 use crate::plan::Memory;
@@ -20,7 +22,7 @@ use crate::text::counted;
 pub(super) const MOST_NODES: usize = 10_000;
 
 /// The smallest tiles that are advised in place of larger ones. The time of a smaller tile is mostly its handing over.
-const SMALLEST_TILE: usize = 64;
+pub(super) const SMALLEST_TILE: usize = 64;
 
 /// How a run is laid out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,23 +86,40 @@ pub(super) struct Fit<'a> {
 }
 
 impl Fit<'_> {
-    /// Memory that a rank takes, if such a run is possible.
+    /// Memory of a rank.
+    pub(super) fn memory<T: Number>(
+        &self,
+        problem: &Problem,
+        schedule: &Schedule,
+        threads: usize,
+    ) -> Result<Memory> {
+        let kernel = kernel::<T>(problem, schedule, self.level);
+        let base = Comm::resident_bytes();
+        Memory::of(schedule, &kernel, &self.shape.layouts, threads, self.results, base)
+    }
+
+    /// Memory that a rank takes with all its samples there, if such a run is possible.
     fn of_a_rank<T: Number>(&self, layout: Layout) -> Option<u64> {
         // tiles depend on the number of ranks
         let args = ProblemArgs { tile: layout.tile, ..self.args.clone() };
         let ranks = layout.ranks();
         let problem = setup::problem(&args, self.shape, ranks, ranks.saturating_mul(layout.threads)).ok()?;
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
-        let kernel = kernel::<T>(&problem, &schedule, self.level);
-        let base = Comm::resident_bytes();
-        let memory = Memory::of(&schedule, &kernel, &self.shape.layouts, layout.threads, self.results, base);
-        Some(memory.ok()?.total())
+        Some(self.memory::<T>(&problem, &schedule, layout.threads).ok()?.total())
     }
 
     /// Whether the memory of a node holds its ranks.
     fn fits<T: Number>(&self, layout: Layout) -> bool {
         let holds = |bytes| bytes as f64 * layout.ranks_per_node as f64 <= self.node_bytes;
         layout.ranks() <= MAX_RANKS && self.of_a_rank::<T>(layout).is_some_and(holds)
+    }
+
+    /// Whether it holds them if they keep only as many samples there as they must.
+    fn fits_in_bands<T: Number>(&self, layout: Layout, tile: usize) -> bool {
+        let least = self.banded::<T>(layout, layout.tile.unwrap_or(tile), None);
+        let holds =
+            |banded: Banded| banded.memory.total() as f64 * layout.ranks_per_node as f64 <= self.node_bytes;
+        layout.ranks() <= MAX_RANKS && least.is_some_and(holds)
     }
 
     /// Bytes of a packed sample, at least.
@@ -150,7 +169,7 @@ impl Fit<'_> {
         layouts.sort_by_key(|layout| Reverse(layout.ranks_per_node.saturating_mul(layout.threads)));
         let on = |nodes| {
             let mut layouts = layouts.iter().map(|&other| Layout { nodes, ..other });
-            layouts.find(|&other| self.fits::<T>(other))
+            layouts.find(|&other| self.fits_in_bands::<T>(other, tile) || self.fits::<T>(other))
         };
         on(layout.nodes).or_else(|| {
             let as_they_are = self.fewest_nodes::<T>(layout);
@@ -174,7 +193,7 @@ impl Fit<'_> {
 }
 
 /// A number, its half, the half of that, down to 1.
-fn halves(of: usize) -> impl Iterator<Item = usize> {
+pub(super) fn halves(of: usize) -> impl Iterator<Item = usize> {
     std::iter::successors(Some(of), |half| Some(half / 2)).take_while(|&half| half > 0)
 }
 

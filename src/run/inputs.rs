@@ -178,8 +178,12 @@ pub(super) fn digests<'a, T: Number>(
 ) -> Result<Vec<u64>> {
     let mut mine = Vec::new();
     for input in inputs {
-        let surveys =
-            comm.agree(survey_of::<T>(workers, input, range_of(input.rows(), comm.size(), comm.rank())))?;
+        let surveys = comm.agree(survey_of::<T>(
+            workers,
+            input,
+            range_of(input.rows(), comm.size(), comm.rank()),
+            None,
+        ))?;
         mine.extend(surveys.iter().map(|survey| survey.digest));
     }
     Ok(comm.all_reduce(&mine, Reduce::Sum))

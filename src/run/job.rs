@@ -12,7 +12,7 @@ use super::unfinished::Earlier;
 use crate::cli::{ComputeArgs, ProblemArgs};
 use crate::comm::{Comm, Reduce};
 use crate::element::Content;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::number::Number;
@@ -81,35 +81,54 @@ impl<'a> Job<'a> {
         Sinks::new(self.results.clone(), &self.schedule.share(comm.rank()), strip_len)
     }
 
-    /// Memory of a rank; refused if the ranks of a node do not fit theirs. Collective.
-    pub(super) fn memory<T: Number>(
-        &self,
-        comm: &Comm,
-        kernel: &Kernel<T>,
-        found: &Earlier,
-    ) -> Result<Memory> {
+    /// Memory of a rank, in as many bands as keep it within its limit; refused if that cannot be, or the ranks of a node do not fit theirs.
+    /// Collective.
+    pub(super) fn fit_memory<T: Number>(&mut self, comm: &Comm, found: &Earlier) -> Result<Memory> {
         let Self { args, problem, schedule, results, cores, level, .. } = self;
-        let (shape, symmetric) = (&self.inputs.shape(), schedule.grid.symmetric);
-        let (nodes, threads, level) = (&cores.nodes, cores.threads, *level);
-        let memory = Memory::of(schedule, kernel, &shape.layouts, threads, results, Comm::resident_bytes());
-        let memory = comm.agree(memory)?;
+        let (shape, symmetric) = (self.inputs.shape(), schedule.grid.symmetric);
+        let (nodes, threads) = (&cores.nodes, cores.threads);
         let is_unfinished = found.run().is_some();
+        let tile = args.problem.tile.or(is_unfinished.then_some(problem.tile));
+        let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
+        let node_bytes = f64::INFINITY;
+        let fit = Fit { args: &args.problem, shape: &shape, symmetric, level: *level, results, node_bytes };
+        comm.agree(limits::check_process())?;
+        let left = limits::left_for_a_rank(nodes, threads);
+        let asked = args.problem.memory_per_rank;
+        // the same for all ranks
+        let limit = comm.all_reduce(&[asked.map_or(left, |limit| limit.min(left)) as f64], Reduce::Min)[0];
+        #[allow(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "it was a number of bytes"
+        )]
+        let limit = limit as u64;
+        let whole = comm.agree(fit.memory::<T>(problem, schedule, threads))?;
+        if whole.total() <= limit {
+            return Ok(whole);
+        }
+        let least = match fit.in_bands::<T>(layout, (problem.tile, tile.is_some()), limit) {
+            Ok(banded) => {
+                (*problem, *schedule) = (banded.problem, banded.schedule);
+                return Ok(banded.memory);
+            }
+            Err(least) => least.unwrap_or(whole),
+        };
         let way_out = |node_bytes| {
-            let tile = args.problem.tile.or(is_unfinished.then_some(problem.tile));
-            let layout = Layout { nodes: nodes.count, ranks_per_node: nodes.ranks_here, threads, tile };
-            let fit = Fit { args: &args.problem, shape, symmetric, level, results, node_bytes };
+            let fit = Fit { node_bytes, ..fit };
             // the tile size of an unfinished run is fixed
+            let layout = Layout { tile, ..layout };
             let fitting = fit.way_out::<T>(layout, problem.tile, is_unfinished)?;
             Some(fitting.change_from(layout, comm.size() != layout.ranks()))
         };
-        comm.agree(limits::check_memory(
-            &memory,
-            threads,
-            nodes,
-            results.asked.neighbors.is_some(),
-            way_out,
-        ))?;
-        Ok(memory)
+        comm.agree(limits::check_memory(&least, threads, nodes, results.asked.neighbors.is_some(), way_out))?;
+        comm.agree(limits::check_asked(&least, asked))?;
+        // another rank has less
+        comm.agree(Err(Error::Failed(format!(
+            "a rank on another node has {} of memory left, and needs {} at least; use nodes with more memory, or fewer ranks on each",
+            bytes(limit),
+            bytes(least.total())
+        ))))
     }
 
     /// Refuses names that cannot be written without harm. On one rank.

@@ -1,6 +1,6 @@
 //! What a run needs of memory and disk against what there is.
 
-use crate::comm::Nodes;
+use crate::comm::{Comm, Nodes};
 use crate::error::Result;
 use crate::fail;
 use crate::host;
@@ -33,6 +33,34 @@ pub(super) fn check_limit(planned: u64, threads: usize, way_out: &str) -> Result
     Ok(())
 }
 
+/// Refuses to go on in a process that may not map what MPI and HDF5 need.
+pub(super) fn check_process() -> Result<()> {
+    check_limit(0, 1, "raise the limit")
+}
+
+/// Memory that a rank may take: its share of what its node has left, within the limit of its process.
+pub(super) fn left_for_a_rank(nodes: &Nodes, threads: usize) -> u64 {
+    let of_node = host::available_memory().map_or(u64::MAX, |free| free / nodes.ranks_here as u64);
+    let beside = STACK_BYTES.saturating_mul(threads as u64).saturating_add(LIBRARY_BYTES);
+    let of_process = host::process_limit()
+        .map_or(u64::MAX, |limit| limit.left().saturating_sub(beside).saturating_add(Comm::resident_bytes()));
+    of_node.min(of_process)
+}
+
+/// Refuses a run that takes more than it was asked to keep within, however its samples are cut.
+pub(super) fn check_asked(least: &Memory, asked: Option<u64>) -> Result<()> {
+    if let Some(limit) = asked
+        && least.total() > limit
+    {
+        fail!(
+            "--memory-per-rank: {} are not enough, a rank of this run takes {} at least; give it that, or use more ranks, fewer --threads or a smaller --tile",
+            bytes(limit),
+            bytes(least.total())
+        );
+    }
+    Ok(())
+}
+
 /// Refuses a run whose ranks do not fit the limits of their processes, or their node's memory: with a layout that does, of those that
 /// `way_out` finds for the memory of a node.
 pub(super) fn check_memory(
@@ -42,8 +70,6 @@ pub(super) fn check_memory(
     has_lists: bool,
     way_out: impl Fn(f64) -> Option<String>,
 ) -> Result<()> {
-    // what no option changes is needed first
-    check_limit(0, 1, "raise the limit")?;
     // what smaller tiles do not change
     let are_lists = has_lists && memory.results > memory.total() / 2;
     let of_lists = |ranks: usize| {

@@ -1,5 +1,6 @@
 //! The subcommands, one file each: the only place that sees all other modules.
 
+mod bands;
 mod blocks;
 mod claim;
 mod compute;
@@ -15,6 +16,7 @@ mod parameters;
 mod placement;
 mod plan;
 mod reading;
+mod reread;
 mod setup;
 mod unfinished;
 mod verify;

@@ -2,33 +2,31 @@
 
 use std::ops::Range;
 
-use super::blocks::Packed;
 use super::job::Job;
 use super::parameters::{Given, Needed, Numbers};
-use crate::comm::{Comm, Reduce};
+use crate::comm::Comm;
 use crate::element::Element;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::io::result::ResultReader;
 use crate::kernel::Level;
 use crate::number::Number;
-use crate::pipeline::{Centre, Unfit, Whitening, Workers, covariance, origin, variances, whiten};
+use crate::pipeline::{Centre, Held, Unfit, Whitening, Workers, covariance, origin, variances};
 use crate::problem::Parameters;
 use crate::source::Input;
 use crate::text::counted;
 
-/// What the metric is given, with what is made of the samples for it; samples are whitened where it is. Returns their largest magnitude too, if they are others
-/// now. Collective.
+/// What the metric is given, with what is made of the samples for it. Collective.
 pub(super) fn complete<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
     workers: &Workers,
-    blocks: &mut Packed,
-) -> Result<(Given, Option<f64>)> {
+    held: &Held<'_, T>,
+) -> Result<Given> {
     let Job { inputs, given, problem, .. } = job;
     let names = inputs.describe();
     match given.needed {
-        None => Ok((given.clone(), None)),
+        None => Ok(given.clone()),
         Some(Needed::Variance) => {
             comm.on_root(|| {
                 if inputs.all().map(Input::rows).sum::<usize>() < 2 {
@@ -36,12 +34,12 @@ pub(super) fn complete<T: Number>(
                 }
                 Ok(())
             })?;
-            let found = variances(comm, workers, &blocks.held::<T>(inputs));
+            let found = variances(comm, workers, held)?;
             let with_variance = given.with_variance_of(found, &names).and_then(|given| {
                 given.check_range(problem)?;
                 Ok(given)
             });
-            Ok((comm.agree(with_variance)?, None))
+            comm.agree(with_variance)
         }
         Some(Needed::Covariance) => {
             let what = if given.inverse_covariance.is_some() {
@@ -53,13 +51,7 @@ pub(super) fn complete<T: Number>(
                 )
             };
             log::info!("{what}");
-            let given = with_covariance::<T>(comm, job, workers, blocks, &names)?;
-            let whitening = comm.agree(given.whitening(workers, job.level))?;
-            let edge = job.schedule.grid.edge;
-            let Packed { rows, row_samples, cols, col_samples } = blocks;
-            let (rows, cols) = ((rows, row_samples.clone()), (cols, col_samples.clone()));
-            let largest = whiten(workers, &whitening, rows, cols, edge, inputs.y.is_none());
-            Ok((given, Some(comm.all_reduce(&[largest], Reduce::Max)[0])))
+            with_covariance::<T>(comm, job, workers, held, &names)
         }
     }
 }
@@ -69,30 +61,30 @@ fn with_covariance<T: Number>(
     comm: &Comm,
     job: &Job<'_>,
     workers: &Workers,
-    blocks: &mut Packed,
+    held: &Held<'_, T>,
     names: &str,
 ) -> Result<Given> {
     let Job { inputs, given, problem, schedule, .. } = job;
     let d = problem.d;
     let is_given = given.inverse_covariance.is_some();
-    let held = blocks.held::<T>(inputs);
     let own = schedule.rows_of(schedule.tile_rows(comm.rank()));
-    let origin = origin(comm, &held, &own, problem.n);
-    let covariance = (!is_given).then(|| {
-        let centre = Centre::of(comm, workers, &held);
+    let origin = origin(comm, held, &own, problem.n)?;
+    let of_samples = || {
+        let centre = Centre::of(comm, workers, held)?;
         let x = (0..comm.size()).map(|rank| schedule.rows_of(schedule.tile_rows(rank))).collect();
         let below = |samples: Range<usize>| problem.n + samples.start..problem.n + samples.end;
         let y = |rank: usize| below(schedule.cols_of(schedule.tile_cols(rank)));
         let y = inputs.y.as_ref().map(|_| (0..comm.size()).map(y).collect());
         let owners: Vec<Vec<Range<usize>>> = std::iter::once(x).chain(y).collect();
-        covariance(comm, workers, job.level, &held, &centre, &owners)
-    });
+        covariance(comm, workers, job.level, held, &centre, &owners)
+    };
+    let covariance = if is_given { None } else { Some(of_samples()?) };
     if let Some(covariance) = &covariance {
         let checked = check_diagonal(covariance, d, names);
         comm.agree(checked)?;
     }
     if let Some(inverse) = &given.inverse_covariance {
-        let variances = variances(comm, workers, &held);
+        let variances = variances(comm, workers, held)?;
         if comm.is_root() {
             inverse.warn_of_digits(&variances);
         }

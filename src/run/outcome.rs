@@ -14,6 +14,7 @@ use crate::plan::Memory;
 use crate::problem::{Asked, Problem, Provenance};
 use crate::report::file;
 use crate::report::{Clock, Phases, Record, Versions, print};
+use crate::schedule::Bands;
 use crate::sink::Finished;
 use crate::text::counted;
 
@@ -73,12 +74,14 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         totals.digest,
         *resumed_pairs,
         totals.bytes_mailed,
+        totals.bytes_read,
     ];
     let counts = comm.all_reduce(&counts, Reduce::Sum);
     let wall_s = comm.all_reduce(&[clock.wall_s()], Reduce::Max)[0];
     let pairs = problem.pairs();
     Record {
         problem: *problem,
+        bands: Some(job.schedule.bands).filter(|bands| *bands != Bands::NONE),
         results: job.results.asked,
         symmetric: job.schedule.grid.symmetric,
         scaling_exponent: findings.scaling,
@@ -96,7 +99,7 @@ fn gather(comm: &Comm, job: &Job<'_>, outcome: &Outcome) -> Record {
         pair_features_per_s: (pairs - counts[4]) as f64 * problem.d as f64 / wall_s,
         recomputed_pairs: if problem.skip_missing { 0 } else { counts[0] },
         pairs_without_shared_features: problem.skip_missing.then_some(counts[0]),
-        bytes_read: findings.known.bytes(),
+        bytes_read: findings.known.bytes() + counts[6],
         bytes_written: counts[1],
         bytes_exchanged: counts[2],
         bytes_mailed: counts[5],

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
+use super::bands::Banded;
 use super::fit::{self, Fit, Layout, MOST_NODES};
 use super::inputs::{self, Inputs, Shape};
-use super::limits;
+use super::limits::{self, check_asked};
 use super::parameters::Given;
 use super::placement::{self, Threads};
 use super::setup::{self, with_dtype};
 use crate::cli::PlanArgs;
-use crate::comm::{Comm, MAX_RANKS};
+use crate::comm::MAX_RANKS;
 use crate::error::{Error, Result};
 use crate::fail;
 use crate::host;
@@ -24,6 +25,7 @@ use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::{Asked, Nearest, Problem};
 use crate::report::file;
 use crate::report::print;
+use crate::schedule::Bands;
 use crate::sink::{Parcel, Results};
 use crate::source::{Input, Storage};
 use crate::text::{bytes, counted};
@@ -46,6 +48,9 @@ const MEASURED_ROWS: usize = 1 << 16;
 struct Record {
     disk: Disk,
     problem: Problem,
+    /// Where not all samples are in memory.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    bands: Option<Bands>,
     results: Asked,
     /// What lies within a radius takes as much as there is of it.
     radius: Vec<Hits>,
@@ -230,9 +235,17 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     let Layout { nodes, ranks_per_node, threads, .. } = layout;
     let ranks = layout.ranks();
     let schedule = setup::schedule(&problem, ranks, symmetric);
+    let memory = fit.memory::<T>(&problem, &schedule, threads)?;
+    let whole = Banded { problem, schedule, memory };
+    // as much as a rank may take
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
+    let of_node = (fit.node_bytes / ranks_per_node as f64) as u64;
+    let limit = args.problem.memory_per_rank.unwrap_or(u64::MAX).min(of_node);
+    let in_bands = || fit.in_bands::<T>(layout, (problem.tile, layout.tile.is_some()), limit).ok();
+    let banded = if memory.total() <= limit { None } else { in_bands() };
+    let Banded { problem, schedule, memory } = banded.unwrap_or(whole);
+    check_asked(&memory, args.problem.memory_per_rank)?;
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
-    let base = Comm::resident_bytes();
-    let memory = Memory::of(&schedule, &kernel, &fit.shape.layouts, threads, fit.results, base)?;
     let balance = Balance::of(&schedule);
     let disk = fit.results.disk_bytes::<T>(&schedule.grid);
     // what the metric was given goes into the result, if there is one
@@ -254,6 +267,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     Ok(Record {
         disk: Disk::of(disk.unwrap_or(u64::MAX), args.inputs.first().map(PathBuf::as_path)),
         problem,
+        bands: (schedule.bands != Bands::NONE).then_some(schedule.bands),
         results: fit.results.asked,
         radius: Hits::of::<T>(fit.results, &schedule.grid),
         symmetric,
@@ -380,6 +394,16 @@ fn size_lines(record: &Record) -> Vec<Line> {
     );
     if balance.idle_ranks > 0 {
         line("", format!("{} without a tile", counted(balance.idle_ranks, "rank")));
+    }
+    if let Some(Bands { rows, cols }) = record.bands {
+        let passing = if record.symmetric { rows * cols } else { cols };
+        line(
+            "bands",
+            format!(
+                "{} of rows in memory, one at a time; the columns pass in {passing}",
+                counted(rows, "band")
+            ),
+        );
     }
     line("read", bytes(traffic.bytes_read));
     line("exchanged", bytes(traffic.bytes_exchanged));

@@ -100,7 +100,7 @@ pub(super) fn survey<T: Number>(
     read(comm, inputs, metric, T::DTYPE, |subtracted| {
         let of = |input: &Input| {
             let share = range_of(input.rows(), comm.size(), comm.rank());
-            survey_of::<T>(workers, &input.less(subtracted), share)
+            survey_of::<T>(workers, &input.less(subtracted), share, None)
         };
         comm.agree(inputs.all().map(of).collect::<Result<Vec<_>>>().map(|surveys| surveys.concat()))
     })

@@ -160,7 +160,7 @@ pub(super) fn asked(args: &ProblemArgs, problem: &Problem, symmetric: bool) -> R
 
 /// Who computes which tiles.
 pub(super) fn schedule(problem: &Problem, ranks: usize, symmetric: bool) -> Schedule {
-    Schedule { grid: problem.grid(symmetric), ranks }
+    Schedule::new(problem.grid(symmetric), ranks)
 }
 
 /// The best SIMD level that every rank has.

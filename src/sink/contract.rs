@@ -272,8 +272,8 @@ pub trait Mailed {
     /// From now on, none has; all was taken.
     fn leave(&mut self, rows: &Range<usize>);
 
-    /// What ranks must know that find something for this rank's rows.
-    fn bounds(&self) -> Vec<u64>;
+    /// What ranks must know that find something for these rows, which are this rank's.
+    fn bounds(&self, rows: &Range<usize>) -> Vec<u64>;
 
     /// Takes in what the owner of these rows says.
     fn tighten(&mut self, rows: &Range<usize>, bounds: &[u64]);

@@ -383,11 +383,11 @@ impl<T: Number> Sinks<T> {
         self.mailed().for_each(|(_, mailed)| mailed.leave(rows));
     }
 
-    /// What ranks must know that find something for this rank's rows.
-    pub fn bounds(&mut self) -> Vec<u64> {
+    /// What ranks must know that find something for these rows, which are this rank's.
+    pub fn bounds(&mut self, rows: &Range<usize>) -> Vec<u64> {
         let mut all = Vec::new();
         for (_, mailed) in self.mailed() {
-            let bounds = mailed.bounds();
+            let bounds = mailed.bounds(rows);
             all.push(bounds.len() as u64);
             all.extend(bounds);
         }

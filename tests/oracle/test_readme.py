@@ -76,3 +76,15 @@ def test_what_mpirun_needs_where_there_is_no_ssh(tmp_path):
     assert "ssh" in launch([BASH, "-c", path], cwd=tmp_path).stderr
     done = launch([BASH, "-c", f"export OMPI_MCA_plm=isolated; {path}"], cwd=tmp_path)
     assert done.returncode == 0, done
+
+
+def test_many_files_and_a_limit_of_memory_work_as_the_readme_says(tmp_path):
+    readme = (REPOSITORY / "README.md").read_text()
+    sections = [re.search(rf"^### {title}\n(.*?)^###", readme, re.MULTILINE | re.DOTALL)[1] for title in ("Many files", "Larger than memory")]
+    commands = [text for section in sections for text in re.findall(r"^```bash\n(.*?)^```", section, re.MULTILINE | re.DOTALL)]
+    (tmp_path / "pairdist").symlink_to(BINARY)
+    made = "export PATH=$PWD:$PATH\n" + "".join(
+        f"pairdist generate {name}.h5 --samples 300 --features 5 --seed {seed}\n" for seed, name in enumerate(("x", "part-1", "part-2", "part-3"))
+    )
+    done = launch(["bash", "-euc", made + "".join(commands) + "pairdist verify parts.h5 --all\n"], cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("neighbors    15 of every sample") == 3, done

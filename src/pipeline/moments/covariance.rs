@@ -7,8 +7,9 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::{Centre, Held, Packed, TERM_BITS, over_features, total_of};
+use super::{Centre, Held, Packed, Part as Samples, TERM_BITS, total_of};
 use crate::comm::Comm;
+use crate::error::Result;
 use crate::kernel::{Level, PanelShape, Product, Scratch};
 use crate::metric::{CompensatedSum, PowerOfTwo};
 use crate::number::Number;
@@ -50,17 +51,24 @@ impl Part {
 
 /// Sums of the deviations of all samples from the mean of each feature, divided by the spread of the feature: what the rounding of the mean leaves. Exact, and
 /// rounded. Collective.
-fn deviations<T: Number>(comm: &Comm, workers: &Workers, held: &Held<'_, T>, centre: &Centre) -> Vec<f64> {
-    let sums = over_features(workers, held.features, |feature| {
-        let (spread, mean) = (&centre.spreads[feature], centre.means[feature]);
-        held.fold(feature, 0_i128, |sum, value| sum + spread.whole(value, mean, |by| by))
-    });
+fn deviations<T: Number>(
+    comm: &Comm,
+    workers: &Workers,
+    held: &Held<'_, T>,
+    centre: &Centre,
+) -> Result<Vec<f64>> {
+    let sums = held.fold(comm, workers, 0_i128, |feature, sum, value| {
+        sum + centre.spreads[feature].whole(value, centre.means[feature], |by| by)
+    })?;
     let unit = PowerOfTwo::<f64>::new(-TERM_BITS);
-    total_of(comm, &sums).into_iter().map(|sum| unit.times(sum as f64)).collect()
+    Ok(total_of(comm, &sums).into_iter().map(|sum| unit.times(sum as f64)).collect())
 }
 
 /// Unbiased covariances of the features of all samples around `centre`, d × d values. `owners` are the rows of X of each rank, and those of Y, counted on from
 /// the last of X. NaN where a feature has a value that is no number, and for a single sample. Collective.
+///
+/// # Errors
+/// If samples cannot be read.
 pub(crate) fn covariance<T: Number>(
     comm: &Comm,
     workers: &Workers,
@@ -68,7 +76,7 @@ pub(crate) fn covariance<T: Number>(
     held: &Held<'_, T>,
     centre: &Centre,
     owners: &[Vec<Range<usize>>],
-) -> Vec<f64> {
+) -> Result<Vec<f64>> {
     let (d, product) = (held.features, Product::new(level));
     let edge = product.whole(FEATURES);
     let tiles = d.div_ceil(edge);
@@ -84,10 +92,10 @@ pub(crate) fn covariance<T: Number>(
     let mut panels = Panels::new(&product, GATHERED_SAMPLES, d, edge);
     for first in (0..held.total).step_by(GATHERED_SAMPLES) {
         let samples = first..held.total.min(first + GATHERED_SAMPLES);
-        let turned = gathered(comm, workers, held, centre, owners, samples.clone());
+        let turned = gathered(comm, workers, held, centre, owners, samples.clone())?;
         panels.add_products(workers, &product, &turned, samples.len(), &mut parts);
     }
-    let deviations = deviations(comm, workers, held, centre);
+    let deviations = deviations(comm, workers, held, centre)?;
     let mut finished: Vec<f64> =
         parts.iter().flat_map(|part| part.finished(&deviations, held.total)).collect();
     drop(parts);
@@ -106,7 +114,7 @@ pub(crate) fn covariance<T: Number>(
             }
         }
     }
-    matrix
+    Ok(matrix)
 }
 
 /// Some samples of all ranks, feature by feature: less the mean, and divided by the spread of the feature.
@@ -117,7 +125,7 @@ fn gathered<T: Number>(
     centre: &Centre,
     owners: &[Vec<Range<usize>>],
     samples: Range<usize>,
-) -> Vec<f64> {
+) -> Result<Vec<f64>> {
     let (d, len) = (held.features, samples.len());
     let mut turned = vec![0.0; d * len];
     let each = owners
@@ -130,15 +138,40 @@ fn gathered<T: Number>(
             continue;
         }
         let mut values = vec![0.0; d * common.len()];
-        if rank == comm.rank() {
-            part.centred(workers, common.start - rows.start..common.end - rows.start, centre, &mut values);
+        let own = common.start - rows.start..common.end - rows.start;
+        match part {
+            Samples::Packed(packed) if rank == comm.rank() => {
+                packed.centred(workers, own, centre, &mut values);
+            }
+            Samples::Packed(_) => {}
+            Samples::Filed(input, held) => {
+                let mut read = || {
+                    let some = input.read::<f64>(held.start + own.start..held.start + own.end)?;
+                    centred(workers, &some, centre, &mut values);
+                    Ok(())
+                };
+                comm.agree(if rank == comm.rank() { read() } else { Ok(()) })?;
+            }
         }
         comm.broadcast_values(rank, &mut values);
         for (line, values) in turned.chunks_exact_mut(len).zip(values.chunks_exact(common.len())) {
             line[common.start - samples.start..][..common.len()].copy_from_slice(values);
         }
     }
-    turned
+    Ok(turned)
+}
+
+/// Row-major samples, feature by feature: less the mean, and divided by the spread of the feature.
+fn centred(workers: &Workers, samples: &[f64], centre: &Centre, out: &mut [f64]) {
+    let d = centre.means.len();
+    workers.install(|| {
+        out.par_chunks_mut(samples.len() / d).enumerate().for_each(|(feature, line)| {
+            let (spread, mean) = (&centre.spreads[feature], centre.means[feature]);
+            for (to, sample) in line.iter_mut().zip(samples.chunks_exact(d)) {
+                *to = spread.inverse.times(sample[feature] - mean);
+            }
+        });
+    });
 }
 
 impl<T: Number> Packed<'_, T> {

@@ -1,5 +1,5 @@
-//! Means, variances and the covariance of the features of all samples, which are packed in the blocks of all ranks: the same bits however they are
-//! distributed.
+//! Means, variances and the covariance of the features of all samples, which are packed in the blocks of all ranks or lie in files: the same bits however they
+//! are distributed.
 //!
 //! - `variance` — of every feature
 //! - `covariance` — of all features with each other
@@ -18,8 +18,10 @@ use std::ops::Range;
 use super::Workers;
 use crate::block::Block;
 use crate::comm::{Comm, Reduce};
+use crate::error::Result;
 use crate::metric::PowerOfTwo;
 use crate::number::Number;
+use crate::source::Input;
 
 /// Bits of a term of an exact sum.
 const TERM_BITS: i32 = 94;
@@ -96,10 +98,20 @@ fn over_features<R: Send>(workers: &Workers, d: usize, of: impl Fn(usize) -> R +
     workers.map(d.div_ceil(FEATURES), part).into_iter().flatten().collect()
 }
 
-/// The samples of this rank, in its blocks.
+/// Bytes of samples that are read from files together.
+const FILE_BYTES: usize = 16 << 20;
+
+/// Samples of this rank: rows of X, or of Y.
+enum Part<'a, T> {
+    Packed(Packed<'a, T>),
+    /// They lie in files, and are read each time.
+    Filed(&'a Input, Range<usize>),
+}
+
+/// The samples of this rank.
 pub(crate) struct Held<'a, T> {
     /// Rows of X, and of Y if there is one.
-    parts: Vec<Packed<'a, T>>,
+    parts: Vec<Part<'a, T>>,
     features: usize,
     /// Samples of all ranks.
     total: usize,
@@ -107,7 +119,7 @@ pub(crate) struct Held<'a, T> {
 
 impl<'a, T: Number> Held<'a, T> {
     /// Rows of X in their block, and of Y, whose panels hold negated values, if there is one; `total` are the samples of all ranks.
-    pub(crate) fn new(
+    pub(crate) fn packed(
         x: (&'a mut Block, Range<usize>),
         y: Option<(&'a mut Block, Range<usize>)>,
         total: usize,
@@ -115,12 +127,59 @@ impl<'a, T: Number> Held<'a, T> {
         let features = x.0.shape().features;
         let x = Packed::of(x.0, x.1, 1.0);
         let y = y.map(|(block, rows)| Packed::of(block, rows, -1.0));
-        Self { parts: std::iter::once(x).chain(y).collect(), features, total }
+        Self { parts: std::iter::once(x).chain(y).map(Part::Packed).collect(), features, total }
     }
 
-    /// Folds the values that this rank has of a feature.
-    fn fold<A>(&self, feature: usize, start: A, mut step: impl FnMut(A, f64) -> A) -> A {
-        self.parts.iter().fold(start, |folded, part| part.fold(feature, folded, &mut step))
+    /// Rows of X, and of Y if there is one, in their files.
+    pub(crate) fn filed(
+        x: (&'a Input, Range<usize>),
+        y: Option<(&'a Input, Range<usize>)>,
+        total: usize,
+    ) -> Self {
+        let features = x.0.features;
+        let part = |(input, rows)| Part::Filed(input, rows);
+        Self { parts: std::iter::once(x).chain(y).map(part).collect(), features, total }
+    }
+
+    /// Folds the values that this rank has of each feature, by `step(feature, folded, value)`. The order of the samples is left open. Collective.
+    ///
+    /// # Errors
+    /// If samples of any rank cannot be read.
+    fn fold<A: Copy + Send + Sync>(
+        &self,
+        comm: &Comm,
+        workers: &Workers,
+        start: A,
+        step: impl Fn(usize, A, f64) -> A + Sync,
+    ) -> Result<Vec<A>> {
+        let mut folded = vec![start; self.features];
+        let all = self.parts.iter().try_for_each(|part| {
+            match part {
+                Part::Packed(packed) => {
+                    let of = |feature: usize| {
+                        packed
+                            .fold(feature, folded[feature], &mut |folded, value| step(feature, folded, value))
+                    };
+                    folded = over_features(workers, self.features, of);
+                }
+                Part::Filed(input, rows) => {
+                    let together = (FILE_BYTES / (self.features * size_of::<T>())).max(1);
+                    for first in rows.clone().step_by(together) {
+                        let values = input.read::<T>(first..rows.end.min(first + together))?;
+                        let of = |feature: usize| {
+                            let samples = values.chunks_exact(self.features);
+                            samples.fold(folded[feature], |folded, sample| {
+                                step(feature, folded, sample[feature].to_f64())
+                            })
+                        };
+                        folded = over_features(workers, self.features, of);
+                    }
+                }
+            }
+            Ok(())
+        });
+        comm.agree(all)?;
+        Ok(folded)
     }
 }
 
@@ -133,27 +192,29 @@ pub(crate) struct Centre {
 impl Centre {
     /// Of the samples of all ranks. The sums are exact: every term is a whole number of units of 2⁻⁹⁴ of the largest possible one, so that neither the order of
     /// the samples nor the ranks that hold them matter. Collective.
-    pub(crate) fn of<T: Number>(comm: &Comm, workers: &Workers, held: &Held<'_, T>) -> Self {
-        let ends = over_features(workers, held.features, |feature| {
-            // the smallest, and the negative of the largest, of which a NaN is neither
-            let none = ([f64::INFINITY; 2], true);
-            let (ends, is_finite) = held.fold(feature, none, |([low, high], finite), value| {
-                ([low.min(value), high.min(-value)], finite && value.is_finite())
-            });
-            if is_finite { ends } else { [f64::NEG_INFINITY; 2] }
-        });
+    ///
+    /// # Errors
+    /// If samples cannot be read.
+    pub(crate) fn of<T: Number>(comm: &Comm, workers: &Workers, held: &Held<'_, T>) -> Result<Self> {
+        // the smallest, and the negative of the largest, of which a NaN is neither
+        let none = ([f64::INFINITY; 2], true);
+        let ends = held.fold(comm, workers, none, |_, ([low, high], finite), value| {
+            ([low.min(value), high.min(-value)], finite && value.is_finite())
+        })?;
+        let known = |(ends, is_finite)| if is_finite { ends } else { [f64::NEG_INFINITY; 2] };
+        let ends: Vec<[f64; 2]> = ends.into_iter().map(known).collect();
         let ends = comm.all_reduce(ends.as_flattened(), Reduce::Min);
         let spreads: Vec<Spread> = ends.chunks_exact(2).map(|ends| Spread::of(ends[0], -ends[1])).collect();
-        let sums = over_features(workers, held.features, |feature| {
+        let sums = held.fold(comm, workers, 0_i128, |feature, sum, value| {
             let spread = spreads[feature];
-            held.fold(feature, 0_i128, |sum, value| sum + spread.whole(value, spread.middle, |by| by))
-        });
+            sum + spread.whole(value, spread.middle, |by| by)
+        })?;
         let unit = PowerOfTwo::<f64>::new(-TERM_BITS);
         let mean = |(sum, spread): (i128, &Spread)| {
             spread.middle + spread.scale.times(unit.times(sum as f64) / held.total as f64)
         };
         let means = total_of(comm, &sums).into_iter().zip(&spreads).map(mean).collect();
-        Self { spreads, means }
+        Ok(Self { spreads, means })
     }
 }
 

@@ -237,10 +237,10 @@ impl<C: Candidate> Lists<C> {
         });
     }
 
-    /// What candidates of each row must come before.
-    pub fn bounds(&self) -> Vec<C> {
-        let mut bounds = Vec::with_capacity(self.rows.len());
-        self.each(self.rows.clone(), |group, row| {
+    /// What candidates of each of these rows must come before.
+    pub fn bounds(&self, rows: &Range<usize>) -> Vec<C> {
+        let mut bounds = Vec::with_capacity(rows.len());
+        self.each(rows.clone(), |group, row| {
             group.select(row);
             bounds.push(group.bounds[row]);
         });
@@ -395,7 +395,7 @@ mod tests {
         };
         add(&own, 0..100);
         let foreign = Lists::<u64>::new(0..90, 7);
-        foreign.tighten(&own.bounds());
+        foreign.tighten(&own.bounds(&own.rows));
         for samples in [100..250, 250..400] {
             add(&foreign, samples);
             for group in 0..foreign.group_count() {

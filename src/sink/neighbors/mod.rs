@@ -370,9 +370,9 @@ impl<T: Number, C: Candidate> Mailed for NeighborsSink<T, C> {
             .retain(|lists| lists.rows != *rows);
     }
 
-    fn bounds(&self) -> Vec<u64> {
+    fn bounds(&self, rows: &Range<usize>) -> Vec<u64> {
         let mut out = Vec::new();
-        to_words(&self.found.own.bounds(), &mut out);
+        to_words(&self.found.own.bounds(rows), &mut out);
         out
     }
 

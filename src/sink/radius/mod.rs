@@ -346,7 +346,7 @@ impl<S: Storable> Mailed for RadiusSink<S> {
 
     fn leave(&mut self, _: &Range<usize>) {}
 
-    fn bounds(&self) -> Vec<u64> {
+    fn bounds(&self, _: &Range<usize>) -> Vec<u64> {
         Vec::new()
     }
 
