@@ -13,6 +13,7 @@ use std::ops::Range;
 
 use pulp::NullaryFnOnce;
 
+use super::micro_finish::TileShape;
 use super::pack::PLANES;
 use super::simd::{Level, NV};
 use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
@@ -96,15 +97,12 @@ impl Counted {
     }
 }
 
-/// The packed samples of a tile: `m` in row panels, `n` in column panels. Behind its words, a panel has what its samples carry beside them, if they do.
+/// The packed samples of a tile. Behind its words, a panel has what its samples carry beside them, if they do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CountInput<'a> {
     pub(super) rows: &'a [u64],
-    pub(super) m: usize,
     pub(super) cols: &'a [u64],
-    pub(super) n: usize,
-    /// Elements from one row of distances to the next.
-    pub(super) ld: usize,
+    pub(super) shape: TileShape,
     /// Words of a sample, without what follows them.
     pub(super) words: usize,
     /// Words of a row panel and of a column panel.
@@ -113,12 +111,28 @@ pub(super) struct CountInput<'a> {
     pub(super) widths: Widths,
 }
 
+impl<'a> CountInput<'a> {
+    /// What the samples of row panel i and of column panel j carry beside their words.
+    fn extras(&self, (i, j): (usize, usize)) -> (&'a [u64], &'a [u64]) {
+        let Self { rows, cols, words, lens, widths, .. } = *self;
+        (
+            &rows[i * lens.rows..][words * widths.rows..lens.rows],
+            &cols[j * lens.cols..][words * widths.cols..lens.cols],
+        )
+    }
+}
+
 /// What a worker keeps between tiles.
 #[derive(Debug, Default)]
 pub(super) struct CountScratch {
     /// Counts interrupted by the cache blocking over words.
-    partials: Vec<u64>,
-    /// Some words of a row panel and of a column panel, where these hold fewer samples than a micro-kernel takes.
+    pub(super) partials: Vec<u64>,
+    pub(super) wide: WideWords,
+}
+
+/// Some words of a row panel and of a column panel, where these hold fewer samples than a micro-kernel takes.
+#[derive(Debug, Default)]
+pub(super) struct WideWords {
     rows: Vec<u64>,
     cols: Vec<u64>,
 }
@@ -126,7 +140,7 @@ pub(super) struct CountScratch {
 impl CountScratch {
     /// Empty; it grows to what is needed.
     pub(super) const fn new() -> Self {
-        Self { partials: Vec::new(), rows: Vec::new(), cols: Vec::new() }
+        Self { partials: Vec::new(), wide: WideWords { rows: Vec::new(), cols: Vec::new() } }
     }
 
     /// Words that it holds for tiles of m × n.
@@ -139,7 +153,7 @@ impl CountScratch {
 }
 
 /// Computes a tile into m rows of n distances.
-pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut CountScratch);
+pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut Vec<u64>, &mut WideWords);
 
 /// What was compiled for a type and level.
 #[derive(Clone, Copy, Debug)]
@@ -186,13 +200,15 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
     input: CountInput<'_>,
     finished: Finished,
     out: &mut [T],
-    scratch: &mut CountScratch,
+    partials: &mut Vec<u64>,
+    wide: &mut WideWords,
 ) {
     let words = W::token().expect("the level was available when the kernel was chosen");
     const { assert!(NR == NV * size_of::<W::Vector>() / size_of::<u64>(), "columns are two vectors") };
     let full = Widths { rows: MR, cols: NR };
-    let CountScratch { partials, rows: wide_rows, cols: wide_cols } = scratch;
-    let (row_panels, col_panels) = (input.m.div_ceil(full.rows), input.n.div_ceil(full.cols));
+    let WideWords { rows: wide_rows, cols: wide_cols } = wide;
+    let TileShape { m, n, .. } = input.shape;
+    let (row_panels, col_panels) = (m.div_ceil(full.rows), n.div_ceil(full.cols));
     let len = full.rows * full.cols;
     partials.resize(if input.words > WINDOW { row_panels * col_panels * len } else { 0 }, 0);
     widen_to(wide_rows, input.words, input.widths.rows, full.rows);
@@ -203,10 +219,10 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
         let group = (ROWS_BYTES * size_of::<W::Vector>() / panel_bytes).clamp(1, row_panels);
         for first in (0..row_panels).step_by(group) {
             for j in 0..col_panels {
-                let panel = &input.cols[j * input.lens.cols..][..input.lens.cols];
+                let panel = &input.cols[j * input.lens.cols..];
                 let cols = lines(panel, input.widths.cols, window.clone(), wide_cols, full.cols);
                 for i in first..row_panels.min(first + group) {
-                    let panel = &input.rows[i * input.lens.rows..][..input.lens.rows];
+                    let panel = &input.rows[i * input.lens.rows..];
                     let rows = lines(panel, input.widths.rows, window.clone(), wide_rows, full.rows);
                     let slot = (i * col_panels + j) * len;
                     let counts = partials.get_mut(slot..slot + len).unwrap_or(counts.as_flattened_mut());
@@ -215,8 +231,17 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
                     let count = PhantomData::<C>;
                     words.vectorize(FoldTile::<W, C, MR> { words, rows, cols, counts, is_first, count });
                     if window.end == input.words {
-                        let (input, counts) = (&input, &*counts);
-                        words.vectorize(FinishTile::<T, MR, NR> { input, finished, i, j, counts, out });
+                        let (shape, counts, place) = (input.shape, &*counts, (i, j));
+                        let (xs, ys) = input.extras(place);
+                        words.vectorize(FinishTile::<T, MR, NR> {
+                            shape,
+                            finished,
+                            place,
+                            xs,
+                            ys,
+                            counts,
+                            out,
+                        });
                     }
                 }
             }
@@ -251,12 +276,14 @@ impl<W: Words, C: Count, const MR: usize> NullaryFnOnce for FoldTile<'_, W, C, M
     }
 }
 
-/// Micro-tile (row panel `i`, column panel `j`), whose distances are to be written as far as they lie inside the tile.
+/// Micro-tile (row panel i, column panel j), whose distances are to be written as far as they lie inside the tile.
 struct FinishTile<'a, T, const MR: usize, const NR: usize> {
-    input: &'a CountInput<'a>,
+    shape: TileShape,
     finished: Finished,
-    i: usize,
-    j: usize,
+    place: (usize, usize),
+    /// What its samples carry beside their words: of a narrow panel there are fewer, and of one that carries nothing none.
+    xs: &'a [u64],
+    ys: &'a [u64],
     counts: &'a [u64],
     out: &'a mut [T],
 }
@@ -266,18 +293,15 @@ impl<T: Element, const MR: usize, const NR: usize> NullaryFnOnce for FinishTile<
 
     #[inline(always)]
     fn call(self) {
-        let Self { input, finished, i, j, counts, out } = self;
-        let CountInput { rows, m, cols, n, ld, words, lens, widths } = *input;
-        // of a narrow panel there are fewer, and of one that carries nothing none
-        let xs = padded::<MR>(&rows[i * lens.rows..][words * widths.rows..lens.rows]);
-        let ys = padded::<NR>(&cols[j * lens.cols..][words * widths.cols..lens.cols]);
+        let Self { shape, finished, place: (i, j), xs, ys, counts, out } = self;
+        let (xs, ys) = (padded::<MR>(xs), padded::<NR>(ys));
         let mut block = [[T::default(); NR]; MR];
         let (xs, ys) = (xs.map(|x| [x; NR]), [ys; MR]);
         finished.distances(counts, xs.as_flattened(), ys.as_flattened(), block.as_flattened_mut());
         let (row, col) = (i * MR, j * NR);
-        let (height, width) = (MR.min(m - row), NR.min(n - col));
+        let (height, width) = shape.inside((row, col), (MR, NR));
         for (r, distances) in block.iter().enumerate().take(height) {
-            let line = &mut out[(row + r) * ld + col..][..width];
+            let line = &mut out[(row + r) * shape.ld + col..][..width];
             match line.first_chunk_mut::<NR>() {
                 Some(whole) => *whole = *distances,
                 None => line.copy_from_slice(&distances[..width]),
@@ -392,12 +416,13 @@ mod tests {
                     };
                     let (rows, cols) = (packed(&x, widths.rows), packed(&y, widths.cols));
                     let lens = Widths { rows: words * widths.rows, cols: words * widths.cols };
-                    let input = CountInput { rows: &rows, m, cols: &cols, n, ld: n, words, lens, widths };
+                    let shape = TileShape { m, n, ld: n };
+                    let input = CountInput { rows: &rows, cols: &cols, shape, words, lens, widths };
                     // as they are, in f64
                     let finished =
                         Finished { counted: Counted::Differences, finish: Finish::Plain, features: u64::MAX };
                     let mut out = vec![f64::NAN; m * n];
-                    (compiled.tile)(input, finished, &mut out, &mut scratch);
+                    (compiled.tile)(input, finished, &mut out, &mut scratch.partials, &mut scratch.wide);
                     for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
                         let expected = count_of(counted, &x[row], &y[col]);
                         let got = out[row * n + col];
