@@ -101,24 +101,34 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
     partial
 }
 
-/// Adds a block sum, and its rounding error to the errors (TwoSum: Knuth, TAOCP 2, 4.2.2).
+/// Adds a block sum, and its rounding error to the errors.
 #[inline(always)]
 fn add_compensated<S: Simd, T: SimdElement, const MR: usize>(
     lanes: Lanes<S, T>,
     partial: &mut Partial<T::Vector<S>, MR>,
     block: &MicroTile<T::Vector<S>, MR>,
 ) {
-    let simd = lanes.simd;
     for i in 0..MR {
         for v in 0..NV {
-            let (sum, term) = (partial.value[i][v], block[i][v]);
-            let next = T::add(simd, sum, term);
-            let part = T::sub(simd, next, sum);
-            let lost = T::add(simd, T::sub(simd, sum, T::sub(simd, next, part)), T::sub(simd, term, part));
-            partial.error[i][v] = T::add(simd, partial.error[i][v], lost);
-            partial.value[i][v] = next;
+            add_term(lanes, &mut partial.value[i][v], &mut partial.error[i][v], block[i][v]);
         }
     }
+}
+
+/// Adds a term to a sum, and the rounding error of that to the errors (TwoSum: Knuth, TAOCP 2, 4.2.2).
+#[inline(always)]
+pub(super) fn add_term<S: Simd, T: SimdElement>(
+    lanes: Lanes<S, T>,
+    value: &mut T::Vector<S>,
+    error: &mut T::Vector<S>,
+    term: T::Vector<S>,
+) {
+    let (simd, sum) = (lanes.simd, *value);
+    let next = T::add(simd, sum, term);
+    let part = T::sub(simd, next, sum);
+    let lost = T::add(simd, T::sub(simd, sum, T::sub(simd, next, part)), T::sub(simd, term, part));
+    *error = T::add(simd, *error, lost);
+    *value = next;
 }
 
 /// The folded values with the lost parts added back.

@@ -11,6 +11,9 @@
 //! - `micro` — the fold over features, in registers
 //! - `micro_finish` — the Gram guard, the finish and the store of what is in registers
 //! - `sweep` — the loops around them
+//! - `parts` — tiles by parts of the features
+//! - `resting` — the folds that rest between parts
+//! - `extras` — what is carried with features that come in parts
 //! - `finish` — what is left to do when a strip is folded
 //! - `counts` — the same in whole numbers, of bits and bytes
 //! - `product` — products of matrices
@@ -22,23 +25,28 @@
 mod bounded;
 mod counts;
 mod engine;
+mod extras;
 mod extremes;
 mod finish;
 mod method;
 mod micro;
 mod micro_finish;
 mod pack;
+mod parts;
 mod product;
+mod resting;
 mod simd;
 mod summary;
 mod sweep;
 mod transpose;
 
 pub(crate) use bounded::{limit_of, within};
+pub use extras::ExtrasSum;
 pub(crate) use extremes::extremes;
 pub use method::{Method, guard_tau};
 pub(crate) use pack::WORD_BYTES;
 pub use pack::{Packing, PanelShape};
+pub use parts::{Folds, Sums};
 pub(crate) use product::Product;
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
@@ -52,7 +60,7 @@ use crate::partition::lcm;
 use counts::{CompiledCount, CountInput, CountScratch, Finished};
 use engine::Engine;
 use micro_finish::TileShape;
-use sweep::{Compiled, TileFn, TileInput, Widths};
+use sweep::{Compiled, Part, TileFn, TileInput, Tiles, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
 /// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
@@ -313,11 +321,7 @@ impl<T: SimdElement> Kernel<T> {
         let cols = &cols[wanted.start / self.widths.cols * self.col_panels().len()..];
         let n = wanted.len();
         let out = &mut out[wanted.start..];
-        let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
-        assert!(
-            (height == full.rows || m <= height) && (width == full.cols || n <= width),
-            "a tile of {m} x {n} in panels of {height} and {width}"
-        );
+        self.assert_fits(m, n);
         let shape = TileShape { m, n, ld };
         let noted = match &self.engine {
             Engine::Values { main, others } => {
@@ -332,6 +336,14 @@ impl<T: SimdElement> Kernel<T> {
         noted
     }
 
+    fn assert_fits(&self, m: usize, n: usize) {
+        let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
+        assert!(
+            (height == full.rows || m <= height) && (width == full.cols || n <= width),
+            "a tile of {m} x {n} in panels of {height} and {width}"
+        );
+    }
+
     fn compute_values(
         &self,
         (main, others): (&Compiled<T>, &[Compiled<T>]),
@@ -341,20 +353,10 @@ impl<T: SimdElement> Kernel<T> {
         scratch: &mut Scratch<T>,
     ) -> u64 {
         let TileShape { m, n, .. } = shape;
-        let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
-        let input = TileInput {
-            rows: bytemuck::cast_slice(rows),
-            cols: bytemuck::cast_slice(cols),
-            shape,
-            features: self.features,
-            lens: Widths { rows: elements(self.row_panels()), cols: elements(self.col_panels()) },
-            widths: self.widths,
-            weights: self.weights(),
-            exponent: self.measure.exponent(),
-            finish: self.finish_in_registers(),
-        };
+        let panels = (self.row_panels(), self.col_panels());
+        let input = self.value_input((rows, cols), panels, 0..self.features, Part::All, shape);
         let Scratch { partials, wide, others: folded, .. } = scratch;
-        let noted = self.tile(main)(input, out, partials, wide);
+        let noted = self.tile(main.tile)(input, out, partials, wide);
         if self.ends_in_registers() {
             return noted;
         }
@@ -362,14 +364,38 @@ impl<T: SimdElement> Kernel<T> {
             values.resize(m * n, T::default());
             let shape = TileShape { ld: n, ..shape };
             let input = TileInput { finish: Finish::Plain, shape, ..input };
-            self.tile(other)(input, &mut values[..m * n], partials, wide);
+            self.tile(other.tile)(input, &mut values[..m * n], partials, wide);
         }
         noted + self.finish_strip(shape, out, folded)
     }
 
+    /// The samples of a tile in panels of these shapes, which hold some of their features.
+    fn value_input<'a>(
+        &'a self,
+        (rows, cols): (&'a [u64], &'a [u64]),
+        (row_panels, col_panels): (PanelShape, PanelShape),
+        features: Range<usize>,
+        part: Part,
+        shape: TileShape,
+    ) -> TileInput<'a, T> {
+        let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
+        TileInput {
+            rows: bytemuck::cast_slice(rows),
+            cols: bytemuck::cast_slice(cols),
+            shape,
+            features: features.len(),
+            part,
+            lens: Widths { rows: elements(row_panels), cols: elements(col_panels) },
+            widths: self.widths,
+            weights: self.weights().get(features).unwrap_or(&[]),
+            exponent: self.measure.exponent(),
+            finish: self.finish_in_registers(),
+        }
+    }
+
     /// What computes tiles of the panels that are packed.
-    fn tile(&self, compiled: &Compiled<T>) -> TileFn<T> {
-        if self.widths == self.full { compiled.tile } else { compiled.narrow }
+    fn tile(&self, tiles: Tiles<T>) -> TileFn<T> {
+        if self.widths == self.full { tiles.full } else { tiles.narrow }
     }
 
     /// The finish of the main fold: what is folded over the features that samples share is no distance yet.
@@ -420,9 +446,21 @@ impl<T: SimdElement> Kernel<T> {
         out: &mut [T],
         scratch: &mut CountScratch,
     ) {
-        let words = self.row_panels().feature_lines();
-        let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
-        let input = CountInput { rows, cols, shape, words, lens, widths: self.widths };
+        let panels = (self.row_panels(), self.col_panels());
+        let input = self.count_input((rows, cols), panels, Part::All, shape);
         (count.tile)(input, *finished, out, &mut scratch.partials, &mut scratch.wide);
+    }
+
+    /// Likewise, in words.
+    fn count_input<'a>(
+        &self,
+        (rows, cols): (&'a [u64], &'a [u64]),
+        (row_panels, col_panels): (PanelShape, PanelShape),
+        part: Part,
+        shape: TileShape,
+    ) -> CountInput<'a> {
+        let words = row_panels.feature_lines();
+        let lens = Widths { rows: row_panels.len(), cols: col_panels.len() };
+        CountInput { rows, cols, shape, words, part, lens, widths: self.widths }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::engine;
 use super::micro_finish::TileShape;
-use super::sweep::{Compiled, TileInput, Widths};
+use super::sweep::{Compiled, Part, TileInput, Widths};
 use super::{Level, PanelShape, Scratch, WORD_BYTES};
 use crate::element::Dtype;
 use crate::kernel::Packing;
@@ -70,13 +70,14 @@ impl Product {
             cols: bytemuck::cast_slice(b),
             shape: TileShape { m, n, ld },
             features: terms,
+            part: Part::All,
             lens: Widths { rows: elements(of_a), cols: elements(of_b) },
             widths: self.full,
             weights: &[],
             exponent: Exponent::ONE,
             finish: Finish::Plain,
         };
-        (self.compiled.tile)(input, out, &mut scratch.partials, &mut scratch.wide);
+        (self.compiled.tile.full)(input, out, &mut scratch.partials, &mut scratch.wide);
     }
 }
 

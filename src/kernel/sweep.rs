@@ -8,8 +8,9 @@ use pulp::{Simd, WithSimd};
 use super::Wide;
 use super::micro::{MicroTile, Partial, fold, fold_blocks, load, save, total, zeros};
 use super::micro_finish::{Norms, TileShape, finish, replace, squares, store};
+use super::resting::{FinishFn, finish_folds};
 use super::simd::{Lanes, NV, SimdElement, Token};
-use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product};
+use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product, Reduction, Summation, summation};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
 /// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
@@ -18,6 +19,17 @@ pub(super) const PANEL_BYTES: usize = 2 << 10;
 /// Bytes of row panels that are reused from a level-2 cache for every panel of columns, likewise.
 pub(super) const ROWS_BYTES: usize = 4 << 10;
 
+/// Which of the features of its samples the panels of a tile hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of them: the tile is folded and finished.
+    All,
+    /// The first of them: the folds rest.
+    First,
+    /// Features that follow those of a part before: the folds continue, and rest again.
+    Later,
+}
+
 /// The packed samples of a tile: rows in row panels, columns in column panels, `features` each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileInput<'a, T> {
@@ -25,6 +37,8 @@ pub(super) struct TileInput<'a, T> {
     pub(super) cols: &'a [T],
     pub(super) shape: TileShape,
     pub(super) features: usize,
+    /// Whether these are all features of the samples.
+    pub(super) part: Part,
     /// Elements of a row panel and of a column panel.
     pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel: as many as the micro-kernel takes, or fewer where the tile has only so many.
@@ -44,32 +58,59 @@ pub(super) struct Widths {
     pub(super) cols: usize,
 }
 
-/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard.
+/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard. Of a part of the features, it folds them
+/// into the partials and writes no distances.
 pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Vec<T>, &mut Wide<T>) -> u64;
+
+/// What computes tiles from panels as wide as the micro-kernel takes them, and from narrower ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiles<T> {
+    pub(super) full: TileFn<T>,
+    pub(super) narrow: TileFn<T>,
+}
 
 /// What was compiled for a fold, type and level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compiled<T> {
-    pub(super) tile: TileFn<T>,
-    /// The same from panels that are narrower than the micro-kernel takes them.
-    pub(super) narrow: TileFn<T>,
+    pub(super) tile: Tiles<T>,
+    /// Where that folds the product of the Gram trick, the fold of the differences, which the guard takes of parts of the features.
+    pub(super) direct: Option<Tiles<T>>,
+    /// The finish of folds that rest.
+    pub(super) finish: FinishFn<T>,
     /// Samples of a row panel as the micro-kernel takes it.
     pub(super) rows: usize,
     /// Whether terms have weights.
     pub(super) is_weighted: bool,
+    /// How features are put together, and in which order.
+    pub(super) reduction: Reduction,
+    pub(super) summation: Summation,
 }
 
 /// The kernel of fold `F` on level `S`, through the Gram product if `gram`.
 pub(super) fn compiled<S: Token, T: SimdElement, F: Fold, const MR: usize>(gram: bool) -> Compiled<T> {
     // of terms with weights, one form does for panels of any width: what is folded takes longer than to find that out
-    let (tile, narrow): (TileFn<T>, TileFn<T>) = if F::WEIGHTED {
-        (run::<S, T, F, MR, false, true>, run::<S, T, F, MR, false, true>)
-    } else if gram && F::GRAM {
-        (run::<S, T, F, MR, true, false>, run::<S, T, F, MR, true, true>)
+    let (tile, direct) = if F::WEIGHTED {
+        (Tiles { full: run::<S, T, F, MR, false, true>, narrow: run::<S, T, F, MR, false, true> }, None)
     } else {
-        (run::<S, T, F, MR, false, false>, run::<S, T, F, MR, false, true>)
+        let direct: Tiles<T> =
+            Tiles { full: run::<S, T, F, MR, false, false>, narrow: run::<S, T, F, MR, false, true> };
+        if gram && F::GRAM {
+            let tile =
+                Tiles { full: run::<S, T, F, MR, true, false>, narrow: run::<S, T, F, MR, true, true> };
+            (tile, Some(direct))
+        } else {
+            (direct, None)
+        }
     };
-    Compiled { tile, narrow, rows: MR, is_weighted: F::WEIGHTED }
+    Compiled {
+        tile,
+        direct,
+        finish: finish_folds::<S, T, MR>,
+        rows: MR,
+        is_weighted: F::WEIGHTED,
+        reduction: F::REDUCTION,
+        summation: summation::<F, T>(),
+    }
 }
 
 /// Features that are folded before the next micro-tile, a multiple of [`BLOCK_FEATURES`]: the same for all vectors, as a panel is as
@@ -80,11 +121,12 @@ fn features_in_cache() -> usize {
 
 /// Elements that hold the interrupted folds of an m × n tile.
 pub(super) fn partials_len(features: usize, m: usize, n: usize, full: Widths) -> usize {
-    if features > features_in_cache() {
-        2 * m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols)
-    } else {
-        0
-    }
+    if features > features_in_cache() { resting_len(m, n, full) } else { 0 }
+}
+
+/// Elements that hold the folds of an m × n tile between features: a value and an error for each pair.
+pub(super) fn resting_len(m: usize, n: usize, full: Widths) -> usize {
+    2 * m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols)
 }
 
 /// Elements that hold what is widened at a time of panels of `stored` samples, without the norms: nothing of those that have the `full`
@@ -153,7 +195,7 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
             wide.prepare(d, input.widths, full);
         }
         // likewise of any number of features
-        if d <= BLOCK_FEATURES && !F::WEIGHTED {
+        if d <= BLOCK_FEATURES && !F::WEIGHTED && input.part == Part::All {
             return Sweep::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
                 0..d,
                 out,
@@ -163,7 +205,8 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
         }
         let tile = Sweep::<S, T, F, MR, GRAM, NARROW, true>::new(simd, input);
         let TileShape { m, n, .. } = input.shape;
-        partials.resize(partials_len(d, m, n, full), T::default());
+        let len = if input.part == Part::All { partials_len(d, m, n, full) } else { resting_len(m, n, full) };
+        partials.resize(len, T::default());
         let mut recomputed = 0;
         for features in windows(d) {
             recomputed += tile.sweep(features, out, partials, wide);
@@ -226,7 +269,9 @@ impl<
         let (row_panels, col_panels) = (m.div_ceil(MR), n.div_ceil(self.nr));
         let panel_bytes = MR * features.len() * size_of::<T>();
         let group = (ROWS_BYTES * size_of::<T::Vector<S>>() / panel_bytes).clamp(1, row_panels);
-        let (is_first, is_last) = (features.start == 0, features.end == self.input.features);
+        let part = self.input.part;
+        let is_first = features.start == 0 && part != Part::Later;
+        let is_last = features.end == self.input.features && part == Part::All;
         let partial_len = 2 * MR * self.nr;
         let mut recomputed = 0;
         for first in (0..row_panels).step_by(group) {

@@ -16,7 +16,7 @@ use pulp::NullaryFnOnce;
 use super::micro_finish::TileShape;
 use super::pack::PLANES;
 use super::simd::{Level, NV};
-use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
+use super::sweep::{PANEL_BYTES, Part, ROWS_BYTES, Widths, lines};
 use super::{Method, Packing};
 use crate::element::Element;
 use crate::metric::{Extras, Form, Preparation, Terms};
@@ -85,6 +85,17 @@ impl Counted {
         }
     }
 
+    /// What all words give together, in place of what some of them give, from that and what the others give.
+    pub(super) fn merge(self, counts: &mut [u64], others: &[u64]) {
+        for (count, other) in counts.iter_mut().zip(others) {
+            *count = match self {
+                Self::LargestDifference => (*count).max(*other),
+                // products have a sign
+                _ => count.wrapping_add(*other),
+            };
+        }
+    }
+
     /// What a distance needs of each sample besides.
     pub(super) const fn extras(self) -> Extras {
         match self {
@@ -105,6 +116,8 @@ pub(super) struct CountInput<'a> {
     pub(super) shape: TileShape,
     /// Words of a sample, without what follows them.
     pub(super) words: usize,
+    /// Whether these are all words of the samples.
+    pub(super) part: Part,
     /// Words of a row panel and of a column panel.
     pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel.
@@ -147,18 +160,29 @@ impl CountScratch {
     pub(super) fn len(words: usize, m: usize, n: usize, stored: Widths, full: Widths) -> usize {
         let partials =
             if words > WINDOW { m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols) } else { 0 };
+        partials + Self::wide_len(words, stored, full)
+    }
+
+    /// The words among them of panels that are widened.
+    pub(super) fn wide_len(words: usize, stored: Widths, full: Widths) -> usize {
         let wide = |stored: usize, full: usize| if stored == full { 0 } else { full * words.min(WINDOW) };
-        partials + wide(stored.rows, full.rows) + wide(stored.cols, full.cols)
+        wide(stored.rows, full.rows) + wide(stored.cols, full.cols)
     }
 }
 
-/// Computes a tile into m rows of n distances.
+/// Computes a tile into m rows of n distances. Of a part of the features, it counts them into the partials and writes no distances.
 pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut Vec<u64>, &mut WideWords);
+
+/// Computes a tile from the counts of all its micro-tiles, and from what the samples of its rows and columns carry beside their words, if
+/// they do.
+pub(super) type CountFinishFn<T> = fn(&[u64], (&[u64], &[u64]), TileShape, Finished, &mut [T]);
 
 /// What was compiled for a type and level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CompiledCount<T> {
     pub(super) tile: CountFn<T>,
+    /// The finish of counts that rest.
+    pub(super) finish: CountFinishFn<T>,
     /// Samples of a row panel as the micro-kernel takes it.
     pub(super) rows: usize,
 }
@@ -189,11 +213,12 @@ fn on<T: Element, W: Words, const MR: usize, const HALF: usize, const NR: usize>
         Counted::LargestDifference => run::<T, W, LargestDifference, MR, NR>,
         Counted::UnequalBytes => run::<T, W, UnequalBytes, MR, NR>,
         Counted::UnequalPlanes => {
-            return CompiledCount { tile: run::<T, W, UnequalPlanes, HALF, NR>, rows: HALF };
+            let (tile, finish) = (run::<T, W, UnequalPlanes, HALF, NR>, finish_counts::<T, W, HALF, NR>);
+            return CompiledCount { tile, finish, rows: HALF };
         }
         Counted::Products => run::<T, W, Products, MR, NR>,
     };
-    CompiledCount { tile, rows: MR }
+    CompiledCount { tile, finish: finish_counts::<T, W, MR, NR>, rows: MR }
 }
 
 fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
@@ -210,7 +235,8 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
     let TileShape { m, n, .. } = input.shape;
     let (row_panels, col_panels) = (m.div_ceil(full.rows), n.div_ceil(full.cols));
     let len = full.rows * full.cols;
-    partials.resize(if input.words > WINDOW { row_panels * col_panels * len } else { 0 }, 0);
+    let rest = input.words > WINDOW || input.part != Part::All;
+    partials.resize(if rest { row_panels * col_panels * len } else { 0 }, 0);
     widen_to(wide_rows, input.words, input.widths.rows, full.rows);
     widen_to(wide_cols, input.words, input.widths.cols, full.cols);
     let mut counts = [[0; NR]; MR];
@@ -227,10 +253,10 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
                     let slot = (i * col_panels + j) * len;
                     let counts = partials.get_mut(slot..slot + len).unwrap_or(counts.as_flattened_mut());
                     // two functions, so that each is small enough for the compiler to keep all it can in registers
-                    let is_first = window.start == 0;
+                    let is_first = window.start == 0 && input.part != Part::Later;
                     let count = PhantomData::<C>;
                     words.vectorize(FoldTile::<W, C, MR> { words, rows, cols, counts, is_first, count });
-                    if window.end == input.words {
+                    if window.end == input.words && input.part == Part::All {
                         let (shape, counts, place) = (input.shape, &*counts, (i, j));
                         let (xs, ys) = input.extras(place);
                         words.vectorize(FinishTile::<T, MR, NR> {
@@ -246,6 +272,23 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
                 }
             }
         }
+    }
+}
+
+fn finish_counts<T: Element, W: Words, const MR: usize, const NR: usize>(
+    counts: &[u64],
+    (xs, ys): (&[u64], &[u64]),
+    shape: TileShape,
+    finished: Finished,
+    out: &mut [T],
+) {
+    let words = W::token().expect("the level was available when the kernel was chosen");
+    let col_panels = shape.n.div_ceil(NR);
+    for (number, counts) in counts.chunks_exact(MR * NR).enumerate() {
+        let (i, j) = (number / col_panels, number % col_panels);
+        let (xs, ys) = (xs.get(i * MR..).unwrap_or(&[]), ys.get(j * NR..).unwrap_or(&[]));
+        let out = &mut *out;
+        words.vectorize(FinishTile::<T, MR, NR> { shape, finished, place: (i, j), xs, ys, counts, out });
     }
 }
 
@@ -416,8 +459,8 @@ mod tests {
                     };
                     let (rows, cols) = (packed(&x, widths.rows), packed(&y, widths.cols));
                     let lens = Widths { rows: words * widths.rows, cols: words * widths.cols };
-                    let shape = TileShape { m, n, ld: n };
-                    let input = CountInput { rows: &rows, cols: &cols, shape, words, lens, widths };
+                    let (shape, part) = (TileShape { m, n, ld: n }, Part::All);
+                    let input = CountInput { rows: &rows, cols: &cols, shape, words, part, lens, widths };
                     // as they are, in f64
                     let finished =
                         Finished { counted: Counted::Differences, finish: Finish::Plain, features: u64::MAX };
