@@ -2,6 +2,17 @@
 
 mod common;
 
+/// Calls a check that is generic over the element type for both of them.
+macro_rules! for_both_types {
+    ($check:ident) => {
+        $check::<f32>();
+        $check::<f64>();
+    };
+}
+
+#[path = "kernels/parts.rs"]
+mod parts;
+
 use std::ops::Range;
 
 use common::samples::{Given, assert_within_tolerance, definition, random, scaling, with_gaps};
@@ -50,14 +61,6 @@ fn two_sets<T: Number>(features: usize) -> [Array2<T>; 2] {
         y.row_mut((row + 2) % ROWS).assign(&x.row(row));
     }
     [x, y]
-}
-
-/// Calls a check that is generic over the element type for both of them.
-macro_rules! for_both_types {
-    ($check:ident) => {
-        $check::<f32>();
-        $check::<f64>();
-    };
 }
 
 fn check_bounds<T: Number>() {

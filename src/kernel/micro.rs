@@ -9,13 +9,34 @@ use crate::metric::{BLOCK_FEATURES, Fold, Reduction, Summation, summation};
 pub(super) type MicroTile<V, const MR: usize> = [[V; NV]; MR];
 
 // Closures are not compiled for the SIMD level of the function around them unless they happen to be inlined:
-// in this file and in `sweep`, vectors are handled in plain loops.
+// in this file, in `micro_finish` and in `sweep`, vectors are handled in plain loops.
 
 /// A fold over features that can be interrupted: of the sum, its rounded value and what rounding lost.
 #[derive(Clone, Copy)]
 pub(super) struct Partial<V, const MR: usize> {
     pub(super) value: MicroTile<V, MR>,
     pub(super) error: MicroTile<V, MR>,
+}
+
+/// The fold that rests in these values and errors.
+#[inline(always)]
+pub(super) fn load<S: Simd, T: SimdElement, const MR: usize>(stored: &[T]) -> Partial<T::Vector<S>, MR> {
+    let (value, error) = T::vectors::<S>(stored).0.split_at(MR * NV);
+    let mut partial = Partial { value: [[value[0]; NV]; MR], error: [[error[0]; NV]; MR] };
+    partial.value.as_flattened_mut().copy_from_slice(value);
+    partial.error.as_flattened_mut().copy_from_slice(error);
+    partial
+}
+
+/// Lets the fold rest in as many values, and as many errors behind them.
+#[inline(always)]
+pub(super) fn save<S: Simd, T: SimdElement, const MR: usize>(
+    partial: &Partial<T::Vector<S>, MR>,
+    stored: &mut [T],
+) {
+    let (value, error) = T::vectors_mut::<S>(stored).0.split_at_mut(MR * NV);
+    value.copy_from_slice(partial.value.as_flattened());
+    error.copy_from_slice(partial.error.as_flattened());
 }
 
 /// The value over no features.
@@ -80,24 +101,34 @@ pub(super) fn fold_blocks<S: Simd, T: SimdElement, F: Fold, const MR: usize>(
     partial
 }
 
-/// Adds a block sum, and its rounding error to the errors (TwoSum: Knuth, TAOCP 2, 4.2.2).
+/// Adds a block sum, and its rounding error to the errors.
 #[inline(always)]
 fn add_compensated<S: Simd, T: SimdElement, const MR: usize>(
     lanes: Lanes<S, T>,
     partial: &mut Partial<T::Vector<S>, MR>,
     block: &MicroTile<T::Vector<S>, MR>,
 ) {
-    let simd = lanes.simd;
     for i in 0..MR {
         for v in 0..NV {
-            let (sum, term) = (partial.value[i][v], block[i][v]);
-            let next = T::add(simd, sum, term);
-            let part = T::sub(simd, next, sum);
-            let lost = T::add(simd, T::sub(simd, sum, T::sub(simd, next, part)), T::sub(simd, term, part));
-            partial.error[i][v] = T::add(simd, partial.error[i][v], lost);
-            partial.value[i][v] = next;
+            add_term(lanes, &mut partial.value[i][v], &mut partial.error[i][v], block[i][v]);
         }
     }
+}
+
+/// Adds a term to a sum, and the rounding error of that to the errors (TwoSum: Knuth, TAOCP 2, 4.2.2).
+#[inline(always)]
+pub(super) fn add_term<S: Simd, T: SimdElement>(
+    lanes: Lanes<S, T>,
+    value: &mut T::Vector<S>,
+    error: &mut T::Vector<S>,
+    term: T::Vector<S>,
+) {
+    let (simd, sum) = (lanes.simd, *value);
+    let next = T::add(simd, sum, term);
+    let part = T::sub(simd, next, sum);
+    let lost = T::add(simd, T::sub(simd, sum, T::sub(simd, next, part)), T::sub(simd, term, part));
+    *error = T::add(simd, *error, lost);
+    *value = next;
 }
 
 /// The folded values with the lost parts added back.

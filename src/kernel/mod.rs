@@ -9,7 +9,11 @@
 //! - `simd` — vectors and levels, through `pulp`
 //! - `pack` — the panels a micro-kernel streams
 //! - `micro` — the fold over features, in registers
-//! - `sweep` — the loops around it, the Gram guard and the finish
+//! - `micro_finish` — the Gram guard, the finish and the store of what is in registers
+//! - `sweep` — the loops around them
+//! - `parts` — tiles by parts of the features
+//! - `resting` — the folds that rest between parts
+//! - `extras` — what is carried with features that come in parts
 //! - `finish` — what is left to do when a strip is folded
 //! - `counts` — the same in whole numbers, of bits and bytes
 //! - `product` — products of matrices
@@ -21,22 +25,28 @@
 mod bounded;
 mod counts;
 mod engine;
+mod extras;
 mod extremes;
 mod finish;
 mod method;
 mod micro;
+mod micro_finish;
 mod pack;
+mod parts;
 mod product;
+mod resting;
 mod simd;
 mod summary;
 mod sweep;
 mod transpose;
 
 pub(crate) use bounded::{limit_of, within};
+pub use extras::ExtrasSum;
 pub(crate) use extremes::extremes;
 pub use method::{Method, guard_tau};
 pub(crate) use pack::WORD_BYTES;
 pub use pack::{Packing, PanelShape};
+pub use parts::{Folds, Sums};
 pub(crate) use product::Product;
 pub use simd::{Level, SimdElement};
 pub(crate) use summary::{Checksum, Summary};
@@ -49,7 +59,8 @@ use crate::metric::{Extras, Finish, Measure, PowerOfTwo};
 use crate::partition::lcm;
 use counts::{CompiledCount, CountInput, CountScratch, Finished};
 use engine::Engine;
-use sweep::{Compiled, TileInput, Widths};
+use micro_finish::TileShape;
+use sweep::{Compiled, Part, TileFn, TileInput, Tiles, Widths};
 
 /// Version of the arithmetic: it is raised when any distance of any samples gets other bits, so that a result never has
 /// some of both. `tests/arithmetic.rs` holds digests of reference data against it. 1: the first; 2: samples are scaled whose squares
@@ -310,99 +321,146 @@ impl<T: SimdElement> Kernel<T> {
         let cols = &cols[wanted.start / self.widths.cols * self.col_panels().len()..];
         let n = wanted.len();
         let out = &mut out[wanted.start..];
+        self.assert_fits(m, n);
+        let shape = TileShape { m, n, ld };
+        let noted = match &self.engine {
+            Engine::Values { main, others } => {
+                self.compute_values((main, others), (rows, cols), shape, out, scratch)
+            }
+            Engine::Counts { count, finished } => {
+                self.compute_counts((count, finished), (rows, cols), shape, out, &mut scratch.counts);
+                0
+            }
+        };
+        self.undo_scaling(shape, out);
+        noted
+    }
+
+    fn assert_fits(&self, m: usize, n: usize) {
         let (Widths { rows: height, cols: width }, full) = (self.widths, self.full);
         assert!(
             (height == full.rows || m <= height) && (width == full.cols || n <= width),
             "a tile of {m} x {n} in panels of {height} and {width}"
         );
-        let noted = match &self.engine {
-            Engine::Values { main, others } => {
-                self.compute_values((main, others), (rows, m), (cols, n), ld, out, scratch)
-            }
-            Engine::Counts { count, finished } => {
-                self.compute_counts((count, finished), (rows, m), (cols, n), ld, out, &mut scratch.counts);
-                0
-            }
-        };
-        if let Some(undo) = self.undo {
-            for line in out.chunks_mut(ld) {
-                for distance in &mut line[..n] {
-                    *distance = undo.times(*distance);
-                }
-            }
-        }
-        noted
     }
 
     fn compute_values(
         &self,
         (main, others): (&Compiled<T>, &[Compiled<T>]),
-        (rows, m): (&[u64], usize),
-        (cols, n): (&[u64], usize),
-        ld: usize,
+        (rows, cols): (&[u64], &[u64]),
+        shape: TileShape,
         out: &mut [T],
         scratch: &mut Scratch<T>,
     ) -> u64 {
+        let TileShape { m, n, .. } = shape;
+        let panels = (self.row_panels(), self.col_panels());
+        let input = self.value_input((rows, cols), panels, 0..self.features, Part::All, shape);
+        let Scratch { partials, wide, others: folded, .. } = scratch;
+        let noted = self.tile(main.tile)(input, out, partials, wide);
+        if self.ends_in_registers() {
+            return noted;
+        }
+        for (values, other) in folded.iter_mut().zip(others) {
+            values.resize(m * n, T::default());
+            let shape = TileShape { ld: n, ..shape };
+            let input = TileInput { finish: Finish::Plain, shape, ..input };
+            self.tile(other.tile)(input, &mut values[..m * n], partials, wide);
+        }
+        noted + self.finish_strip(shape, out, folded)
+    }
+
+    /// The samples of a tile in panels of these shapes, which hold some of their features.
+    fn value_input<'a>(
+        &'a self,
+        (rows, cols): (&'a [u64], &'a [u64]),
+        (row_panels, col_panels): (PanelShape, PanelShape),
+        features: Range<usize>,
+        part: Part,
+        shape: TileShape,
+    ) -> TileInput<'a, T> {
         let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<T>();
-        let lens = Widths { rows: elements(self.row_panels()), cols: elements(self.col_panels()) };
-        let (rows, cols) = (bytemuck::cast_slice(rows), bytemuck::cast_slice(cols));
-        let Self { features, widths, full, ref measure, .. } = *self;
-        let weights = self.weights();
-        let (exponent, finish) = (measure.exponent(), measure.form().finish);
-        // what is folded over the features that samples share is no distance yet
-        let in_registers = if measure.skips_missing() { Finish::Plain } else { finish };
-        let input = TileInput {
-            rows,
-            m,
-            cols,
-            n,
-            ld,
-            features,
-            lens,
-            widths,
-            weights,
-            exponent,
-            finish: in_registers,
-        };
-        let tile = |compiled: &Compiled<T>| if widths == full { compiled.tile } else { compiled.narrow };
-        let mut noted = tile(main)(input, out, scratch);
-        if measure.skips_missing() || !finish.ends_in_registers() {
-            let mut folded = std::mem::take(&mut scratch.others);
-            for (values, other) in folded.iter_mut().zip(others) {
-                values.resize(m * n, T::default());
-                tile(other)(
-                    TileInput { finish: Finish::Plain, ld: n, ..input },
-                    &mut values[..m * n],
-                    scratch,
-                );
+        TileInput {
+            rows: bytemuck::cast_slice(rows),
+            cols: bytemuck::cast_slice(cols),
+            shape,
+            features: features.len(),
+            part,
+            lens: Widths { rows: elements(row_panels), cols: elements(col_panels) },
+            widths: self.widths,
+            weights: self.weights().get(features).unwrap_or(&[]),
+            exponent: self.measure.exponent(),
+            finish: self.finish_in_registers(),
+        }
+    }
+
+    /// What computes tiles of the panels that are packed.
+    fn tile(&self, tiles: Tiles<T>) -> TileFn<T> {
+        if self.widths == self.full { tiles.full } else { tiles.narrow }
+    }
+
+    /// The finish of the main fold: what is folded over the features that samples share is no distance yet.
+    fn finish_in_registers(&self) -> Finish {
+        if self.measure.skips_missing() { Finish::Plain } else { self.measure.form().finish }
+    }
+
+    /// Whether nothing is left to do then.
+    fn ends_in_registers(&self) -> bool {
+        !self.measure.skips_missing() && self.measure.form().finish.ends_in_registers()
+    }
+
+    /// Distances in place of what was folded first, from that and the other folds, each with a value for each pair. Returns how many
+    /// pairs share no feature where missing values are skipped.
+    fn finish_strip(&self, shape: TileShape, out: &mut [T], others: &[Vec<T>; 3]) -> u64 {
+        let (TileShape { n, ld, .. }, Self { measure, features, .. }) = (shape, self);
+        let finish = measure.form().finish;
+        let mut noted = 0;
+        for (row, line) in out.chunks_mut(ld).enumerate() {
+            let of_row = |at: usize| others[at].get(row * n..(row + 1) * n).unwrap_or(&[]);
+            if measure.skips_missing() {
+                let total = measure.scaled_to_all(*features);
+                noted += finish::finish_shared(finish, &mut line[..n], of_row(0), total);
+            } else {
+                let others = [of_row(0), of_row(1), of_row(2)];
+                finish::finish(finish, &mut line[..n], others, measure.total(*features));
             }
-            for (row, line) in out.chunks_mut(ld).enumerate() {
-                let of_row = |at: usize| folded[at].get(row * n..(row + 1) * n).unwrap_or(&[]);
-                if measure.skips_missing() {
-                    let total = measure.scaled_to_all(features);
-                    noted += finish::finish_shared(finish, &mut line[..n], of_row(0), total);
-                } else {
-                    let others = [of_row(0), of_row(1), of_row(2)];
-                    finish::finish(finish, &mut line[..n], others, measure.total(features));
-                }
-            }
-            scratch.others = folded;
         }
         noted
+    }
+
+    /// Distances of the samples as they were, of those that were scaled.
+    fn undo_scaling(&self, shape: TileShape, out: &mut [T]) {
+        if let Some(undo) = self.undo {
+            for line in out.chunks_mut(shape.ld) {
+                for distance in &mut line[..shape.n] {
+                    *distance = undo.times(*distance);
+                }
+            }
+        }
     }
 
     fn compute_counts(
         &self,
         (count, finished): (&CompiledCount<T>, &Finished),
-        (rows, m): (&[u64], usize),
-        (cols, n): (&[u64], usize),
-        ld: usize,
+        (rows, cols): (&[u64], &[u64]),
+        shape: TileShape,
         out: &mut [T],
         scratch: &mut CountScratch,
     ) {
-        let words = self.row_panels().feature_lines();
-        let lens = Widths { rows: self.row_panels().len(), cols: self.col_panels().len() };
-        let input = CountInput { rows, m, cols, n, ld, words, lens, widths: self.widths };
-        (count.tile)(input, *finished, out, scratch);
+        let panels = (self.row_panels(), self.col_panels());
+        let input = self.count_input((rows, cols), panels, Part::All, shape);
+        (count.tile)(input, *finished, out, &mut scratch.partials, &mut scratch.wide);
+    }
+
+    /// Likewise, in words.
+    fn count_input<'a>(
+        &self,
+        (rows, cols): (&'a [u64], &'a [u64]),
+        (row_panels, col_panels): (PanelShape, PanelShape),
+        part: Part,
+        shape: TileShape,
+    ) -> CountInput<'a> {
+        let words = row_panels.feature_lines();
+        let lens = Widths { rows: row_panels.len(), cols: col_panels.len() };
+        CountInput { rows, cols, shape, words, part, lens, widths: self.widths }
     }
 }

@@ -4,6 +4,7 @@
 //! at l·width + i. After the features come the samples' extras, one row of squared norms, for kernels that use them. The last
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
+use super::extras::whole_squared_norm;
 use super::{Level, SimdElement, transpose};
 use crate::element::Dtype;
 use crate::metric::{
@@ -227,11 +228,7 @@ impl PanelShape {
             match self.extras {
                 Extras::None => {}
                 Extras::Ones => extras[lane] = ones,
-                // of whole numbers of 8 bits it is a whole number
-                #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "as said")]
-                Extras::SquaredNorm => {
-                    extras[lane] = sample.iter().map(|value| (value.to_f64() * value.to_f64()) as u64).sum();
-                }
+                Extras::SquaredNorm => extras[lane] = whole_squared_norm(sample),
             }
         }
     }

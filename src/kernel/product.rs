@@ -1,7 +1,8 @@
 //! Products of matrices in f64, with the loops that compute the Gram trick.
 
 use super::engine;
-use super::sweep::{Compiled, TileInput, Widths};
+use super::micro_finish::TileShape;
+use super::sweep::{Compiled, Part, TileInput, Widths};
 use super::{Level, PanelShape, Scratch, WORD_BYTES};
 use crate::element::Dtype;
 use crate::kernel::Packing;
@@ -66,18 +67,17 @@ impl Product {
         let elements = |panels: PanelShape| panels.len() * WORD_BYTES / size_of::<f64>();
         let input = TileInput {
             rows: bytemuck::cast_slice(a),
-            m,
             cols: bytemuck::cast_slice(b),
-            n,
-            ld,
+            shape: TileShape { m, n, ld },
             features: terms,
+            part: Part::All,
             lens: Widths { rows: elements(of_a), cols: elements(of_b) },
             widths: self.full,
             weights: &[],
             exponent: Exponent::ONE,
             finish: Finish::Plain,
         };
-        (self.compiled.tile)(input, out, scratch);
+        (self.compiled.tile.full)(input, out, &mut scratch.partials, &mut scratch.wide);
     }
 }
 

@@ -1,14 +1,16 @@
-//! The loops around the micro-kernel: cache blocking, the Gram guard, the finish, the store.
+//! The loops around the micro-kernel: cache blocking, and the finish with the last of the features.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use pulp::{Simd, WithSimd};
 
-use super::micro::{MicroTile, Partial, fold, fold_blocks, total, zeros};
+use super::Wide;
+use super::micro::{MicroTile, Partial, fold, fold_blocks, load, save, total, zeros};
+use super::micro_finish::{Norms, TileShape, finish, replace, squares, store};
+use super::resting::{FinishFn, finish_folds};
 use super::simd::{Lanes, NV, SimdElement, Token};
-use super::{Scratch, Wide, guard_tau};
-use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product};
+use crate::metric::{BLOCK_FEATURES, Exponent, Finish, Fold, Product, Reduction, Summation, summation};
 
 /// Bytes of a column panel that the fold covers before it moves on, for each byte of a vector: they stay in part of a
 /// level-2 cache, which is larger where vectors are longer (512 KiB with AVX2 on Zen 3, 1 MiB with AVX-512 on Zen 5).
@@ -17,16 +19,26 @@ pub(super) const PANEL_BYTES: usize = 2 << 10;
 /// Bytes of row panels that are reused from a level-2 cache for every panel of columns, likewise.
 pub(super) const ROWS_BYTES: usize = 4 << 10;
 
-/// The packed samples of a tile: `m` in row panels, `n` in column panels, `features` each.
+/// Which of the features of its samples the panels of a tile hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    /// All of them: the tile is folded and finished.
+    All,
+    /// The first of them: the folds rest.
+    First,
+    /// Features that follow those of a part before: the folds continue, and rest again.
+    Later,
+}
+
+/// The packed samples of a tile: rows in row panels, columns in column panels, `features` each.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct TileInput<'a, T> {
     pub(super) rows: &'a [T],
-    pub(super) m: usize,
     pub(super) cols: &'a [T],
-    pub(super) n: usize,
-    /// Elements from one row of distances to the next.
-    pub(super) ld: usize,
+    pub(super) shape: TileShape,
     pub(super) features: usize,
+    /// Whether these are all features of the samples.
+    pub(super) part: Part,
     /// Elements of a row panel and of a column panel.
     pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel: as many as the micro-kernel takes, or fewer where the tile has only so many.
@@ -46,32 +58,59 @@ pub(super) struct Widths {
     pub(super) cols: usize,
 }
 
-/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard.
-pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Scratch<T>) -> u64;
+/// Computes a tile into m rows of n distances; returns how many entries failed the Gram guard. Of a part of the features, it folds them
+/// into the partials and writes no distances.
+pub(super) type TileFn<T> = fn(TileInput<'_, T>, &mut [T], &mut Vec<T>, &mut Wide<T>) -> u64;
+
+/// What computes tiles from panels as wide as the micro-kernel takes them, and from narrower ones.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Tiles<T> {
+    pub(super) full: TileFn<T>,
+    pub(super) narrow: TileFn<T>,
+}
 
 /// What was compiled for a fold, type and level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Compiled<T> {
-    pub(super) tile: TileFn<T>,
-    /// The same from panels that are narrower than the micro-kernel takes them.
-    pub(super) narrow: TileFn<T>,
+    pub(super) tile: Tiles<T>,
+    /// Where that folds the product of the Gram trick, the fold of the differences, which the guard takes of parts of the features.
+    pub(super) direct: Option<Tiles<T>>,
+    /// The finish of folds that rest.
+    pub(super) finish: FinishFn<T>,
     /// Samples of a row panel as the micro-kernel takes it.
     pub(super) rows: usize,
     /// Whether terms have weights.
     pub(super) is_weighted: bool,
+    /// How features are put together, and in which order.
+    pub(super) reduction: Reduction,
+    pub(super) summation: Summation,
 }
 
 /// The kernel of fold `F` on level `S`, through the Gram product if `gram`.
 pub(super) fn compiled<S: Token, T: SimdElement, F: Fold, const MR: usize>(gram: bool) -> Compiled<T> {
     // of terms with weights, one form does for panels of any width: what is folded takes longer than to find that out
-    let (tile, narrow): (TileFn<T>, TileFn<T>) = if F::WEIGHTED {
-        (run::<S, T, F, MR, false, true>, run::<S, T, F, MR, false, true>)
-    } else if gram && F::GRAM {
-        (run::<S, T, F, MR, true, false>, run::<S, T, F, MR, true, true>)
+    let (tile, direct) = if F::WEIGHTED {
+        (Tiles { full: run::<S, T, F, MR, false, true>, narrow: run::<S, T, F, MR, false, true> }, None)
     } else {
-        (run::<S, T, F, MR, false, false>, run::<S, T, F, MR, false, true>)
+        let direct: Tiles<T> =
+            Tiles { full: run::<S, T, F, MR, false, false>, narrow: run::<S, T, F, MR, false, true> };
+        if gram && F::GRAM {
+            let tile =
+                Tiles { full: run::<S, T, F, MR, true, false>, narrow: run::<S, T, F, MR, true, true> };
+            (tile, Some(direct))
+        } else {
+            (direct, None)
+        }
     };
-    Compiled { tile, narrow, rows: MR, is_weighted: F::WEIGHTED }
+    Compiled {
+        tile,
+        direct,
+        finish: finish_folds::<S, T, MR>,
+        rows: MR,
+        is_weighted: F::WEIGHTED,
+        reduction: F::REDUCTION,
+        summation: summation::<F, T>(),
+    }
 }
 
 /// Features that are folded before the next micro-tile, a multiple of [`BLOCK_FEATURES`]: the same for all vectors, as a panel is as
@@ -82,11 +121,12 @@ fn features_in_cache() -> usize {
 
 /// Elements that hold the interrupted folds of an m × n tile.
 pub(super) fn partials_len(features: usize, m: usize, n: usize, full: Widths) -> usize {
-    if features > features_in_cache() {
-        2 * m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols)
-    } else {
-        0
-    }
+    if features > features_in_cache() { resting_len(m, n, full) } else { 0 }
+}
+
+/// Elements that hold the folds of an m × n tile between features: a value and an error for each pair.
+pub(super) fn resting_len(m: usize, n: usize, full: Widths) -> usize {
+    2 * m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols)
 }
 
 /// Elements that hold what is widened at a time of panels of `stored` samples, without the norms: nothing of those that have the `full`
@@ -126,16 +166,18 @@ fn widen<T: Copy>(lines: &[T], from: usize, wide: &mut [T], to: usize) -> usize 
 fn run<S: Token, T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: bool>(
     input: TileInput<'_, T>,
     out: &mut [T],
-    scratch: &mut Scratch<T>,
+    partials: &mut Vec<T>,
+    wide: &mut Wide<T>,
 ) -> u64 {
     let simd = S::token().expect("the level was available when the kernel was chosen");
-    simd.vectorize(ComputeTile::<T, F, MR, GRAM, NARROW> { input, out, scratch, fold: PhantomData })
+    simd.vectorize(ComputeTile::<T, F, MR, GRAM, NARROW> { input, out, partials, wide, fold: PhantomData })
 }
 
 struct ComputeTile<'a, T, F, const MR: usize, const GRAM: bool, const NARROW: bool> {
     input: TileInput<'a, T>,
     out: &'a mut [T],
-    scratch: &'a mut Scratch<T>,
+    partials: &'a mut Vec<T>,
+    wide: &'a mut Wide<T>,
     fold: PhantomData<F>,
 }
 
@@ -146,15 +188,14 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) -> u64 {
-        let Self { input, out, scratch, .. } = self;
-        let Scratch { partials, wide, .. } = scratch;
+        let Self { input, out, partials, wide, .. } = self;
         let full = Widths { rows: MR, cols: NV * size_of::<T::Vector<S>>() / size_of::<T>() };
         let d = input.features;
         if NARROW {
             wide.prepare(d, input.widths, full);
         }
         // likewise of any number of features
-        if d <= BLOCK_FEATURES && !F::WEIGHTED {
+        if d <= BLOCK_FEATURES && !F::WEIGHTED && input.part == Part::All {
             return Sweep::<S, T, F, MR, GRAM, NARROW, false>::new(simd, input).sweep(
                 0..d,
                 out,
@@ -163,7 +204,9 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
             );
         }
         let tile = Sweep::<S, T, F, MR, GRAM, NARROW, true>::new(simd, input);
-        partials.resize(partials_len(d, input.m, input.n, full), T::default());
+        let TileShape { m, n, .. } = input.shape;
+        let len = if input.part == Part::All { partials_len(d, m, n, full) } else { resting_len(m, n, full) };
+        partials.resize(len, T::default());
         let mut recomputed = 0;
         for features in windows(d) {
             recomputed += tile.sweep(features, out, partials, wide);
@@ -216,16 +259,19 @@ impl<
     }
 
     /// Folds `features` for every micro-tile (row panel i, column panel j), and finishes the tile with the last of
-    /// them; between calls the folds rest in `partials`.
+    /// all; between calls the folds rest in `partials`.
     ///
     /// Loops, outermost first: groups of row panels that stay in cache; column panels; the row
     /// panels of the group.
     #[inline(always)]
     fn sweep(self, features: Range<usize>, out: &mut [T], partials: &mut [T], wide: &mut Wide<T>) -> u64 {
-        let (row_panels, col_panels) = (self.input.m.div_ceil(MR), self.input.n.div_ceil(self.nr));
+        let TileShape { m, n, .. } = self.input.shape;
+        let (row_panels, col_panels) = (m.div_ceil(MR), n.div_ceil(self.nr));
         let panel_bytes = MR * features.len() * size_of::<T>();
         let group = (ROWS_BYTES * size_of::<T::Vector<S>>() / panel_bytes).clamp(1, row_panels);
-        let (is_first, is_last) = (features.start == 0, features.end == self.input.features);
+        let part = self.input.part;
+        let is_first = features.start == 0 && part != Part::Later;
+        let is_last = features.end == self.input.features && part == Part::All;
         let partial_len = 2 * MR * self.nr;
         let mut recomputed = 0;
         for first in (0..row_panels).step_by(group) {
@@ -259,17 +305,15 @@ impl<
         if NARROW { self.input.widths } else { Widths { rows: MR, cols: self.nr } }
     }
 
-    /// Row panel `i`, of as many samples as are stored in one.
+    /// Row panel `i`, of as many samples as are stored in one, and what follows it.
     #[inline(always)]
     fn row_panel(&self, i: usize) -> &'a [T] {
-        let len = self.input.lens.rows;
-        &self.input.rows[i * len..][..len]
+        &self.input.rows[i * self.input.lens.rows..]
     }
 
     #[inline(always)]
     fn col_panel(&self, j: usize) -> &'a [T] {
-        let len = self.input.lens.cols;
-        &self.input.cols[j * len..][..len]
+        &self.input.cols[j * self.input.lens.cols..]
     }
 
     /// Some features of row panel `i` and column panel `j`, for as many samples as the micro-kernel takes.
@@ -293,7 +337,7 @@ impl<
 
     /// The squared norms of the samples of both panels, likewise.
     #[inline(always)]
-    fn norms<'b>(&self, i: usize, j: usize, wide: &'b mut Wide<T>) -> (&'b [T; MR], &'b [T::Vector<S>; NV])
+    fn norms<'b>(&self, i: usize, j: usize, wide: &'b mut Wide<T>) -> Norms<'b, T, T::Vector<S>, MR>
     where
         'a: 'b,
     {
@@ -347,96 +391,25 @@ impl<
         wide: &mut Wide<T>,
     ) -> u64 {
         let recomputed = if GRAM { self.guard(i, j, &mut block, wide) } else { 0 };
-        match self.input.finish {
-            Finish::Root => self.finish_as(Finish::Root, &mut block),
-            Finish::HalfSquare => self.finish_as(Finish::HalfSquare, &mut block),
-            // what is left to do is done strip by strip
-            Finish::Plain | Finish::RootOf(_) | Finish::Share | Finish::Quotient | Finish::Truth(_) => {
-                self.finish_as(Finish::Plain, &mut block);
-            }
-        }
-        self.store(i, j, &block, out);
+        finish(self.lanes, self.input.finish, &mut block);
+        store(self.lanes, self.input.shape, (i, j), &block, out);
         recomputed
     }
 
-    /// Distances from folded values. The finish is known to the compiler, so that it is chosen once.
-    #[inline(always)]
-    fn finish_as(&self, finish: Finish, block: &mut MicroTile<T::Vector<S>, MR>) {
-        for row in block {
-            for value in row {
-                *value = finish.of(self.lanes, *value);
-            }
-        }
-    }
-
-    /// From −x·y to D² = |x|² + |y|² − 2x·y, and the direct value where D² ≤ τ(|x|² + |y|²) or the
-    /// Gram value is not finite. Returns how many entries were replaced.
-    ///
-    /// Where the norms are so small that products underflow, the direct value is taken too.
+    /// From −x·y to D² = |x|² + |y|² − 2x·y, and the direct value where the guard does not keep that. Returns how many entries were
+    /// replaced.
     #[inline(always)]
     fn guard(&self, i: usize, j: usize, block: &mut MicroTile<T::Vector<S>, MR>, wide: &mut Wide<T>) -> u64 {
-        let simd = self.lanes.simd;
-        let two = T::splat(simd, T::from_f64(2.0));
-        let mut kept = T::equal(simd, two, two);
-        let (row_norms, col_norms) = self.norms(i, j, wide);
-        for r in 0..MR {
-            for v in 0..NV {
-                let norms = T::add(simd, T::splat(simd, row_norms[r]), col_norms[v]);
-                block[r][v] = T::mul_add(simd, two, block[r][v], norms);
-                kept = T::and(simd, kept, T::greater(simd, block[r][v], self.floor(norms)));
-            }
-        }
-        if T::all(simd, kept) {
+        if squares(self.lanes, block, self.norms(i, j, wide)) {
             return 0;
         }
         // a copy, so that the whole block can stay in registers above
         let mut replaced = *block;
-        let count = self.replace(i, j, &mut replaced, wide);
+        let direct = self.direct(i, j, wide);
+        let inside = self.input.shape.inside((i * MR, j * self.nr), (MR, self.nr));
+        let count = replace(self.lanes, &mut replaced, &direct, self.norms(i, j, wide), inside);
         *block = replaced;
         count
-    }
-
-    /// What a Gram value must exceed to be kept.
-    #[inline(always)]
-    fn floor(&self, norms: T::Vector<S>) -> T::Vector<S> {
-        let simd = self.lanes.simd;
-        let tau = T::splat(simd, T::from_f64(guard_tau(T::DTYPE)));
-        T::mul_add(simd, tau, norms, T::splat(simd, T::from_f64(T::GUARD_FLOOR)))
-    }
-
-    /// Direct values where the block does not exceed its floor.
-    #[inline(always)]
-    fn replace(
-        &self,
-        i: usize,
-        j: usize,
-        block: &mut MicroTile<T::Vector<S>, MR>,
-        wide: &mut Wide<T>,
-    ) -> u64 {
-        let simd = self.lanes.simd;
-        let direct = self.direct(i, j, wide);
-        let (row_norms, col_norms) = self.norms(i, j, wide);
-        let (zero, one) = (T::splat(simd, T::default()), T::splat(simd, T::from_f64(1.0)));
-        let (height, width) = (self.input.m - i * MR, self.input.n - j * self.nr);
-        let mut count = [zero; NV];
-        for r in 0..MR {
-            for v in 0..NV {
-                let norms = T::add(simd, T::splat(simd, row_norms[r]), col_norms[v]);
-                let keep = T::greater(simd, block[r][v], self.floor(norms));
-                block[r][v] = T::select(simd, keep, block[r][v], direct[r][v]);
-                if r < height {
-                    count[v] = T::add(simd, count[v], T::select(simd, keep, zero, one));
-                }
-            }
-        }
-        let lanes: &[T] = bytemuck::cast_slice(&count);
-        let mut replaced = 0.0;
-        for lane in &lanes[..width.min(self.nr)] {
-            replaced += lane.to_f64();
-        }
-        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a small whole number")]
-        let replaced = replaced as u64;
-        replaced
     }
 
     /// The values of a micro-tile from the differences.
@@ -454,27 +427,6 @@ impl<
         }
         total(self.lanes, &partial.expect("a sample has features"))
     }
-
-    /// Writes the part of the block that lies inside the tile.
-    #[inline(always)]
-    fn store(self, i: usize, j: usize, block: &MicroTile<T::Vector<S>, MR>, out: &mut [T]) {
-        let TileInput { m, n, ld, .. } = self.input;
-        let (row, col) = (i * MR, j * self.nr);
-        let (height, width) = (MR.min(m - row), self.nr.min(n - col));
-        if height == MR && width == self.nr {
-            for r in 0..MR {
-                let line = &mut out[(row + r) * ld + col..][..self.nr];
-                *T::vectors_mut::<S>(line).0.first_chunk_mut().expect("a whole line") = block[r];
-            }
-            return;
-        }
-        // a copy, so that the whole block can stay in registers above
-        let block = *block;
-        for (r, values) in block.iter().enumerate().take(height) {
-            let line = &mut out[(row + r) * ld + col..][..width];
-            line.copy_from_slice(&bytemuck::cast_slice(values)[..width]);
-        }
-    }
 }
 
 /// Some lines of a panel of `stored` samples, as lines of `full` samples: the panel's own, or widened ones.
@@ -491,20 +443,4 @@ pub(super) fn lines<'b, T: Copy>(
     }
     let len = widen(&panel[features.start * stored..features.end * stored], stored, wide, full);
     &wide[..len]
-}
-
-#[inline(always)]
-fn load<S: Simd, T: SimdElement, const MR: usize>(stored: &[T]) -> Partial<T::Vector<S>, MR> {
-    let (value, error) = T::vectors::<S>(stored).0.split_at(MR * NV);
-    let mut partial = Partial { value: [[value[0]; NV]; MR], error: [[error[0]; NV]; MR] };
-    partial.value.as_flattened_mut().copy_from_slice(value);
-    partial.error.as_flattened_mut().copy_from_slice(error);
-    partial
-}
-
-#[inline(always)]
-fn save<S: Simd, T: SimdElement, const MR: usize>(partial: &Partial<T::Vector<S>, MR>, stored: &mut [T]) {
-    let (value, error) = T::vectors_mut::<S>(stored).0.split_at_mut(MR * NV);
-    value.copy_from_slice(partial.value.as_flattened());
-    error.copy_from_slice(partial.error.as_flattened());
 }

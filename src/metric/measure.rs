@@ -10,6 +10,7 @@ use super::fold::{
     WeightedSquares, WeightedTotals,
 };
 use super::prepare::Preparation;
+use super::preparing::Preparing;
 use super::scaling::{PowerOfTwo, exponent_of};
 use super::{Finish, Metric};
 use crate::element::{Dtype, Element};
@@ -306,6 +307,39 @@ impl Measure {
     /// Prepares a sample for its distances.
     pub fn prepare<T: Element>(&self, sample: &mut [T]) {
         self.form.preparation.apply(sample, self.weights(), self.total(sample.len()));
+    }
+
+    /// Whether samples can be prepared, and their distances folded, a part of their features after the other: all can but whitened ones, each
+    /// value of which is made of all features.
+    pub fn can_be_in_parts(&self) -> bool {
+        !self.form.is_whitened()
+    }
+
+    /// Passes over the features of a sample before the first part of them can be prepared.
+    pub fn passes(&self) -> usize {
+        self.form.preparation.passes()
+    }
+
+    /// What is known of a sample of `d` features before the first pass; [`Preparing`] says what follows.
+    pub fn preparing(&self, d: usize) -> Preparing {
+        Preparing::new(self.form.preparation, self.total(d))
+    }
+
+    /// Looks at the features of a sample from `first_feature` on, a multiple of [`BLOCK_FEATURES`](super::BLOCK_FEATURES): in order, in each pass.
+    ///
+    /// # Panics
+    /// If it is no multiple, or there is no pass left.
+    pub fn look<T: Element>(&self, preparing: &mut Preparing, values: &[T], first_feature: usize) {
+        preparing.look(values, first_feature, self.weights());
+    }
+
+    /// Prepares the features of a sample from `first_feature` on, after all passes: to the bits that [`Self::prepare`] gives.
+    ///
+    /// # Panics
+    /// If a pass is left, or the measure [cannot be in parts](Self::can_be_in_parts).
+    pub fn prepare_part<T: Element>(&self, preparing: &Preparing, values: &mut [T], first_feature: usize) {
+        assert!(self.can_be_in_parts(), "{} takes all features of a sample at once", self.metric);
+        preparing.apply(values, first_feature, self.weights());
     }
 
     /// Calls the visitor with the fold.

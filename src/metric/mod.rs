@@ -6,6 +6,7 @@
 //!
 //! - `measure` — a metric with its parameters
 //! - `prepare` — what is done with one sample alone
+//! - `preparing` — the same of a sample whose features come in parts
 //! - `fold` — what is accumulated over features
 //! - `finish` — from the folded value to the distance
 //! - `divergence` — how far two shares are apart
@@ -24,6 +25,7 @@ mod fold;
 mod measure;
 mod power;
 mod prepare;
+mod preparing;
 mod root;
 mod scaling;
 mod truth;
@@ -37,6 +39,7 @@ pub use fold::{
 pub use measure::{Form, Measure, Order, Terms};
 pub use power::{RealExponent, power, power_roundings};
 pub use prepare::{CompensatedSum, Extras, Preparation, squared_norm, squared_norm_of_block};
+pub use preparing::Preparing;
 pub use root::roots;
 pub use scaling::{PowerOfTwo, exponent_of};
 pub use truth::{Table, Truth, quotient_to_odd};

@@ -2,7 +2,7 @@
 //! features.
 
 use super::fold::BLOCK_FEATURES;
-use super::scaling::{PowerOfTwo, exponent_of};
+use super::preparing::Preparing;
 use crate::element::Element;
 
 /// What is done with a sample before its distances are computed, feature by feature in f64, rounded once to the type computed in.
@@ -29,98 +29,15 @@ pub enum Preparation {
 impl Preparation {
     /// Prepares a sample; `weights` is empty where there are none, and `total` the sum of them, or the number of features.
     pub fn apply<T: Element>(self, sample: &mut [T], weights: &[f64], total: f64) {
-        match self {
-            Self::None | Self::Whitened => {}
-            Self::Selected => replace_unweighted(sample, weights, T::default()),
-            Self::Masked => replace_unweighted(sample, weights, T::NAN),
-            Self::Truth => {
-                for value in sample {
-                    *value = T::from_i32((*value != T::default()).into());
-                }
-            }
-            Self::Direction => normalise(sample, weights, None),
-            Self::Deviation => normalise(sample, weights, Some(total)),
-            Self::Distribution => to_shares(sample),
+        if self == Self::None {
+            return;
         }
-    }
-}
-
-/// Writes `other` in place of features whose weight is 0.
-fn replace_unweighted<T: Element>(sample: &mut [T], weights: &[f64], other: T) {
-    for (value, weight) in sample.iter_mut().zip(weights) {
-        if *weight <= 0.0 {
-            *value = other;
+        let mut preparing = Preparing::new(self, total);
+        for _ in 0..self.passes() {
+            preparing.look(sample, 0, weights);
+            preparing.end_pass();
         }
-    }
-}
-
-/// Σ wₗ · `term` of each value whose weight is not 0, and Σ `term` without weights.
-fn weighted_sum<T: Element>(sample: &[T], weights: &[f64], term: impl Fn(f64) -> f64) -> f64 {
-    let of_block = |(number, block): (usize, &[T])| {
-        let mut sum = 0.0;
-        for (place, value) in block.iter().enumerate() {
-            let term = term(value.to_f64());
-            sum += weights.get(number * BLOCK_FEATURES + place).map_or(term, |weight| product(*weight, term));
-        }
-        sum
-    };
-    compensated_sum(sample.chunks(BLOCK_FEATURES).enumerate().map(of_block))
-}
-
-/// 0 where the weight is: the value may be so large that it is infinite once it is scaled.
-fn product(weight: f64, value: f64) -> f64 {
-    if weight > 0.0 { weight * value } else { 0.0 }
-}
-
-/// Divides a sample by its length, after its mean is taken off if there is a sum of weights for that.
-fn normalise<T: Element>(sample: &mut [T], weights: &[f64], total: Option<f64>) {
-    let (mut low, mut high, mut finite) = (f64::INFINITY, f64::NEG_INFINITY, true);
-    for (place, value) in sample.iter().enumerate() {
-        let value = value.to_f64();
-        // as in SciPy, whatever its weight
-        finite = finite && value.is_finite();
-        if weights.get(place).is_none_or(|weight| *weight > 0.0) {
-            (low, high) = (low.min(value), high.max(value));
-        }
-    }
-    #[allow(clippy::float_cmp, reason = "only of equal values nothing is left")]
-    let has_direction = if total.is_some() { low != high } else { low != 0.0 || high != 0.0 };
-    if !finite || !has_direction {
-        sample.fill(T::NAN);
-        return;
-    }
-    // exact, and their squares are numbers then
-    let scale = PowerOfTwo::<f64>::new(-exponent_of(low.abs().max(high.abs())));
-    let mean = total.map_or(0.0, |total| weighted_sum(sample, weights, |value| scale.times(value)) / total);
-    // the rounding of the mean, which the deviations still have in common
-    let rest =
-        total.map_or(0.0, |total| weighted_sum(sample, weights, |value| scale.times(value) - mean) / total);
-    let deviation = |value: f64| (scale.times(value) - mean) - rest;
-    let length = weighted_sum(sample, weights, |value| deviation(value) * deviation(value)).sqrt();
-    for (place, value) in sample.iter_mut().enumerate() {
-        let deviation = deviation(value.to_f64());
-        let weighted = weights.get(place).map_or(deviation, |weight| product(weight.sqrt(), deviation));
-        *value = T::from_f64(weighted / length);
-    }
-}
-
-/// Divides a sample by the sum of its values.
-fn to_shares<T: Element>(sample: &mut [T]) {
-    let (mut largest, mut smallest, mut finite) = (0.0_f64, 0.0_f64, true);
-    for value in sample.iter() {
-        let value = value.to_f64();
-        finite = finite && value.is_finite();
-        (largest, smallest) = (largest.max(value), smallest.min(value));
-    }
-    if !finite || smallest < 0.0 || largest == 0.0 {
-        sample.fill(T::from_f64(if finite { f64::INFINITY } else { f64::NAN }));
-        return;
-    }
-    // exact, and the sum is a number then
-    let scale = PowerOfTwo::<f64>::new(-exponent_of(largest));
-    let total = weighted_sum(sample, &[], |value| scale.times(value));
-    for value in sample {
-        *value = T::from_f64(scale.times(value.to_f64()) / total);
+        preparing.apply(sample, 0, weights);
     }
 }
 

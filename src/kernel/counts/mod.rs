@@ -13,9 +13,10 @@ use std::ops::Range;
 
 use pulp::NullaryFnOnce;
 
+use super::micro_finish::TileShape;
 use super::pack::PLANES;
 use super::simd::{Level, NV};
-use super::sweep::{PANEL_BYTES, ROWS_BYTES, Widths, lines};
+use super::sweep::{PANEL_BYTES, Part, ROWS_BYTES, Widths, lines};
 use super::{Method, Packing};
 use crate::element::Element;
 use crate::metric::{Extras, Form, Preparation, Terms};
@@ -84,6 +85,17 @@ impl Counted {
         }
     }
 
+    /// What all words give together, in place of what some of them give, from that and what the others give.
+    pub(super) fn merge(self, counts: &mut [u64], others: &[u64]) {
+        for (count, other) in counts.iter_mut().zip(others) {
+            *count = match self {
+                Self::LargestDifference => (*count).max(*other),
+                // products have a sign
+                _ => count.wrapping_add(*other),
+            };
+        }
+    }
+
     /// What a distance needs of each sample besides.
     pub(super) const fn extras(self) -> Extras {
         match self {
@@ -96,29 +108,44 @@ impl Counted {
     }
 }
 
-/// The packed samples of a tile: `m` in row panels, `n` in column panels. Behind its words, a panel has what its samples carry beside them, if they do.
+/// The packed samples of a tile. Behind its words, a panel has what its samples carry beside them, if they do.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CountInput<'a> {
     pub(super) rows: &'a [u64],
-    pub(super) m: usize,
     pub(super) cols: &'a [u64],
-    pub(super) n: usize,
-    /// Elements from one row of distances to the next.
-    pub(super) ld: usize,
+    pub(super) shape: TileShape,
     /// Words of a sample, without what follows them.
     pub(super) words: usize,
+    /// Whether these are all words of the samples.
+    pub(super) part: Part,
     /// Words of a row panel and of a column panel.
     pub(super) lens: Widths,
     /// Samples in a row panel and in a column panel.
     pub(super) widths: Widths,
 }
 
+impl<'a> CountInput<'a> {
+    /// What the samples of row panel i and of column panel j carry beside their words.
+    fn extras(&self, (i, j): (usize, usize)) -> (&'a [u64], &'a [u64]) {
+        let Self { rows, cols, words, lens, widths, .. } = *self;
+        (
+            &rows[i * lens.rows..][words * widths.rows..lens.rows],
+            &cols[j * lens.cols..][words * widths.cols..lens.cols],
+        )
+    }
+}
+
 /// What a worker keeps between tiles.
 #[derive(Debug, Default)]
 pub(super) struct CountScratch {
     /// Counts interrupted by the cache blocking over words.
-    partials: Vec<u64>,
-    /// Some words of a row panel and of a column panel, where these hold fewer samples than a micro-kernel takes.
+    pub(super) partials: Vec<u64>,
+    pub(super) wide: WideWords,
+}
+
+/// Some words of a row panel and of a column panel, where these hold fewer samples than a micro-kernel takes.
+#[derive(Debug, Default)]
+pub(super) struct WideWords {
     rows: Vec<u64>,
     cols: Vec<u64>,
 }
@@ -126,25 +153,36 @@ pub(super) struct CountScratch {
 impl CountScratch {
     /// Empty; it grows to what is needed.
     pub(super) const fn new() -> Self {
-        Self { partials: Vec::new(), rows: Vec::new(), cols: Vec::new() }
+        Self { partials: Vec::new(), wide: WideWords { rows: Vec::new(), cols: Vec::new() } }
     }
 
     /// Words that it holds for tiles of m × n.
     pub(super) fn len(words: usize, m: usize, n: usize, stored: Widths, full: Widths) -> usize {
         let partials =
             if words > WINDOW { m.next_multiple_of(full.rows) * n.next_multiple_of(full.cols) } else { 0 };
+        partials + Self::wide_len(words, stored, full)
+    }
+
+    /// The words among them of panels that are widened.
+    pub(super) fn wide_len(words: usize, stored: Widths, full: Widths) -> usize {
         let wide = |stored: usize, full: usize| if stored == full { 0 } else { full * words.min(WINDOW) };
-        partials + wide(stored.rows, full.rows) + wide(stored.cols, full.cols)
+        wide(stored.rows, full.rows) + wide(stored.cols, full.cols)
     }
 }
 
-/// Computes a tile into m rows of n distances.
-pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut CountScratch);
+/// Computes a tile into m rows of n distances. Of a part of the features, it counts them into the partials and writes no distances.
+pub(super) type CountFn<T> = fn(CountInput<'_>, Finished, &mut [T], &mut Vec<u64>, &mut WideWords);
+
+/// Computes a tile from the counts of all its micro-tiles, and from what the samples of its rows and columns carry beside their words, if
+/// they do.
+pub(super) type CountFinishFn<T> = fn(&[u64], (&[u64], &[u64]), TileShape, Finished, &mut [T]);
 
 /// What was compiled for a type and level.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CompiledCount<T> {
     pub(super) tile: CountFn<T>,
+    /// The finish of counts that rest.
+    pub(super) finish: CountFinishFn<T>,
     /// Samples of a row panel as the micro-kernel takes it.
     pub(super) rows: usize,
 }
@@ -175,26 +213,30 @@ fn on<T: Element, W: Words, const MR: usize, const HALF: usize, const NR: usize>
         Counted::LargestDifference => run::<T, W, LargestDifference, MR, NR>,
         Counted::UnequalBytes => run::<T, W, UnequalBytes, MR, NR>,
         Counted::UnequalPlanes => {
-            return CompiledCount { tile: run::<T, W, UnequalPlanes, HALF, NR>, rows: HALF };
+            let (tile, finish) = (run::<T, W, UnequalPlanes, HALF, NR>, finish_counts::<T, W, HALF, NR>);
+            return CompiledCount { tile, finish, rows: HALF };
         }
         Counted::Products => run::<T, W, Products, MR, NR>,
     };
-    CompiledCount { tile, rows: MR }
+    CompiledCount { tile, finish: finish_counts::<T, W, MR, NR>, rows: MR }
 }
 
 fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
     input: CountInput<'_>,
     finished: Finished,
     out: &mut [T],
-    scratch: &mut CountScratch,
+    partials: &mut Vec<u64>,
+    wide: &mut WideWords,
 ) {
     let words = W::token().expect("the level was available when the kernel was chosen");
     const { assert!(NR == NV * size_of::<W::Vector>() / size_of::<u64>(), "columns are two vectors") };
     let full = Widths { rows: MR, cols: NR };
-    let CountScratch { partials, rows: wide_rows, cols: wide_cols } = scratch;
-    let (row_panels, col_panels) = (input.m.div_ceil(full.rows), input.n.div_ceil(full.cols));
+    let WideWords { rows: wide_rows, cols: wide_cols } = wide;
+    let TileShape { m, n, .. } = input.shape;
+    let (row_panels, col_panels) = (m.div_ceil(full.rows), n.div_ceil(full.cols));
     let len = full.rows * full.cols;
-    partials.resize(if input.words > WINDOW { row_panels * col_panels * len } else { 0 }, 0);
+    let rest = input.words > WINDOW || input.part != Part::All;
+    partials.resize(if rest { row_panels * col_panels * len } else { 0 }, 0);
     widen_to(wide_rows, input.words, input.widths.rows, full.rows);
     widen_to(wide_cols, input.words, input.widths.cols, full.cols);
     let mut counts = [[0; NR]; MR];
@@ -203,24 +245,50 @@ fn run<T: Element, W: Words, C: Count, const MR: usize, const NR: usize>(
         let group = (ROWS_BYTES * size_of::<W::Vector>() / panel_bytes).clamp(1, row_panels);
         for first in (0..row_panels).step_by(group) {
             for j in 0..col_panels {
-                let panel = &input.cols[j * input.lens.cols..][..input.lens.cols];
+                let panel = &input.cols[j * input.lens.cols..];
                 let cols = lines(panel, input.widths.cols, window.clone(), wide_cols, full.cols);
                 for i in first..row_panels.min(first + group) {
-                    let panel = &input.rows[i * input.lens.rows..][..input.lens.rows];
+                    let panel = &input.rows[i * input.lens.rows..];
                     let rows = lines(panel, input.widths.rows, window.clone(), wide_rows, full.rows);
                     let slot = (i * col_panels + j) * len;
                     let counts = partials.get_mut(slot..slot + len).unwrap_or(counts.as_flattened_mut());
                     // two functions, so that each is small enough for the compiler to keep all it can in registers
-                    let is_first = window.start == 0;
+                    let is_first = window.start == 0 && input.part != Part::Later;
                     let count = PhantomData::<C>;
                     words.vectorize(FoldTile::<W, C, MR> { words, rows, cols, counts, is_first, count });
-                    if window.end == input.words {
-                        let (input, counts) = (&input, &*counts);
-                        words.vectorize(FinishTile::<T, MR, NR> { input, finished, i, j, counts, out });
+                    if window.end == input.words && input.part == Part::All {
+                        let (shape, counts, place) = (input.shape, &*counts, (i, j));
+                        let (xs, ys) = input.extras(place);
+                        words.vectorize(FinishTile::<T, MR, NR> {
+                            shape,
+                            finished,
+                            place,
+                            xs,
+                            ys,
+                            counts,
+                            out,
+                        });
                     }
                 }
             }
         }
+    }
+}
+
+fn finish_counts<T: Element, W: Words, const MR: usize, const NR: usize>(
+    counts: &[u64],
+    (xs, ys): (&[u64], &[u64]),
+    shape: TileShape,
+    finished: Finished,
+    out: &mut [T],
+) {
+    let words = W::token().expect("the level was available when the kernel was chosen");
+    let col_panels = shape.n.div_ceil(NR);
+    for (number, counts) in counts.chunks_exact(MR * NR).enumerate() {
+        let (i, j) = (number / col_panels, number % col_panels);
+        let (xs, ys) = (xs.get(i * MR..).unwrap_or(&[]), ys.get(j * NR..).unwrap_or(&[]));
+        let out = &mut *out;
+        words.vectorize(FinishTile::<T, MR, NR> { shape, finished, place: (i, j), xs, ys, counts, out });
     }
 }
 
@@ -251,12 +319,14 @@ impl<W: Words, C: Count, const MR: usize> NullaryFnOnce for FoldTile<'_, W, C, M
     }
 }
 
-/// Micro-tile (row panel `i`, column panel `j`), whose distances are to be written as far as they lie inside the tile.
+/// Micro-tile (row panel i, column panel j), whose distances are to be written as far as they lie inside the tile.
 struct FinishTile<'a, T, const MR: usize, const NR: usize> {
-    input: &'a CountInput<'a>,
+    shape: TileShape,
     finished: Finished,
-    i: usize,
-    j: usize,
+    place: (usize, usize),
+    /// What its samples carry beside their words: of a narrow panel there are fewer, and of one that carries nothing none.
+    xs: &'a [u64],
+    ys: &'a [u64],
     counts: &'a [u64],
     out: &'a mut [T],
 }
@@ -266,18 +336,15 @@ impl<T: Element, const MR: usize, const NR: usize> NullaryFnOnce for FinishTile<
 
     #[inline(always)]
     fn call(self) {
-        let Self { input, finished, i, j, counts, out } = self;
-        let CountInput { rows, m, cols, n, ld, words, lens, widths } = *input;
-        // of a narrow panel there are fewer, and of one that carries nothing none
-        let xs = padded::<MR>(&rows[i * lens.rows..][words * widths.rows..lens.rows]);
-        let ys = padded::<NR>(&cols[j * lens.cols..][words * widths.cols..lens.cols]);
+        let Self { shape, finished, place: (i, j), xs, ys, counts, out } = self;
+        let (xs, ys) = (padded::<MR>(xs), padded::<NR>(ys));
         let mut block = [[T::default(); NR]; MR];
         let (xs, ys) = (xs.map(|x| [x; NR]), [ys; MR]);
         finished.distances(counts, xs.as_flattened(), ys.as_flattened(), block.as_flattened_mut());
         let (row, col) = (i * MR, j * NR);
-        let (height, width) = (MR.min(m - row), NR.min(n - col));
+        let (height, width) = shape.inside((row, col), (MR, NR));
         for (r, distances) in block.iter().enumerate().take(height) {
-            let line = &mut out[(row + r) * ld + col..][..width];
+            let line = &mut out[(row + r) * shape.ld + col..][..width];
             match line.first_chunk_mut::<NR>() {
                 Some(whole) => *whole = *distances,
                 None => line.copy_from_slice(&distances[..width]),
@@ -392,12 +459,13 @@ mod tests {
                     };
                     let (rows, cols) = (packed(&x, widths.rows), packed(&y, widths.cols));
                     let lens = Widths { rows: words * widths.rows, cols: words * widths.cols };
-                    let input = CountInput { rows: &rows, m, cols: &cols, n, ld: n, words, lens, widths };
+                    let (shape, part) = (TileShape { m, n, ld: n }, Part::All);
+                    let input = CountInput { rows: &rows, cols: &cols, shape, words, part, lens, widths };
                     // as they are, in f64
                     let finished =
                         Finished { counted: Counted::Differences, finish: Finish::Plain, features: u64::MAX };
                     let mut out = vec![f64::NAN; m * n];
-                    (compiled.tile)(input, finished, &mut out, &mut scratch);
+                    (compiled.tile)(input, finished, &mut out, &mut scratch.partials, &mut scratch.wide);
                     for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
                         let expected = count_of(counted, &x[row], &y[col]);
                         let got = out[row * n + col];
