@@ -228,7 +228,11 @@ fn check_values<T: Number>() {
             for (way, level) in
                 ways_of(given, Content::Any).flat_map(|way| levels().map(move |level| (way, level)))
             {
-                let (m, n) = SHAPES[rng.random_range(0..if features > 1000 { 3 } else { SHAPES.len() })];
+                let is_long = features > 1000;
+                if is_long && rng.random() {
+                    continue;
+                }
+                let (m, n) = SHAPES[rng.random_range(0..if is_long { 3 } else { SHAPES.len() })];
                 let noted = check_tile((way, level), &rows(x, 0..m), &rows(y, 0..n), rng);
                 guarded += if way.1 == Method::Gemm { noted } else { 0 };
             }
@@ -247,7 +251,7 @@ fn check_many<T: Number>() {
     let best = levels().next().expect("there is a level");
     let [x, y] = two_sets::<T>(40_000);
     let gaps = [with_gaps(rows(&x, 0..7), 1), with_gaps(rows(&y, 0..7), 2)];
-    for way in ways().filter(|way| way.0.metric != Metric::Mahalanobis) {
+    for way in ways().filter(|way| way.0.metric != Metric::Mahalanobis).step_by(3) {
         let (x, y) = if way.0.skips_missing { (&gaps[0], &gaps[1]) } else { (&x, &y) };
         let (m, n) = [(1, 3), (7, 2)][rng.random_range(0..2)];
         check_tile((way, best), &rows(x, 0..m), &rows(y, 0..n), rng);
@@ -314,7 +318,7 @@ fn tiles_by_parts_of_samples_that_are_not_finite_have_the_bits_of_whole_samples(
 fn check_whole_numbers<T: Number>() {
     let rng = &mut Xoshiro256PlusPlus::seed_from_u64(15);
     for (content, low, high) in [(Content::Truth, 0, 1), (Content::U8, 0, 255), (Content::I8, -128, 127)] {
-        for features in [1, 63, 256, 257, 1000, 9000, 70_001] {
+        for features in [1, 63, 256, 257, 1000, 40_001] {
             let mut whole = |rows| {
                 Array2::from_shape_simple_fn((rows, features), || T::from_i32(rng.random_range(low..=high)))
             };
