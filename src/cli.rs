@@ -80,6 +80,9 @@ pub struct ProblemArgs {
     /// Dataset with the samples of Y [default: the only two-dimensional numeric one]
     #[arg(long, value_name = "NAME", requires = "against")]
     pub against_dataset: Option<String>,
+    /// The whole dataset of each file is one sample, of any number of dimensions
+    #[arg(long, conflicts_with_all = ["transpose", "flatten", "packed"])]
+    pub sample_per_file: bool,
     /// Each column of the dataset is a sample, as MATLAB and R store matrices
     #[arg(long, conflicts_with = "flatten")]
     pub transpose: bool,
@@ -170,6 +173,7 @@ impl ProblemArgs {
         let axes = match (self.transpose, self.flatten) {
             (true, _) => Axes::Columns,
             (_, true) => Axes::Leading,
+            _ if self.sample_per_file => Axes::Whole,
             _ => Axes::Rows,
         };
         View { axes, decodes: self.decode_netcdf, bits: self.packed.then_some(self.features) }
@@ -180,7 +184,7 @@ impl ProblemArgs {
 #[derive(Clone, Debug, Args)]
 pub struct ComputeArgs {
     /// HDF5 files with the samples, one per row: those of one file after those of another
-    #[arg(value_name = "X.h5", required = true)]
+    #[arg(id = "input", value_name = "X.h5", required = true)]
     pub inputs: Vec<PathBuf>,
     /// HDF5 file to write
     #[arg(short, long, value_name = "OUT.h5", required_unless_present = "no_output")]
@@ -290,7 +294,12 @@ pub struct InfoArgs {
 #[derive(Clone, Debug, Args)]
 pub struct PlanArgs {
     /// HDF5 files with the samples
-    #[arg(value_name = "X.h5", required_unless_present = "samples", conflicts_with = "samples")]
+    #[arg(
+        id = "input",
+        value_name = "X.h5",
+        required_unless_present = "samples",
+        conflicts_with = "samples"
+    )]
     pub inputs: Vec<PathBuf>,
     /// Number of samples, instead of a file
     #[arg(long, value_name = "N", requires = "features", value_parser = positive())]
@@ -451,7 +460,9 @@ fn order(text: &str) -> Result<Order, String> {
 fn size(text: &str) -> Result<u64, String> {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
-    let power = |prefix: &str| "kMGTP".find(prefix).and_then(|at| i32::try_from(at).ok()).map(|at| at + 1);
+    let power = |prefix: &str| {
+        "kMGTP".find(&prefix.replace('K', "k")).and_then(|at| i32::try_from(at).ok()).map(|at| at + 1)
+    };
     let prefix = unit.strip_suffix('B').unwrap_or(unit);
     let scale = match prefix.strip_suffix('i') {
         _ if prefix.is_empty() => Some(1.0),
@@ -560,6 +571,25 @@ mod tests {
             ["", "10", "01:02", "00:60:00", "00:00:60", "a:b:c", "-1:00:00", "1-", "99999999999999999999:0:0"]
         {
             assert!(time_limit(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn sizes_are_bytes_with_any_unit() {
+        for (text, bytes) in [
+            ("1", 1),
+            ("500MB", 500_000_000),
+            ("2G", 2_000_000_000),
+            ("1.5GiB", 3 << 29),
+            ("3Ki", 3072),
+            ("7kB", 7000),
+            ("7KB", 7000),
+            ("20B", 20),
+        ] {
+            assert_eq!(size(text), Ok(bytes), "{text}");
+        }
+        for wrong in ["", "0", "-1", "MB", "1XB", "1.2.3", "1e3", "nan", "inf", "9999999PB", "1 GB", "1iB"] {
+            assert!(size(wrong).is_err(), "{wrong}");
         }
     }
 

@@ -38,7 +38,9 @@ fn least(work: &Work, ranks: usize, results: &str) -> u64 {
     let mut words = rest.split(' ');
     let number: f64 = words.next().and_then(|number| number.parse().ok()).unwrap();
     assert_eq!(words.next(), Some("MB"), "{done}");
-    (number * 1e6).ceil() as u64
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "so many bytes")]
+    let bytes = (number * 1e6).ceil() as u64;
+    bytes
 }
 
 #[test]

@@ -120,31 +120,43 @@ fn a_plan_names_the_fewest_nodes_that_fit() {
             format!("--samples 10000000 --features 128 --threads 8 --nodes {nodes} --ranks {ranks}");
         plan(&work, &arguments, code)
     };
-    let refused = with(1, 1);
-    let fewest = refused["fewest_nodes"].as_u64().expect("a number of nodes");
-    assert!(fewest > 1, "{refused}");
-    assert_eq!(with(fewest, 0)["fewest_nodes"], fewest);
-    with(fewest - 1, 1);
+    // on fewer nodes samples are read again
+    let in_bands = |plan: &Value| plan.get("bands").is_some();
+    let few = with(1, 0);
+    let fewest = few["fewest_nodes"].as_u64().expect("a number of nodes");
+    assert!(fewest > 1 && in_bands(&few), "{few}");
+    let enough = with(fewest, 0);
+    assert!(enough["fewest_nodes"] == fewest && !in_bands(&enough), "{enough}");
     let arguments = "plan --samples 10000000 --features 128 --ranks 4 --threads 8 --machine machine.json";
-    let told = work.run(ALONE, arguments, 1);
+    let told = work.run(ALONE, arguments, 0);
     assert!(
-        told.stdout.contains(&format!("fewest nodes of 4 ranks and 4 GB that fit: {fewest}\n")),
+        told.stdout.contains(&format!("fewest nodes of 4 ranks and 4 GB that hold all samples: {fewest}\n")),
         "{told}"
     );
-    // the fewest of all, though tiles and so memory go up and down with the ranks
+    // the fewest of all, though tiles and so memory go up and down with the ranks; tiles are not made smaller for that
     fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 0.79}"#).expect("a file");
     let of = |nodes: u64| {
         let arguments =
             format!("--samples 100000 --features 1000 --threads 8 --nodes {nodes} --ranks {nodes}");
-        let given = "--machine machine.json --json plan.json";
-        let done = work.program(ALONE).run(&format!("plan {arguments} {given}"));
-        let text = fs::read_to_string(work.path("plan.json")).expect("a plan");
-        (done.code, serde_json::from_str::<Value>(&text).expect("a JSON object")["fewest_nodes"].as_u64())
+        plan(&work, &arguments, 0)
+    };
+    let tile = |plan: &Value| plan["problem"]["tile"].as_u64().expect("an edge");
+    let without_limit = |nodes: u64| {
+        let arguments = format!(
+            "plan --samples 100000 --features 1000 --threads 8 --nodes {nodes} --ranks {nodes} --json free.json"
+        );
+        work.run(ALONE, &arguments, 0);
+        let text = fs::read_to_string(work.path("free.json")).expect("a plan");
+        tile(&serde_json::from_str::<Value>(&text).expect("a JSON object"))
+    };
+    let holds_all = |nodes: u64| {
+        let plan = of(nodes);
+        (!in_bands(&plan) && tile(&plan) == without_limit(nodes), plan["fewest_nodes"].as_u64())
     };
     let (fewest, told) =
-        (1..100).map(|nodes| (nodes, of(nodes))).find(|(_, (code, _))| *code == 0).expect("some fit");
-    assert_eq!(told, (0, Some(fewest)));
-    assert!((1..fewest).all(|nodes| of(nodes) == (1, Some(fewest))));
+        (1..100).map(|nodes| (nodes, holds_all(nodes))).find(|(_, (all, _))| *all).expect("some fit");
+    assert_eq!(told, (true, Some(fewest)));
+    assert!((1..fewest).all(|nodes| holds_all(nodes) == (false, Some(fewest))));
     // not even the program fits
     fs::write(work.path("machine.json"), r#"{"kernel_rate": 10, "memory_gb": 0.01}"#).expect("a file");
     let hopeless = "plan --samples 10000000 --features 128 --ranks 4000 --threads 1 --machine machine.json";
@@ -163,14 +175,9 @@ fn changed(arguments: &str, options: &str) -> String {
 #[test]
 fn the_layout_that_a_refusal_names_fits() {
     let cases = [
-        // more nodes hold no more than two samples each, unless tiles are smaller
-        ("--samples 2 --features 280000000", 10.0),
         ("--samples 10000000 --features 128 --ranks 4000 --threads 1", 4.0),
         ("--samples 3000 --features 20 --threads 2000", 0.3),
         ("--samples 100000 --features 20 --metric cityblock --tile 16000 --dtype f32 --threads 4", 2.0),
-        // of one rank each 5 nodes are enough, and 6, 7 and 9 are not
-        ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0),
-        ("--samples 50000 --features 20 --threads 16 --nodes 1", 0.2),
         ("--samples 10000000 --features 128 --ranks 128 --threads 64", 3.0),
         // as many threads as are taken without the option depend on the ranks
         ("--samples 20000 --features 10 --ranks 8", 0.04),
@@ -192,21 +199,21 @@ fn the_layout_that_a_refusal_names_fits() {
 }
 
 #[test]
-fn smaller_tiles_are_advised_before_more_nodes_and_few_nodes_before_many() {
+fn smaller_tiles_come_before_bands_and_parts_of_features_where_tiles_do_not_fit() {
     let work = Work::new();
-    for (arguments, gb, advice) in [
-        ("--samples 50000 --features 20 --threads 16", 0.2, "use --tile 512 ("),
-        ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0, "use --tile 1024 ("),
-        (
-            "--samples 10000000 --features 128 --ranks 128 --threads 64",
-            3.0,
-            "use 21 nodes with 1 rank on each and --tile 512 (",
-        ),
+    for (arguments, gb, tile, bands) in [
+        ("--samples 50000 --features 20 --threads 16", 0.2, Some(512), false),
+        // of one rank each 5 nodes are enough for the largest tiles, and 6, 7 and 9 are not
+        ("--samples 100000 --features 20 --threads 16 --nodes 6 --ranks 6", 1.0, Some(1024), false),
+        ("--samples 1000000 --features 1000 --threads 4", 2.0, None, true),
+        ("--samples 2 --features 280000000", 10.0, None, true),
     ] {
         let machine = format!(r#"{{"kernel_rate": 10, "memory_gb": {gb}}}"#);
         fs::write(work.path("machine.json"), machine).expect("a file");
-        let refused = work.run(ALONE, &format!("plan {arguments} --machine machine.json"), 1);
-        assert!(refused.stderr.contains(advice), "{refused}");
+        let plan = plan(&work, arguments, 0);
+        assert_eq!(plan.get("bands").is_some(), bands, "{plan}");
+        assert!(tile.is_none_or(|tile| plan["problem"]["tile"] == tile), "{plan}");
+        assert!(plan["memory_bytes"].as_f64() <= Some(gb * 1e9), "{plan}");
     }
 }
 

@@ -957,10 +957,10 @@ const LIMITS: &[Case] = &[
         &["400.00 TB", "free", "make room"],
     ),
     (
-        "more samples than any memory",
+        "more neighbours than any memory",
         one_stored_chunk,
-        "compute x.h5 -o out.h5 --allow-missing-chunks",
-        &["memory", "are free"],
+        "compute x.h5 -o out.h5 --allow-missing-chunks --neighbors 100000",
+        &["memory", "are free", "lists of neighbours take"],
     ),
 ];
 

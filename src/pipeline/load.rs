@@ -16,7 +16,7 @@ use crate::kernel::{PanelShape, WORD_BYTES};
 use crate::metric::Measure;
 use crate::number::Number;
 use crate::partition::lcm;
-use crate::source::{Axes, Input, Samples, Slice, Storage, StoredSamples};
+use crate::source::{Axes, Input, Mark, Samples, Slice, Storage, StoredSamples};
 
 /// Bytes of samples that are converted, surveyed and packed together, if a panel has not more: little enough to stay in a cache from
 /// one to the next. Where any number of samples can be read, so many are.
@@ -343,27 +343,12 @@ impl<T: Number> Band<'_, T> {
             let at = number * together;
             let of_file =
                 stored.map(|stored| stored.rows(before + at..before + at + samples.len() / features));
-            let source = of_file.as_ref().map(|(values, at)| Source { values, at: *at, subtracted });
-            if let Some(Source { values, at, subtracted }) = source {
-                values.convert(at * features..at * features + samples.len(), subtracted, samples);
-            }
-            survey.add(rows.start + at, features, samples, source, marks);
-            if let Some(stored) = stored.filter(|stored| stored.may_be_rounded()) {
-                for row in at..at + samples.len() / features {
-                    let (values, first) = stored.rounded(before + row);
-                    let place = first.map(|column| (rows.start + row) * features + column);
-                    survey.note(Sort::Inexact, values, place);
-                }
-            }
-            if let Some(stored) = stored {
-                for row in (at..at + samples.len() / features).filter(|row| stored.has_padding(before + row))
-                {
-                    survey.note(Sort::Padding, 1, Some((rows.start + row) * features + features - 1));
-                }
-            }
-            if let Some(measure) = measure {
-                survey.add_truth(rows.start + at, features, samples, source, measure);
-            }
+            let of_file = of_file.as_ref().zip(stored).map(|((values, first), stored)| {
+                values.convert(first * features..first * features + samples.len(), subtracted, samples);
+                let source = Source { values, at: *first, subtracted };
+                OfFile { source, stored, row: before + at }
+            });
+            examine(&mut survey, (rows.start + at, features), samples, of_file, marks, measure);
             for (row, sample) in (rows.start + at..).zip(samples.chunks_exact(features)) {
                 let hash = xxh3_64_with_seed(bytemuck::cast_slice(sample), row as u64);
                 survey.digest = survey.digest.wrapping_add(hash);
@@ -390,15 +375,53 @@ impl<T: Number> Band<'_, T> {
     }
 }
 
+/// Samples as they are stored in a file, beside their values in the type that is computed in.
+#[derive(Clone, Copy)]
+pub(super) struct OfFile<'a> {
+    pub(super) source: Source<'a>,
+    /// Where they were read with others, and which of these is the first.
+    pub(super) stored: &'a StoredSamples,
+    pub(super) row: usize,
+}
+
+/// Adds samples of so many features, from a row on, to a survey, with what can be wrong with them.
+pub(super) fn examine<T: Number>(
+    survey: &mut Survey,
+    (row, features): (usize, usize),
+    samples: &mut [T],
+    of_file: Option<OfFile<'_>>,
+    marks: &[Mark],
+    measure: Option<&Measure>,
+) {
+    let source = of_file.map(|of_file| of_file.source);
+    survey.add(row, features, samples, source, marks);
+    let rows = 0..samples.len() / features;
+    if let Some(OfFile { stored, row: first, .. }) = of_file {
+        if stored.may_be_rounded() {
+            for at in rows.clone() {
+                let (values, place) = stored.rounded(first + at);
+                survey.note(Sort::Inexact, values, place.map(|column| (row + at) * features + column));
+            }
+        }
+        for at in rows.filter(|at| stored.has_padding(first + at)) {
+            survey.note(Sort::Padding, 1, Some((row + at) * features + features - 1));
+        }
+    }
+    if let Some(measure) = measure {
+        survey.add_truth(row, features, samples, source, measure);
+    }
+}
+
 /// Samples in the type that is computed in.
-struct Converted<'a, T> {
-    rows: Range<usize>,
-    features: usize,
-    values: &'a [T],
+pub(super) struct Converted<'a, T> {
+    pub(super) rows: Range<usize>,
+    pub(super) features: usize,
+    pub(super) values: &'a [T],
 }
 
 impl<T: Number> Converted<'_, T> {
-    fn pack(&self, block: &mut Block, negate: bool) {
+    /// Packs them into a block. On the workers.
+    pub(super) fn pack(&self, block: &mut Block, negate: bool) {
         let shape = block.shape();
         let panels: Vec<_> = block.panels_mut(self.rows.clone()).collect();
         panels.into_par_iter().for_each(|(rows, before, panel)| {

@@ -3,6 +3,7 @@
 //! - `load` — reads samples, digests and packs them
 //! - `mail` — what a rank has found for rows that another owns
 //! - `moments` — means, variances and the covariance of the features of all samples
+//! - `parts` — samples that are read part by part of their features
 //! - `rate` — how fast this machine computes tiles
 //! - `rounds` — exchange, compute and store, overlapped
 //! - `scale` — multiplies packed samples by a power of two
@@ -13,6 +14,7 @@
 mod load;
 mod mail;
 mod moments;
+mod parts;
 mod rate;
 mod rounds;
 mod scale;
@@ -22,6 +24,7 @@ mod worker;
 
 pub(crate) use load::{Ahead, Target, load, reading_bytes, survey_of};
 pub(crate) use moments::{Centre, Held, covariance, origin, variances};
+pub(crate) use parts::{FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, Window};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Meanwhile, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
@@ -63,7 +66,7 @@ impl Workers {
     }
 
     /// Does `work` on the workers, which share what is parallel in it.
-    fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
+    pub fn install<R: Send>(&self, work: impl FnOnce() -> R + Send) -> R {
         self.pool.install(work)
     }
 

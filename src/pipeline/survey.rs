@@ -142,6 +142,38 @@ impl Survey {
         }
     }
 
+    /// Adds what other features of a sample have, from `first` on; this is a survey of features of one sample.
+    pub(super) fn merge_at(&mut self, part: &Self, first: usize) {
+        self.smallest = self.smallest.min(part.smallest);
+        self.greatest = self.greatest.max(part.greatest);
+        self.whole = united(self.whole, part.whole);
+        self.stored = self.stored.max(part.stored);
+        for (mine, found) in self.found.iter_mut().zip(&part.found) {
+            mine.values += found.values;
+            let place = if found.first == NOWHERE { NOWHERE } else { found.first + first as u64 };
+            mine.first = mine.first.min(place);
+        }
+    }
+
+    /// The survey of a sample of `d` features of so many bytes each, in this row, of which this is one of all features.
+    pub(super) fn of_sample(&self, row: usize, d: usize, size: usize, digest: u64) -> Self {
+        let mut survey = Self { samples: 1, digest, bytes: (d * size) as u64, ..self.clone() };
+        for (at, found) in survey.found.iter_mut().enumerate() {
+            let Found { values, first, .. } = self.found[at];
+            *found = Found::default();
+            if at != Sort::Empty as usize {
+                found.add(
+                    values,
+                    usize::try_from(first).ok().filter(|_| first != NOWHERE).map(|place| row * d + place),
+                );
+            }
+        }
+        if self.found(Sort::Nan).values == d as u64 {
+            survey.note(Sort::Empty, 1, Some(row * d));
+        }
+        survey
+    }
+
     /// Adds what a metric of truth values cannot take: numbers that are lost in the type that is computed in, and for some metrics all others
     /// than 0 and 1.
     pub(super) fn add_truth<T: Element>(
@@ -381,6 +413,34 @@ mod tests {
         let Found { values, samples, .. } = *survey.found(Sort::Empty);
         assert_eq!((values, samples, survey.found(Sort::Empty).first(FEATURES)), (2, 2, Some((1, 0))));
         assert_eq!(survey.found(Sort::Nan).values, 16);
+    }
+
+    #[test]
+    fn a_survey_of_parts_of_a_sample_is_that_of_the_sample() {
+        let odd = [f64::NAN, f64::INFINITY, 1e300, -99.0, 0.0, 1e-310, 3.5];
+        let mut rng = Xoshiro256PlusPlus::seed_from_u64(4);
+        for row in 0..100 {
+            let value = |_| if row % 5 == 0 { f64::NAN } else { odd[rng.random_range(0..odd.len())] };
+            let values: Vec<f64> = (0..FEATURES).map(value).collect();
+            let add = |survey: &mut Survey, row: usize, values: &[f64]| {
+                let stored = Values::F64(values.to_vec());
+                let mut sample = vec![0_f32; values.len()];
+                stored.convert(0..values.len(), 0, &mut sample);
+                let source = Source { values: &stored, at: 0, subtracted: 0 };
+                survey.add(row, values.len(), &mut sample, Some(source), &[Mark::Real(-99.0)]);
+            };
+            let mut whole = Survey { digest: 7, ..Survey::default() };
+            add(&mut whole, row, &values);
+            let (mut parts, cut) = (Survey::default(), rng.random_range(1..FEATURES));
+            for (first, part) in [(0, &values[..cut]), (cut, &values[cut..])] {
+                let mut survey = Survey::default();
+                add(&mut survey, 0, part);
+                parts.merge_at(&survey, first);
+            }
+            // it counts where all values are finite
+            (parts.stored, whole.stored) = (0.0, 0.0);
+            assert_eq!(parts.of_sample(row, FEATURES, size_of::<f32>(), 7), whole, "{values:?}");
+        }
     }
 
     #[test]

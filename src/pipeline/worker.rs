@@ -11,7 +11,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::Workers;
 use crate::block::Block;
 use crate::failpoint;
-use crate::kernel::{Checksum, Kernel, PanelShape, Scratch, Summary, transpose};
+use crate::kernel::{Checksum, Kernel, Level, PanelShape, Scratch, Summary, transpose};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::sink::{Parcel, Place, Rounded};
@@ -83,40 +83,59 @@ impl<'a, T: Number> ThreadWorker<'a, T> {
 
     /// Computes a tile.
     pub fn compute(&mut self, order: Order<T>) -> Computed<T> {
-        let Order { tile, mirrored, cols, mut parcel } = order;
-        let (row_range, col_range) = (self.grid.rows(tile.i), self.grid.cols(tile.j));
-        let (m, n) = (row_range.len(), col_range.len());
+        let (tile, cols) = (order.tile, Arc::clone(&order.cols));
+        let (m, n) = (self.grid.rows(tile.i).len(), self.grid.cols(tile.j).len());
         let (row_panels, col_panels) = (self.rows.slot(tile.i), cols.slot(tile.j));
-        let (level, panel) = (self.kernel.level(), self.rows.shape());
-        let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
+        let (kernel, panel) = (self.kernel, self.rows.shape());
         // below the diagonal are the mirror images of what is above it
         let is_halved = tile.i == tile.j
             && has_halves(&self.grid, panel)
-            && (parcel.is_kept((m, n)) || below_len::<T>(&self.grid, panel) > 0);
-        let strip = if is_halved { self.kernel.diagonal_strip_rows(n) } else { self.kernel.strip_rows(n) };
-        let strip = strip.min(m);
-        let (mut noted, mut checksum, mut summary) = (0, 0_u64, Summary::default());
-        // strip by strip, so that what is computed is summed up and collected from a near cache
-        for first in (0..m).step_by(strip) {
-            let height = strip.min(m - first);
-            let (values, rest) = parcel.strip(first, height, (m, n));
+            && (order.parcel.is_kept((m, n)) || below_len::<T>(&self.grid, panel) > 0);
+        let strip = if is_halved { kernel.diagonal_strip_rows(n) } else { kernel.strip_rows(n) };
+        let (grid, mut checksum) = (self.grid, std::mem::take(&mut self.checksum));
+        let computed = in_strips(order, grid, kernel.level(), strip, &mut checksum, |first, values, rest| {
             let panels = &row_panels[panel.count(first) * panel.len()..];
-            noted += if is_halved {
+            if is_halved {
                 self.compute_diagonal((panels, first), (col_panels, n), values, rest)
             } else {
-                self.kernel.compute(panels, height, col_panels, n, values, &mut self.scratch)
-            };
-            let rows = row_range.start + first..row_range.start + first + height;
-            let (sum, part) = self.checksum.with_summary(level, values, rows, col_range.clone());
-            checksum = checksum.wrapping_add(sum);
-            summary.add(&part, 1);
-            parcel.collect(first, height, &place);
-        }
-        let Rounded { checksum: stored, overflows } =
-            parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
-        let upper = parcel.upper();
-        Computed { done: Done { tile, checksum, stored, upper, overflows, summary, noted }, parcel }
+                kernel.compute(panels, values.len() / n, col_panels, n, values, &mut self.scratch)
+            }
+        });
+        self.checksum = checksum;
+        computed
     }
+}
+
+/// Has `compute` compute an ordered tile in strips of so many rows, so that what is computed is summed up and collected from a near cache: it gets the first row,
+/// room for the strip, and the rows after it, if the tile is kept; and returns how many entries it has noted.
+pub(super) fn in_strips<T: Number>(
+    order: Order<T>,
+    grid: Grid,
+    level: Level,
+    strip: usize,
+    checksums: &mut Checksum,
+    mut compute: impl FnMut(usize, &mut [T], Option<&mut [T]>) -> u64,
+) -> Computed<T> {
+    let Order { tile, mirrored, mut parcel, .. } = order;
+    let (row_range, col_range) = (grid.rows(tile.i), grid.cols(tile.j));
+    let (m, n) = (row_range.len(), col_range.len());
+    let place = Place { rows: row_range.clone(), cols: col_range.clone(), level, mirrored };
+    let strip = strip.min(m);
+    let (mut noted, mut checksum, mut summary) = (0, 0_u64, Summary::default());
+    for first in (0..m).step_by(strip) {
+        let height = strip.min(m - first);
+        let (values, rest) = parcel.strip(first, height, (m, n));
+        noted += compute(first, values, rest);
+        let rows = row_range.start + first..row_range.start + first + height;
+        let (sum, part) = checksums.with_summary(level, values, rows, col_range.clone());
+        checksum = checksum.wrapping_add(sum);
+        summary.add(&part, 1);
+        parcel.collect(first, height, &place);
+    }
+    let Rounded { checksum: stored, overflows } =
+        parcel.rounded().unwrap_or(Rounded { checksum, overflows: false });
+    let upper = parcel.upper();
+    Computed { done: Done { tile, checksum, stored, upper, overflows, summary, noted }, parcel }
 }
 
 impl<T: Number> ThreadWorker<'_, T> {

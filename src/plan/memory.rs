@@ -5,8 +5,11 @@ use serde::Serialize;
 use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
+use crate::metric::Parameter;
 use crate::number::Number;
-use crate::pipeline::{COLUMN_BLOCKS, WhiteningBytes, below_len, parcels, reading_bytes};
+use crate::pipeline::{
+    COLUMN_BLOCKS, SHARED_FEATURES, Seen, WhiteningBytes, below_len, parcels, reading_bytes,
+};
 use crate::schedule::{Bands, Schedule};
 use crate::sink::{Parcel, Results};
 use crate::source::Storage;
@@ -26,6 +29,18 @@ pub struct Memory {
     pub reading: u64,
     /// The program, MPI and HDF5.
     pub base: u64,
+}
+
+/// What is kept of a sample that is read part by part: its digest, and what its preparation needs.
+const KNOWN_BYTES: usize = 128;
+
+/// What variances of the samples take for a moment, for each feature: sums, exact, and where its values lie, twice while ranks add them up.
+const MOMENT_BYTES: usize = 256;
+
+/// Bytes that variances take while they are computed, if the metric has any.
+fn moment_bytes<T: Number>(kernel: &Kernel<T>) -> Option<u64> {
+    let has_variances = kernel.measure().metric().takes().contains(&Parameter::Variance);
+    if has_variances { product(&[kernel.row_panels().features, MOMENT_BYTES]) } else { Some(0) }
 }
 
 /// Blocks of columns in memory at most, beside one that is read.
@@ -50,6 +65,11 @@ impl Memory {
         results: &Results,
         base: u64,
     ) -> Result<Self> {
+        if let Some(features) = schedule.bands.features {
+            let memory = Self::in_parts(schedule, kernel, layouts, (threads, features), results, base);
+            counted("the memory of a rank", memory.and_then(|memory| memory.sum()))?;
+            return Ok(memory.expect("there was a sum of it"));
+        }
         // nothing if 64 bits cannot count the bytes of one of the parts
         let parts = || {
             let (rows, cols) = (kernel.row_panels(), kernel.col_panels());
@@ -91,7 +111,8 @@ impl Memory {
             } else {
                 WhiteningBytes::default()
             };
-            let reading = reading.max(own.checked_add(moving)?.checked_add(whitening.most)?);
+            let moments = moment_bytes(kernel)?.max(whitening.most);
+            let reading = reading.max(own.checked_add(moving)?.checked_add(moments)?);
             let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
             let kept = [
                 product(&[parcels(threads).min(tiles), parcel, size])?,
@@ -105,6 +126,8 @@ impl Memory {
                 product(&[threads, THREAD_BYTES])?,
                 product(&[kernel.feature_bytes(), rows.features])?,
                 whitening.kept,
+                // columns that are read while tiles are computed
+                if is_in_bands { read(y, tile_cols, &[cols], 0)? } else { 0 },
             ];
             Some(Self {
                 rows: own,
@@ -118,6 +141,73 @@ impl Memory {
         let memory = parts();
         counted("the memory of a rank", memory.and_then(|memory| memory.sum()))?;
         Ok(memory.expect("there was a sum of it"))
+    }
+
+    /// Of a rank that has so many features of its samples in memory at a time. Nothing if 64 bits cannot count the bytes.
+    fn in_parts<T: Number>(
+        schedule: &Schedule,
+        kernel: &Kernel<T>,
+        layouts: &[Vec<(Storage, usize)>; 2],
+        (threads, features): (usize, usize),
+        results: &Results,
+        base: u64,
+    ) -> Option<Self> {
+        let (grid, size) = (schedule.grid, size_of::<T>());
+        let (height, width) = grid.tile_shape();
+        let (row_panels, col_panels) = kernel.part_panels(features);
+        let (tile_rows, tile_cols) = (schedule.band_rows(0, 0).len(), schedule.band_cols(0, 0).len());
+        let rounds = schedule.most_rounds();
+        // with one input, rows and columns of a square band are the same samples
+        let rows = tile_rows.saturating_mul(grid.edge).min(grid.n);
+        let cols = tile_cols.saturating_mul(grid.edge).min(grid.m);
+        let beside = if grid.symmetric && schedule.col_bands() == 1 { 0 } else { cols };
+        // as they are read: what is stored, and what HDF5 unpacks
+        let stored = |layouts: &[(Storage, usize)], rows: usize| {
+            let of = |(storage, _): &(Storage, usize)| {
+                let values = features.div_ceil(storage.per_value).checked_mul(storage.stored.size())?;
+                product(&[rows, values])?.checked_add(storage.unpacking_bytes() as u64)
+            };
+            layouts.iter().map(of).try_fold(0, |most: u64, bytes| Some(most.max(bytes?)))
+        };
+        let [x, y] = layouts;
+        let read = stored(x, rows)?.checked_add(stored(y, beside)?)?;
+        let values = product(&[rows.max(beside), features, size])?;
+        let most = rows.max(if grid.symmetric { 0 } else { cols });
+        let surveyed = stored(x, most)?.max(stored(y, most)?);
+        let seen = product(&[rows + beside, size_of::<Seen>()])?;
+        // one part is surveyed while the next is read
+        let survey = [2 * surveyed, product(&[most, features, size])?, product(&[most, size_of::<Seen>()])?];
+        let own_samples =
+            schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len();
+        let tiles = schedule.most_tiles_on_a_way().max(1);
+        let (sums, sum_scratch) = kernel.block_sums_bytes(SHARED_FEATURES.min(features), height, width);
+        let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
+        let buffers = [
+            product(&[tiles, kernel.folds_bytes(height, width)])?,
+            product(&[sums + threads * sum_scratch])?,
+            product(&[threads, kernel.part_scratch_len(height, width), size])?,
+            product(&[parcels(threads).min(tiles), parcel, size])?,
+            product(&[threads, THREAD_BYTES])?,
+            product(&[kernel.feature_bytes(), kernel.row_panels().features])?,
+            product(&[own_samples, KNOWN_BYTES])?,
+            read.max(values),
+            values,
+            seen,
+        ];
+        Some(Self {
+            rows: product(&[tile_rows, row_panels.count(height), row_panels.words()?, WORD_BYTES])?,
+            cols: product(&[
+                rounds.min(2),
+                tile_cols,
+                col_panels.count(width),
+                col_panels.words()?,
+                WORD_BYTES,
+            ])?,
+            buffers: buffers.into_iter().try_fold(0, u64::checked_add)?,
+            results: results.kept_bytes::<T>(&schedule.most_share())?,
+            reading: survey.into_iter().try_fold(moment_bytes(kernel)?, u64::checked_add)?,
+            base,
+        })
     }
 
     fn sum(&self) -> Option<u64> {

@@ -6,7 +6,7 @@ use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
-use crate::schedule::{Bands, Ring, Schedule};
+use crate::schedule::{Bands, Schedule};
 use crate::sink::Results;
 use crate::source::Storage;
 
@@ -57,11 +57,16 @@ impl Traffic {
         let sample = kernel.row_panels().features * size_of::<T>();
         let read = || product(&[samples_read(schedule, schedule.ranks)?, sample]);
         let exchanged = || {
-            let of_ring = |ring: Ring| {
-                let tiles = (0..ring.ranks()).map(|rank| ring.tile_cols(rank).len()).sum();
-                block_bytes(schedule, kernel, tiles)?.checked_mul((ring.round_count() - 1) as u64)
+            // on the first way that a band of columns goes with one input, half the ring is enough
+            let of_band = |cols: usize| {
+                let tiles = (0..schedule.ranks).map(|rank| schedule.band_cols(rank, cols).len()).sum();
+                let (ways, ranks) = (schedule.ways_of(cols), schedule.ranks);
+                let half = usize::from(grid.symmetric);
+                let times = half * (ranks / 2) + (ways - half) * (ranks - 1);
+                block_bytes(schedule, kernel, tiles)?.checked_mul(times as u64)
             };
-            schedule.rings().map(of_ring).try_fold(0_u64, |sum, bytes| sum.checked_add(bytes?))
+            let mut bands = (0..schedule.col_bands()).map(of_band);
+            bands.try_fold(0_u64, |sum, bytes| sum.checked_add(bytes?))
         };
         Ok(Self {
             bytes_read: counted("what is read", read())?,
@@ -183,9 +188,31 @@ fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
     if schedule.bands == Bands::NONE {
         return Some(once);
     }
-    let mut again = schedule.rings().map(|ring| each(&|rank| schedule.cols_of(ring.tile_cols(rank)).len()));
-    let again = again.try_fold(0_usize, |sum, cols| sum.checked_add(cols?))?;
-    once.checked_add(rows)?.checked_add(again)
+    let of_cols = |cols: usize| {
+        let samples = each(&|rank| schedule.cols_of(schedule.band_cols(rank, cols)).len())?;
+        samples.checked_mul(schedule.ways_of(cols))
+    };
+    let cols = total((0..schedule.col_bands()).map(of_cols))?;
+    if schedule.bands.features.is_none() {
+        return once.checked_add(rows)?.checked_add(cols);
+    }
+    // part by part, rows come with each band of columns, unless they are the same samples
+    let of_rows = |band: usize| {
+        let samples = each(&|rank| schedule.rows_of(schedule.band_rows(rank, band)).len())?;
+        let ways = if grid.symmetric {
+            schedule.col_bands() - band * schedule.bands.cols
+        } else {
+            schedule.col_bands()
+        };
+        let is_same = grid.symmetric && schedule.bands.cols == 1;
+        samples.checked_mul(ways - usize::from(is_same))
+    };
+    let rows = total((0..schedule.bands.rows).map(of_rows))?;
+    once.checked_add(rows)?.checked_add(cols)
+}
+
+fn total(mut counts: impl Iterator<Item = Option<usize>>) -> Option<usize> {
+    counts.try_fold(0_usize, |sum, count| sum.checked_add(count?))
 }
 
 /// Bytes of so many columns of tiles, packed; nothing if 64 bits cannot count them.

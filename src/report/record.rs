@@ -154,6 +154,13 @@ pub struct Record {
 }
 
 impl Record {
+    /// How the samples were cut, if they were.
+    fn shown_bands(&self) -> Option<String> {
+        let Bands { rows, features, .. } = self.bands?;
+        let features = features.map_or(String::new(), |features| format!(", {features} features at a time"));
+        Some(format!("{} of samples in memory, one at a time{features}", counted(rows, "band")))
+    }
+
     /// What the summary says of the inputs.
     fn shown_inputs(&self) -> Vec<String> {
         let mut shown: Vec<_> = self.inputs.iter().take(SHOWN_FILES).map(InputRecord::summary).collect();
@@ -187,9 +194,7 @@ impl Record {
                 self.versions.simd
             ),
         );
-        if let Some(Bands { rows, .. }) = self.bands {
-            line("bands", format!("{} of samples in memory, one at a time", counted(rows, "band")));
-        }
+        self.shown_bands().into_iter().for_each(|bands| line("bands", bands));
         self.shown_inputs().into_iter().for_each(|input| line("input", input));
         for (name, id) in self.parameters.named() {
             line(name, id.from.clone());

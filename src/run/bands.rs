@@ -1,12 +1,16 @@
-//! Into how many bands samples are cut where not all of them fit the memory of a rank.
+//! How samples are cut where not all of them fit the memory of a rank: into bands of rows, or also into parts of their features.
 
-use super::fit::{Fit, Layout, SMALLEST_TILE, halves};
+use std::iter::once;
+
+use super::fit::{Fit, Layout, SMALLEST_TILE, halves, kernel};
 use super::setup;
 use crate::cli::ProblemArgs;
+use crate::kernel::{Kernel, Method};
 use crate::number::Number;
 use crate::plan::Memory;
 use crate::problem::Problem;
 use crate::schedule::{Bands, Schedule};
+use crate::source::Storage;
 
 /// Bytes that are read in a second, and pair-features that a thread computes: guesses, to weigh reading more often against smaller tiles.
 const READ_RATE: f64 = 1e9;
@@ -14,6 +18,16 @@ const THREAD_RATE: f64 = 2e10;
 
 /// Of a tile with such an edge, handing it over takes as long as computing it.
 const SLOW_EDGE: f64 = 16.0;
+
+/// Features of a part, if a sample has more: blocks that sums are made of, as many as wait to be put together, and pieces of a file that are worth a request.
+const LEAST_FEATURES: usize = 1 << 14;
+const MOST_FEATURES: usize = 1 << 18;
+
+/// The smallest tiles by parts of the features, which take long enough however small they are.
+const LEAST_EDGE: usize = 8;
+
+/// Bands of rows at most.
+const MOST_BANDS: usize = 4096;
 
 /// A run whose ranks keep within a limit of memory.
 #[derive(Clone, Copy, Debug)]
@@ -28,19 +42,29 @@ impl Banded {
     /// them the bands of columns that pass it.
     pub(super) fn read_bytes([x, y]: [f64; 2], schedule: &Schedule) -> f64 {
         let bands = schedule.bands.rows as f64;
+        if schedule.bands.features.is_some() {
+            // rows and columns of each pair of bands
+            let cols = schedule.col_bands() as f64;
+            return if schedule.grid.symmetric { x * bands } else { x * cols + y * bands };
+        }
         if schedule.grid.symmetric { x + x * (bands + 1.0) / 2.0 } else { x + y * bands }
     }
 
     /// About how long it takes: reading, and computing with threads that wait for the last tile on each way round the ring.
-    fn cost(&self, samples: [f64; 2], layout: Layout) -> f64 {
-        let Schedule { grid, .. } = self.schedule;
+    fn cost<T: Number>(&self, samples: [f64; 2], layout: Layout, kernel: &Kernel<T>) -> f64 {
+        let Schedule { grid, bands, .. } = self.schedule;
         let pairs = grid.n as f64 * grid.m as f64 / if grid.symmetric { 2.0 } else { 1.0 };
         let threads = layout.ranks().saturating_mul(layout.threads) as f64;
-        let tiles = self.schedule.band_rows(0, 0).len() * self.schedule.band_cols(0, 0).len();
-        let idle = 1.0 + layout.threads as f64 / (2.0 * tiles as f64);
+        let tiles = self.schedule.most_tiles_on_a_way().max(1);
+        let of_tiles = layout.threads as f64 / tiles as f64;
+        let is_shared = bands.features.is_some() && kernel.has_block_sums();
+        let idle = if is_shared { 1.0 } else { (1.0 + of_tiles / 2.0).max(of_tiles) };
         let small = 1.0 + SLOW_EDGE / grid.edge as f64;
-        Self::read_bytes(samples, &self.schedule) / READ_RATE
-            + pairs * self.problem.d as f64 / (threads * THREAD_RATE) * idle * small
+        // by parts, products and differences are both folded
+        let twice = if bands.features.is_some() && self.problem.method == Method::Gemm { 2.0 } else { 1.0 };
+        let once = samples[0] + if grid.symmetric { 0.0 } else { samples[1] };
+        let read = once + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
+        read / READ_RATE + pairs * self.problem.d as f64 / (threads * THREAD_RATE) * idle * small * twice
     }
 }
 
@@ -59,43 +83,125 @@ impl Fit<'_> {
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
         // without any: the smallest, of a tile
         let smallest = || {
-            let rows = schedule.tile_rows(0).len();
-            let cols = if self.symmetric { 1 } else { schedule.tile_cols(0).len() };
-            Bands { rows, cols }
+            let rows = schedule.tile_rows(0).len().min(MOST_BANDS);
+            let cols = if self.symmetric { 1 } else { schedule.tile_cols(0).len().min(MOST_BANDS) };
+            Bands { rows, cols, features: None }
         };
         let schedule = Schedule { bands: bands.unwrap_or_else(smallest), ..schedule };
         let memory = self.memory::<T>(&problem, &schedule, layout.threads).ok()?;
         Some(Banded { problem, schedule, memory })
     }
 
-    /// The edges of tiles that may be tried: the one chosen, and halves of it unless it is fixed.
-    fn edges(tile: usize, is_fixed: bool) -> impl Iterator<Item = usize> {
-        halves(tile).enumerate().map_while(move |(number, edge)| {
-            (number == 0 || !is_fixed && edge >= SMALLEST_TILE / 2).then_some(edge)
-        })
+    /// The edges of tiles that may be tried: the one chosen, and unless it is fixed smaller powers of two that are not below `least`.
+    fn edges(tile: usize, is_fixed: bool, least: usize) -> impl Iterator<Item = usize> {
+        let smaller = halves(tile.next_power_of_two() / 2);
+        once(tile).chain(smaller.take_while(move |&edge| !is_fixed && edge >= least))
     }
 
-    /// The run in bands whose ranks have `limit` bytes at most, and that takes least time; tiles have an edge of `tile` if that is
-    /// fixed, else that or smaller. If there is none, the memory that is needed at least, if that can be counted.
-    pub(super) fn in_bands<T: Number>(
+    /// The run whose ranks have `limit` bytes at most, and that takes least time, of samples in memory, in bands, or by parts of their features; tiles have an edge
+    /// of `tile` if that is fixed, else that or smaller. If there is none, the memory that is needed at least, if that can be counted.
+    pub(super) fn within<T: Number>(
         &self,
         layout: Layout,
         (tile, is_fixed): (usize, bool),
         limit: u64,
     ) -> Result<Banded, Option<Memory>> {
-        let bytes = |layouts: &[(crate::source::Storage, usize)], rows: usize| {
+        let bytes = |layouts: &[(Storage, usize)], rows: usize| {
             let row = layouts.iter().map(|(storage, _)| storage.row_bytes()).max().unwrap_or(0);
             row as f64 * rows as f64
         };
         let samples =
             [bytes(&self.shape.layouts[0], self.shape.n), bytes(&self.shape.layouts[1], self.shape.m)];
-        let found =
-            Self::edges(tile, is_fixed).filter_map(|edge| self.fewest_bands::<T>(layout, edge, limit));
-        let cost = |banded: &Banded| banded.cost(samples, layout);
+        let cost = |banded: &Banded| {
+            let kernel: Kernel<T> = kernel(&banded.problem, &banded.schedule, self.level);
+            banded.cost(samples, layout, &kernel)
+        };
+        let fits = |banded: &Banded| banded.memory.total() <= limit;
+        let mut whole = Self::edges(tile, is_fixed, SMALLEST_TILE)
+            .filter_map(|edge| self.banded::<T>(layout, edge, Some(Bands::NONE)).filter(fits));
+        if let Some(whole) = whole.next() {
+            // threads without a tile could have features
+            let is_idle = whole.schedule.tile_count(0) < layout.threads;
+            let parts = is_idle.then(|| self.in_parts::<T>(layout, (tile, is_fixed), limit, cost)).flatten();
+            return Ok(parts.filter(|parts| cost(parts) < cost(&whole)).unwrap_or(whole));
+        }
+        let bands = Self::edges(tile, is_fixed, SMALLEST_TILE / 2)
+            .filter_map(|edge| self.fewest_bands::<T>(layout, edge, limit));
+        let parts = self.in_parts::<T>(layout, (tile, is_fixed), limit, cost);
+        let found = bands.chain(parts);
         found.min_by(|one, other| cost(one).total_cmp(&cost(other))).ok_or_else(|| {
-            let least = Self::edges(tile, is_fixed).filter_map(|edge| self.banded::<T>(layout, edge, None));
+            let of_edge = |edge| {
+                let bands = self.banded::<T>(layout, edge, None);
+                bands.into_iter().chain(self.least_parts::<T>(layout, edge))
+            };
+            let least = Self::edges(tile, is_fixed, SMALLEST_TILE / 2).flat_map(of_edge);
             least.map(|banded| banded.memory).min_by_key(Memory::total)
         })
+    }
+
+    /// The run by parts of the features that fits, and takes least time.
+    fn in_parts<T: Number>(
+        &self,
+        layout: Layout,
+        (tile, is_fixed): (usize, bool),
+        limit: u64,
+        cost: impl Fn(&Banded) -> f64,
+    ) -> Option<Banded> {
+        let of_edge = |edge| self.fewest_parts::<T>(layout, edge, limit);
+        let found = Self::edges(tile, is_fixed, LEAST_EDGE).filter_map(of_edge);
+        found.min_by(|one, other| cost(one).total_cmp(&cost(other)))
+    }
+
+    /// The least memory by parts of the features, with tiles of an edge; nothing if that cannot be, or parts would be all.
+    fn least_parts<T: Number>(&self, layout: Layout, edge: usize) -> Option<Banded> {
+        let bands = self.banded::<T>(layout, edge, None)?.schedule.bands;
+        self.parted::<T>(
+            layout,
+            edge,
+            Bands { cols: if self.symmetric { 1 } else { bands.cols }, ..bands },
+            LEAST_FEATURES,
+        )
+    }
+
+    /// The run in these bands, with so many features in memory, or all that there are.
+    fn parted<T: Number>(
+        &self,
+        layout: Layout,
+        edge: usize,
+        bands: Bands,
+        features: usize,
+    ) -> Option<Banded> {
+        let d = self.shape.d;
+        if d <= LEAST_FEATURES || !setup::measure(self.args).can_be_in_parts() {
+            return None;
+        }
+        self.banded::<T>(layout, edge, Some(Bands { features: Some(features.min(d)), ..bands }))
+    }
+
+    /// The fewest bands that fit by parts of the features, and the longest parts that fit then.
+    fn fewest_parts<T: Number>(&self, layout: Layout, edge: usize, limit: u64) -> Option<Banded> {
+        let fits = |bands: Bands, features: usize| {
+            let parted = self.parted::<T>(layout, edge, bands, features)?;
+            Some(parted).filter(|parted| parted.memory.total() <= limit)
+        };
+        let Bands { rows: most, cols: most_cols, .. } = self.banded::<T>(layout, edge, None)?.schedule.bands;
+        let last = if self.symmetric { most } else { most.max(most_cols) };
+        let square = |rows: usize| {
+            let cols = if self.symmetric { 1 } else { rows.min(most_cols) };
+            Bands { rows: rows.min(most), cols, features: None }
+        };
+        fits(square(last), LEAST_FEATURES)?;
+        let (mut too_few, mut enough) = (0, last);
+        while enough - too_few > 1 {
+            let middle = usize::midpoint(too_few, enough);
+            if fits(square(middle), LEAST_FEATURES).is_some() {
+                enough = middle;
+            } else {
+                too_few = middle;
+            }
+        }
+        let mut lengths = halves(MOST_FEATURES).take_while(|features| *features >= LEAST_FEATURES);
+        lengths.find_map(|features| fits(square(enough), features))
     }
 
     /// The fewest bands of rows that fit, with as few bands of columns as fit beside them.
@@ -103,11 +209,13 @@ impl Fit<'_> {
         let fits = |bands: Bands| {
             self.banded::<T>(layout, edge, Some(bands)).filter(|banded| banded.memory.total() <= limit)
         };
-        let Bands { rows: most, cols: most_cols } = self.banded::<T>(layout, edge, None)?.schedule.bands;
+        let smallest = self.banded::<T>(layout, edge, None)?.schedule;
+        let (Bands { rows: most, cols: most_cols, .. }, tiles) =
+            (smallest.bands, smallest.tile_rows(0).len());
         // columns of a tile each
         let narrow = |rows: usize| {
-            let cols = if self.symmetric { most.div_ceil(rows) } else { most_cols };
-            Bands { rows, cols }
+            let cols = if self.symmetric { tiles.div_ceil(rows) } else { most_cols };
+            Bands { rows, cols, features: None }
         };
         fits(narrow(most))?;
         let (mut too_few, mut enough) = (0, most);
@@ -120,9 +228,12 @@ impl Fit<'_> {
             }
         }
         // from a quarter of the rows on: larger blocks of columns take memory, and spare little
-        let widest = if self.symmetric { most.div_ceil(enough) } else { most_cols };
-        let mut wide =
-            halves(widest.div_ceil(4)).map(|tiles| Bands { rows: enough, cols: widest.div_ceil(tiles) });
+        let widest = if self.symmetric { tiles.div_ceil(enough) } else { most_cols };
+        let mut wide = halves(widest.div_ceil(4)).map(|tiles| Bands {
+            rows: enough,
+            cols: widest.div_ceil(tiles),
+            features: None,
+        });
         wide.find_map(fits)
     }
 }

@@ -6,6 +6,7 @@ use super::inputs::Inputs;
 use super::job::Job;
 use super::moments;
 use super::parameters::Given;
+use super::parts::Parts;
 use super::reading::{self, Known};
 use super::reread::Reread;
 use crate::block::Block;
@@ -26,6 +27,8 @@ pub(super) enum Blocks {
     Whole(Block, Block),
     /// Read again, band by band.
     InBands(Box<Reread>),
+    /// Read again, part by part of their features.
+    InParts(Box<Parts>),
 }
 
 /// The samples of a rank as they are packed.
@@ -90,6 +93,8 @@ impl Blocks {
     ) -> Result<(Self, Findings)> {
         if job.schedule.bands == Bands::NONE {
             Self::load_whole(comm, job, kernel, workers, clock)
+        } else if job.schedule.bands.features.is_some() {
+            Self::survey_parts(comm, job, kernel, workers, clock)
         } else {
             Self::survey_bands(comm, job, kernel, workers, clock)
         }
@@ -124,7 +129,7 @@ impl Blocks {
         })?;
         comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
         clock.lap(Phase::Read);
-        let given = moments::complete::<T>(comm, job, workers, &packed.held(inputs))?;
+        let given = moments::complete::<T>(comm, job, workers, || packed.held(inputs))?;
         let mut largest = known.largest();
         if problem.metric.form().is_whitened() {
             let whitening = comm.agree(given.whitening(workers, job.level))?;
@@ -153,7 +158,7 @@ impl Blocks {
         let (known, mut reread) = Reread::survey::<T>(comm, job, kernel, workers)?;
         comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
         clock.lap(Phase::Read);
-        let given = moments::complete::<T>(comm, job, workers, &reread.held(inputs))?;
+        let given = moments::complete::<T>(comm, job, workers, || reread.held(inputs))?;
         let mut largest = known.largest();
         if problem.metric.form().is_whitened() {
             reread.whitening = Some(comm.agree(given.whitening(workers, job.level))?);
@@ -163,6 +168,24 @@ impl Blocks {
         let findings = Findings::of::<T>(job, known, given, largest);
         reread.scaling = findings.scaling;
         Ok((Self::InBands(Box::new(reread)), findings))
+    }
+
+    fn survey_parts<T: Number>(
+        comm: &Comm,
+        job: &Job<'_>,
+        kernel: &Kernel<T>,
+        workers: &Workers,
+        clock: &mut Clock,
+    ) -> Result<(Self, Findings)> {
+        let (known, mut parts) = Parts::survey::<T>(comm, job, kernel, workers)?;
+        comm.on_root(|| reading::judge(&job.inputs, &known, job.args, T::DTYPE))?;
+        clock.lap(Phase::Read);
+        let given = moments::complete::<T>(comm, job, workers, || parts.held(&job.inputs))?;
+        clock.lap(Phase::Compute);
+        let largest = known.largest();
+        let findings = Findings::of::<T>(job, known, given, largest);
+        parts.scaling = findings.scaling;
+        Ok((Self::InParts(Box::new(parts)), findings))
     }
 }
 

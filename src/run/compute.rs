@@ -149,14 +149,14 @@ fn begin<T: Number>(
 }
 
 /// All ways round the ring.
-struct Rings<'a, T> {
-    comm: &'a Comm,
-    job: &'a Job<'a>,
-    kernel: &'a Kernel<T>,
-    workers: &'a Workers,
+pub(super) struct Rings<'a, T> {
+    pub(super) comm: &'a Comm,
+    pub(super) job: &'a Job<'a>,
+    pub(super) kernel: &'a Kernel<T>,
+    pub(super) workers: &'a Workers,
     /// Tiles that an earlier run has computed.
-    done: &'a TileSet,
-    stop: &'a Stop,
+    pub(super) done: &'a TileSet,
+    pub(super) stop: &'a Stop,
 }
 
 impl<T: Number> Rings<'_, T> {
@@ -172,7 +172,24 @@ impl<T: Number> Rings<'_, T> {
                 self.go_round(ring, (&rows, cols), (sinks, &mut parcels), &mut (), tally)
             }
             Blocks::InBands(reread) => self.run_in_bands(&reread, (sinks, &mut parcels), tally),
+            Blocks::InParts(parts) => {
+                for ring in self.job.schedule.rings().filter(|ring| self.has_work(ring)) {
+                    if !parts.go_round(self, ring, (&mut *sinks, &mut parcels), tally)?
+                        || self.all_stop(tally)
+                    {
+                        break;
+                    }
+                }
+                Ok(())
+            }
         }
+    }
+
+    /// Whether it is time to stop for any rank. Collective.
+    fn all_stop(&self, tally: &mut Tally<'_>) -> bool {
+        let stops = self.comm.all_reduce(&[u64::from(self.stop.is_due())], Reduce::Max)[0];
+        tally.clock.lap(Phase::Wait);
+        stops > 0
     }
 
     /// Reads the columns of each way round the ring while the tiles of the one before are computed.
@@ -209,9 +226,7 @@ impl<T: Number> Rings<'_, T> {
             ahead = reread.ahead(&next);
             self.go_round(ring, (block, cols), (&mut *sinks, &mut *parcels), &mut ahead, tally)?;
             // all ranks are through, and go on or stop together
-            let stops = self.comm.all_reduce(&[u64::from(self.stop.is_due())], Reduce::Max)[0];
-            tally.clock.lap(Phase::Wait);
-            if stops > 0 {
+            if self.all_stop(tally) {
                 return Ok(());
             }
             ring = next;

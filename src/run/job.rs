@@ -104,10 +104,7 @@ impl<'a> Job<'a> {
         )]
         let limit = limit as u64;
         let whole = comm.agree(fit.memory::<T>(problem, schedule, threads))?;
-        if whole.total() <= limit {
-            return Ok(whole);
-        }
-        let least = match fit.in_bands::<T>(layout, (problem.tile, tile.is_some()), limit) {
+        let least = match fit.within::<T>(layout, (problem.tile, tile.is_some()), limit) {
             Ok(banded) => {
                 (*problem, *schedule) = (banded.problem, banded.schedule);
                 return Ok(banded.memory);

@@ -13,6 +13,7 @@ mod limits;
 mod moments;
 mod outcome;
 mod parameters;
+mod parts;
 mod placement;
 mod plan;
 mod reading;

@@ -17,11 +17,11 @@ use crate::source::Input;
 use crate::text::counted;
 
 /// What the metric is given, with what is made of the samples for it. Collective.
-pub(super) fn complete<T: Number>(
+pub(super) fn complete<'a, T: Number>(
     comm: &Comm,
     job: &Job<'_>,
     workers: &Workers,
-    held: &Held<'_, T>,
+    held: impl FnOnce() -> Held<'a, T>,
 ) -> Result<Given> {
     let Job { inputs, given, problem, .. } = job;
     let names = inputs.describe();
@@ -34,7 +34,7 @@ pub(super) fn complete<T: Number>(
                 }
                 Ok(())
             })?;
-            let found = variances(comm, workers, held)?;
+            let found = variances(comm, workers, &held())?;
             let with_variance = given.with_variance_of(found, &names).and_then(|given| {
                 given.check_range(problem)?;
                 Ok(given)
@@ -51,7 +51,7 @@ pub(super) fn complete<T: Number>(
                 )
             };
             log::info!("{what}");
-            with_covariance::<T>(comm, job, workers, held, &names)
+            with_covariance::<T>(comm, job, workers, &held(), &names)
         }
     }
 }

@@ -241,9 +241,8 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     let of_node = (fit.node_bytes / ranks_per_node as f64) as u64;
     let limit = args.problem.memory_per_rank.unwrap_or(u64::MAX).min(of_node);
-    let in_bands = || fit.in_bands::<T>(layout, (problem.tile, layout.tile.is_some()), limit).ok();
-    let banded = if memory.total() <= limit { None } else { in_bands() };
-    let Banded { problem, schedule, memory } = banded.unwrap_or(whole);
+    let within = fit.within::<T>(layout, (problem.tile, layout.tile.is_some()), limit);
+    let Banded { problem, schedule, memory } = within.unwrap_or(whole);
     check_asked(&memory, args.problem.memory_per_rank)?;
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);
     let balance = Balance::of(&schedule);
@@ -395,13 +394,14 @@ fn size_lines(record: &Record) -> Vec<Line> {
     if balance.idle_ranks > 0 {
         line("", format!("{} without a tile", counted(balance.idle_ranks, "rank")));
     }
-    if let Some(Bands { rows, cols }) = record.bands {
+    if let Some(Bands { rows, cols, features }) = record.bands {
         let passing = if record.symmetric { rows * cols } else { cols };
         line(
             "bands",
             format!(
-                "{} of rows in memory, one at a time; the columns pass in {passing}",
-                counted(rows, "band")
+                "{} of rows in memory, one at a time; the columns pass in {passing}{}",
+                counted(rows, "band"),
+                features.map_or(String::new(), |features| format!(", {features} features at a time"))
             ),
         );
     }
@@ -425,7 +425,7 @@ fn size_lines(record: &Record) -> Vec<Line> {
     }
     if let (Some(nodes), Some(gb)) = (record.fewest_nodes, machine.memory_gb) {
         let ranks = counted(volume.ranks_per_node, "rank");
-        line("", format!("fewest nodes of {ranks} and {gb} GB that fit: {nodes}"));
+        line("", format!("fewest nodes of {ranks} and {gb} GB that hold all samples: {nodes}"));
     }
     lines
 }

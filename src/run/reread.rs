@@ -208,7 +208,7 @@ fn digest_of(surveys: &[Survey]) -> u64 {
 }
 
 /// Makes sure that samples are those that were read at first.
-fn check(input: &Input, samples: Range<usize>, digest: u64, first: u64) -> Result<()> {
+pub(super) fn check(input: &Input, samples: Range<usize>, digest: u64, first: u64) -> Result<()> {
     if digest == first {
         return Ok(());
     }

@@ -64,8 +64,7 @@ pub(super) fn problem(args: &ProblemArgs, shape: &Shape, ranks: usize, threads: 
     Given::check(args)?;
     check_missing(args)?;
     let weighted = args.weights.is_some() || metric.takes().contains(&Parameter::Variance);
-    let skip_missing = args.skip_missing;
-    let measure = Measure::of_any_weights(metric, p, weighted).skipping_missing(skip_missing);
+    let (skip_missing, measure) = (args.skip_missing, measure(args));
     let Some(method) = args.kernel.method(&measure, d, content) else {
         let weighted = args.with_options();
         return Err(Error::Usage(format!(
@@ -99,6 +98,14 @@ pub(super) fn problem(args: &ProblemArgs, shape: &Shape, ranks: usize, threads: 
         )));
     }
     Ok(Problem { n, m, d, metric, p, weighted, skip_missing, method, dtype, tile })
+}
+
+/// The metric with its options, whatever its weights are.
+pub(super) fn measure(args: &ProblemArgs) -> Measure {
+    let takes_order = args.metric.takes().contains(&Parameter::Order);
+    let p = takes_order.then(|| args.p.unwrap_or(Order::TWO));
+    let weighted = args.weights.is_some() || args.metric.takes().contains(&Parameter::Variance);
+    Measure::of_any_weights(args.metric, p, weighted).skipping_missing(args.skip_missing)
 }
 
 /// Refuses to skip missing values where the metric cannot.

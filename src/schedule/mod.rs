@@ -37,11 +37,14 @@ pub struct Bands {
     pub rows: usize,
     /// Bands of columns; with one input, of each band of rows.
     pub cols: usize,
+    /// Features of a sample that are in memory at a time, where these are not all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub features: Option<usize>,
 }
 
 impl Bands {
     /// All samples are in memory.
-    pub const NONE: Self = Self { rows: 1, cols: 1 };
+    pub const NONE: Self = Self { rows: 1, cols: 1, features: None };
 }
 
 /// What a rank has to do with a grid.
@@ -131,19 +134,48 @@ impl Schedule {
         }
     }
 
+    /// Ways round the ring that a band of columns goes: past its own band of rows and those before, or past all.
+    pub fn ways_of(&self, cols: usize) -> usize {
+        if self.grid.symmetric { cols / self.bands.cols + 1 } else { self.bands.rows }
+    }
+
     /// Rounds of all ways round the ring, the same for all ranks.
     pub fn round_count(&self) -> usize {
-        self.rings().map(|ring| ring.round_count()).sum()
+        let all: usize = (0..self.col_bands()).map(|cols| self.ways_of(cols)).sum();
+        let half = if self.grid.symmetric { self.col_bands() } else { 0 };
+        half * (self.ranks / 2 + 1) + (all - half) * self.ranks
+    }
+
+    /// Ways among which are those with the most rounds and the most tiles of rank 0: those past its first band of rows.
+    fn longest(&self) -> impl Iterator<Item = Ring> {
+        (0..self.col_bands().min(self.bands.cols + 1)).map(|cols| Ring { schedule: *self, rows: 0, cols })
     }
 
     /// Rounds of the longest way.
     pub fn most_rounds(&self) -> usize {
-        self.rings().map(|ring| ring.round_count()).max().unwrap_or(0)
+        self.longest().map(|ring| ring.round_count()).max().unwrap_or(0)
+    }
+
+    /// Tiles that rank 0 computes on the way on which it has most.
+    pub fn most_tiles_on_a_way(&self) -> usize {
+        self.longest().map(|ring| ring.tile_count(0)).max().unwrap_or(0)
     }
 
     /// Tiles that `rank` computes.
     pub fn tile_count(&self, rank: usize) -> usize {
-        self.rings().map(|ring| ring.tile_count(rank)).sum()
+        if !self.grid.symmetric {
+            return self.tile_rows(rank).len() * self.grid.tile_cols();
+        }
+        // in how many bands the columns of a band of rows pass makes no difference
+        let coarse = Self { bands: Bands { cols: 1, ..self.bands }, ..*self };
+        let mut after = 0;
+        let of_band = |rows: usize| {
+            let ring = Ring { schedule: coarse, rows, cols: rows };
+            let count = ring.tile_count(rank) + coarse.band_rows(rank, rows).len() * after;
+            after += ring.passing(0, self.ranks);
+            count
+        };
+        (0..self.bands.rows).rev().map(of_band).sum()
     }
 
     /// Tiles that the busiest rank computes.
@@ -177,7 +209,7 @@ mod tests {
             [true, false].into_iter().flat_map(move |symmetric| {
                 let m = if symmetric { n } else { m };
                 let schedule = Schedule::new(Grid { n, m, edge: 1, symmetric }, ranks);
-                bands.map(|(rows, cols)| Schedule { bands: Bands { rows, cols }, ..schedule })
+                bands.map(|(rows, cols)| Schedule { bands: Bands { rows, cols, features: None }, ..schedule })
             })
         })
     }
@@ -242,6 +274,32 @@ mod tests {
         for ring in (1..=64).flat_map(rings) {
             for rank in 0..ring.ranks() {
                 assert_eq!(ring.tile_count(rank), ring.all_tiles(rank).count(), "rank {rank}, {ring:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_all_ways_have_together_is_known_without_listing_them() {
+        for schedule in (1..=64).flat_map(schedules) {
+            let rings = || schedule.rings();
+            assert_eq!(
+                schedule.round_count(),
+                rings().map(|ring| ring.round_count()).sum::<usize>(),
+                "{schedule:?}"
+            );
+            assert_eq!(
+                Some(schedule.most_rounds()),
+                rings().map(|ring| ring.round_count()).max(),
+                "{schedule:?}"
+            );
+            for rank in 0..schedule.ranks {
+                let listed = rings().map(|ring| ring.tile_count(rank)).sum::<usize>();
+                assert_eq!(schedule.tile_count(rank), listed, "rank {rank}, {schedule:?}");
+            }
+            let most = rings().map(|ring| ring.tile_count(0)).max().unwrap();
+            assert!(most <= schedule.most_tiles_on_a_way(), "{schedule:?}");
+            for cols in 0..schedule.col_bands() {
+                assert_eq!(schedule.ways_of(cols), rings().filter(|ring| ring.cols == cols).count());
             }
         }
     }

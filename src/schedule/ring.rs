@@ -141,7 +141,7 @@ impl Ring {
 
     /// Columns of tiles that so many ranks bring, from `first` on, going round the ring a second time. Ranks have a tile more or not, the
     /// first of them one more: so two lengths are all that there are.
-    fn passing(&self, first: usize, count: usize) -> usize {
+    pub(super) fn passing(&self, first: usize, count: usize) -> usize {
         let ranks = self.ranks();
         let longer = self.schedule.grid.tile_cols() % ranks;
         let below = |end: usize| end / ranks * longer + (end % ranks).min(longer);

@@ -188,10 +188,18 @@ impl<'a> Finder<'a> {
     /// dimensions if there are any; and masks only where there is nothing else.
     fn matrices(&self) -> Vec<&Entry> {
         let has_deep = self.inventory().entries.iter().any(|entry| entry.role == Role::Deep);
+        if self.view.axes == Axes::Whole {
+            // any of them can be
+            let of = |roles: &[Role]| -> Vec<&Entry> {
+                self.inventory().entries.iter().filter(|entry| roles.contains(&entry.role)).collect()
+            };
+            let found = of(&[Role::Candidate, Role::Deep]);
+            return if found.is_empty() { of(&[Role::Mask]) } else { found };
+        }
         let roles: &[_] = match self.view.axes {
             Axes::Leading => &[Role::Deep, Role::Candidate, Role::Mask],
-            Axes::Rows | Axes::Columns if has_deep => &[Role::Candidate],
-            Axes::Rows | Axes::Columns => &[Role::Candidate, Role::Mask],
+            Axes::Rows | Axes::Columns | Axes::Whole if has_deep => &[Role::Candidate],
+            Axes::Rows | Axes::Columns | Axes::Whole => &[Role::Candidate, Role::Mask],
         };
         let of = |role: &Role| self.inventory().entries.iter().filter(|entry| entry.role == *role).collect();
         let mut found: Vec<&Entry> =

@@ -142,6 +142,25 @@ impl Input {
         Ok(values)
     }
 
+    /// Some features of neighbouring samples, row-major, each value rounded once to `T`.
+    pub fn read_features<T: Stored>(&self, rows: Range<usize>, features: Range<usize>) -> Result<Vec<T>> {
+        let mut values = vec![T::default(); rows.len() * features.len()];
+        let mut before = 0;
+        for (file, own) in self.pieces(rows) {
+            for (part, slice) in self.files[file].boxes::<T>(&own, features.clone())? {
+                let some = self.files[file].converted(slice);
+                for (sample, from) in values[before * features.len()..]
+                    .chunks_exact_mut(features.len())
+                    .zip(some.chunks_exact(part.len()))
+                {
+                    sample[part.start - features.start..part.end - features.start].copy_from_slice(from);
+                }
+            }
+            before += own.len();
+        }
+        Ok(values)
+    }
+
     /// Samples from anywhere, each value rounded once to `T`.
     pub fn pick<T: Stored>(&self, rows: impl Iterator<Item = usize>) -> Result<Picked<T>> {
         let mut rows: Vec<usize> = rows.collect();

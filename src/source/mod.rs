@@ -345,7 +345,8 @@ impl Samples {
                 let read = size_of::<T>().saturating_mul(self.storage.per_value);
                 let bytes = bytes.saturating_mul(self.storage.stored.size().max(read));
                 // other dimensions cannot be cut at any feature
-                let is_cut = self.view.axes != Axes::Leading || self.dimensions.len() == 2;
+                let is_cut =
+                    matches!(self.view.axes, Axes::Rows | Axes::Columns) || self.dimensions.len() == 2;
                 let features = chunk.features.saturating_mul(self.storage.per_value);
                 let width = features.saturating_mul((PART_BYTES / bytes).max(1));
                 [chunk.rows, if is_cut { width } else { self.features }]
@@ -366,6 +367,16 @@ impl Samples {
             }
         }
         Ok(Picked { rows, values, features: self.features })
+    }
+
+    /// Some features of neighbouring samples, in parts that lie in a box of the dataset.
+    pub fn boxes<T: Stored>(
+        &self,
+        rows: &Range<usize>,
+        features: Range<usize>,
+    ) -> Result<Vec<(Range<usize>, Slice<T>)>> {
+        let boxes = self.view.boxes(features, &self.dimensions).into_iter();
+        boxes.map(|features| Ok((features.clone(), self.part((rows.clone(), features))?))).collect()
     }
 
     fn part<T: Stored>(&self, part: (Range<usize>, Range<usize>)) -> Result<Slice<T>> {
@@ -455,7 +466,8 @@ impl Samples {
                 ));
             }
         }
-        let is_by_columns = self.view.axes != Axes::Columns && self.view.bits.is_none();
+        let is_by_columns =
+            !matches!(self.view.axes, Axes::Columns | Axes::Whole) && self.view.bits.is_none();
         if dataset.attr("MATLAB_class").is_ok() && is_by_columns {
             notes.push(format!(
                 "{what} was written by MATLAB, which stores matrices by columns: its {} samples here are the columns of the matrix in MATLAB; if the samples are the rows in MATLAB, use --transpose",

@@ -35,6 +35,8 @@ pub enum Axes {
     Columns,
     /// Each leading index of a dataset of several dimensions is a sample.
     Leading,
+    /// The whole dataset is one sample.
+    Whole,
 }
 
 /// A storage chunk.
@@ -63,6 +65,7 @@ pub(super) fn chunk(dataset: &Dataset, axes: Axes) -> Option<Chunk> {
     };
     let (rows, features, across) = match axes {
         Axes::Columns => (edges[1], edges[0], count(0..1)),
+        Axes::Whole => (1, edges.iter().copied().fold(1, usize::saturating_mul), count(0..shape.len())),
         Axes::Rows | Axes::Leading => {
             (edges[0], edges[1..].iter().copied().fold(1, usize::saturating_mul), count(1..shape.len()))
         }
@@ -141,7 +144,7 @@ impl Storage {
         let (size, row_bytes) = (self.stored.size(), self.row_bytes());
         let piece = |bytes: usize| PIECE_BYTES.div_ceil(bytes).min((MOST_BYTES / row_bytes).max(1));
         let (unit, across) = match (self.chunk, self.axes) {
-            (None, Axes::Rows | Axes::Leading) => return None,
+            (None, Axes::Rows | Axes::Leading | Axes::Whole) => return None,
             (None, Axes::Columns) => (piece(size), 1),
             (Some(chunk), _)
                 if chunk.is_filtered

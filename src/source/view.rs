@@ -27,6 +27,10 @@ impl View {
         let dimensions = counted(shape.len(), "dimension");
         let (rows, features) = match (self.axes, shape) {
             (Axes::Rows, &[rows, features]) | (Axes::Columns, &[features, rows]) => (rows, features),
+            (Axes::Whole, [_, ..]) => {
+                let features = shape.iter().try_fold(1_usize, |all, &edge| all.checked_mul(edge));
+                (1, features.unwrap_or(usize::MAX))
+            }
             (Axes::Leading, [rows, others @ ..]) if !others.is_empty() => {
                 let features = others.iter().try_fold(1_usize, |all, &edge| all.checked_mul(edge));
                 (*rows, features.unwrap_or(usize::MAX))
@@ -66,8 +70,24 @@ impl View {
         Ok((rows, features))
     }
 
-    /// Where some values of some samples lie in a dataset of this shape: ranges of its dimensions. Where a sample has several dimensions,
-    /// these are all its values, or a single one.
+    /// The dimensions of a sample in a dataset of this shape, where it may have several.
+    fn dimensions(self, shape: &[usize]) -> &[usize] {
+        if self.axes == Axes::Whole { shape } else { &shape[1..] }
+    }
+
+    /// Some features, cut so that the values of each part lie in a box of a dataset of this shape.
+    pub(super) fn boxes(self, features: Range<usize>, shape: &[usize]) -> Vec<Range<usize>> {
+        match self.axes {
+            Axes::Rows | Axes::Columns => vec![features],
+            Axes::Leading | Axes::Whole => {
+                let mut boxes = Vec::new();
+                cut(features, 0, self.dimensions(shape), &mut boxes);
+                boxes
+            }
+        }
+    }
+
+    /// Where some values of some samples lie in a dataset of this shape: ranges of its dimensions. The features are those of a box.
     pub(super) fn part(
         self,
         rows: Range<usize>,
@@ -78,23 +98,20 @@ impl View {
             Some(_) => features.start / BITS..features.end.div_ceil(BITS),
             None => features,
         };
-        match (self.axes, shape) {
-            (Axes::Columns, _) => vec![features, rows],
-            (Axes::Rows, _) | (Axes::Leading, [_, _]) => vec![rows, features],
-            (Axes::Leading, _) => {
-                let is_single = features.len() == 1;
-                let mut place = features.start;
-                let mut part: Vec<_> = shape[1..]
-                    .iter()
-                    .rev()
-                    .map(|&edge| {
-                        let at = place % edge;
-                        place /= edge;
-                        if is_single { at..at + 1 } else { 0..edge }
-                    })
-                    .collect();
-                part.push(rows);
-                part.reverse();
+        match self.axes {
+            Axes::Columns => vec![features, rows],
+            Axes::Rows => vec![rows, features],
+            Axes::Leading | Axes::Whole => {
+                let dimensions = self.dimensions(shape);
+                let (mut first, mut last) = (features.start, features.end - 1);
+                let mut part = if self.axes == Axes::Whole { Vec::new() } else { vec![rows] };
+                for axis in 0..dimensions.len() {
+                    let inner: usize = dimensions[axis + 1..].iter().product();
+                    let (low, high) = (first / inner, last / inner);
+                    part.push(low..high + 1);
+                    // of several, all that is inside
+                    (first, last) = if low == high { (first % inner, last % inner) } else { (0, inner - 1) };
+                }
                 part
             }
         }
@@ -106,6 +123,7 @@ impl View {
             Axes::Rows => None,
             Axes::Columns => Some("transposed"),
             Axes::Leading => Some("flattened"),
+            Axes::Whole => Some("one sample"),
         };
         let decodes = self.decodes.then_some("decoded");
         let bits = self.bits.map(|_| "packed bits");
@@ -114,10 +132,33 @@ impl View {
 
     /// The view of which [`Self::words`] says this, if there is one; of bits, with so many features.
     pub fn from_words(words: &str, features: usize) -> Option<Self> {
-        let all = [Axes::Rows, Axes::Columns, Axes::Leading].into_iter();
+        let all = [Axes::Rows, Axes::Columns, Axes::Leading, Axes::Whole].into_iter();
         let views = all.flat_map(|axes| [false, true].map(|decodes| Self { axes, decodes, bits: None }));
         let mut views = views.chain([Self { bits: Some(Some(features)), ..Self::default() }]);
         views.find(|view| view.words() == words)
+    }
+}
+
+/// Cuts features, from `before` on, into boxes: what begins or ends inside an index of the first dimension is cut further.
+fn cut(features: Range<usize>, before: usize, dimensions: &[usize], boxes: &mut Vec<Range<usize>>) {
+    if features.is_empty() {
+        return;
+    }
+    let inner: usize = dimensions[1..].iter().product();
+    let (first, last) = (features.start.div_ceil(inner) * inner, features.end / inner * inner);
+    if dimensions.len() == 1 || first == features.start && last == features.end {
+        boxes.push(before + features.start..before + features.end);
+    } else if first > last {
+        // inside one index
+        let start = features.start / inner * inner;
+        cut(features.start - start..features.end - start, before + start, &dimensions[1..], boxes);
+    } else {
+        let start = features.start / inner * inner;
+        cut(features.start - start..first - start, before + start, &dimensions[1..], boxes);
+        if first < last {
+            boxes.push(before + first..before + last);
+        }
+        cut(0..features.end - last, before + last, &dimensions[1..], boxes);
     }
 }
 
@@ -129,6 +170,7 @@ mod tests {
     const COLUMNS: View = View { axes: Axes::Columns, decodes: true, bits: None };
     const BITS_OF_BYTES: View = View { axes: Axes::Rows, decodes: false, bits: Some(Some(12)) };
     const LEADING: View = View { axes: Axes::Leading, decodes: false, bits: None };
+    const WHOLE: View = View { axes: Axes::Whole, decodes: false, bits: None };
 
     #[test]
     fn words_tell_views_apart() {
@@ -136,6 +178,7 @@ mod tests {
             (ROWS, ""),
             (COLUMNS, "transposed, decoded"),
             (LEADING, "flattened"),
+            (WHOLE, "one sample"),
             (BITS_OF_BYTES, "packed bits"),
         ] {
             assert_eq!(view.words(), words);
@@ -156,6 +199,9 @@ mod tests {
             (BITS_OF_BYTES, vec![5, 1], Err("1 byte for each sample, which are 1 to 8 bits")),
             (BITS_OF_BYTES, vec![5, 3], Err("17 to 24 bits")),
             (LEADING, vec![5], Err("1 dimension")),
+            (WHOLE, vec![5], Ok((1, 5))),
+            (WHOLE, vec![5, 2, 3], Ok((1, 30))),
+            (WHOLE, vec![], Err("0 dimensions")),
             (COLUMNS, vec![5, 7, 1], Err("--transpose needs 2")),
             (ROWS, vec![5, 7, 2], Err("--flatten")),
             (LEADING, vec![5, 0, 3], Err("empty")),
@@ -173,5 +219,34 @@ mod tests {
         assert_eq!(LEADING.part(1..3, 0..24, &[5, 2, 3, 4]), [1..3, 0..2, 0..3, 0..4]);
         assert_eq!(LEADING.part(1..2, 23..24, &[5, 2, 3, 4]), [1..2, 1..2, 2..3, 3..4]);
         assert_eq!(LEADING.part(1..2, 4..5, &[5, 2, 3, 4]), [1..2, 0..1, 1..2, 0..1]);
+    }
+
+    #[test]
+    fn boxes_hold_every_feature_once_in_order() {
+        for (view, shape) in
+            [(LEADING, vec![5, 2, 3, 4]), (WHOLE, vec![3, 1, 4, 2]), (WHOLE, vec![7]), (ROWS, vec![5, 24])]
+        {
+            let features = view.samples_of(&shape, "it").unwrap().1;
+            let strides: Vec<usize> =
+                (0..shape.len()).map(|axis| shape[axis + 1..].iter().product()).collect();
+            for start in 0..features {
+                for end in start + 1..=features {
+                    let mut held = Vec::new();
+                    for piece in view.boxes(start..end, &shape) {
+                        let part = view.part(0..1, piece.clone(), &shape);
+                        let mut places = vec![0];
+                        for (range, stride) in part.iter().zip(&strides) {
+                            places = places
+                                .iter()
+                                .flat_map(|place| range.clone().map(move |at| place + at * stride))
+                                .collect();
+                        }
+                        assert!(places.iter().copied().eq(piece), "{view:?} of {shape:?}");
+                        held.extend(places);
+                    }
+                    assert!(held.into_iter().eq(start..end), "{view:?} of {shape:?}: {start}..{end}");
+                }
+            }
+        }
     }
 }

@@ -7,9 +7,11 @@ import h5py
 import numpy as np
 import pytest
 
+import fields
+
 RNG = np.random.default_rng(22)
-# of 1500 x 1500 values, the packed samples of one rank take 36 MB in f64
-N, D = 1500, 1500
+# of 1200 x 1500 values, the packed samples of one rank take 29 MB in f64
+N, D = 1200, 1500
 UNITS = {"kB": 1e3, "MB": 1e6, "GB": 1e9}
 
 
@@ -31,44 +33,113 @@ def samples(kind: str, n=N, d=D):
     return RNG.integers(0, 2 if kind == "?" else 256, (n, d)).astype(kind)
 
 
-# each family of kernels, and all that is made of the samples before
+# each family of kernels, and all that is made of the samples before: type of the samples, and their features
 CASES = {
-    "euclidean": ("f8", ()),
-    "cityblock": ("f8", ()),
-    "chebyshev": ("f4", ()),
-    "cosine": ("f4", ()),
-    "correlation": ("f8", ()),
-    "braycurtis": ("f4", ()),
-    "jensenshannon": ("u1", ("--dtype", "f32")),
-    "seuclidean": ("f8", ()),
-    "jaccard": ("?", ("--tile", "100")),
-    "hamming": ("u1", ("--tile", "100")),
-    "sqeuclidean": ("u1", ("--tile", "100")),
+    "euclidean": ("f8", D),
+    "cityblock": ("f8", D),
+    "chebyshev": ("f4", 2 * D),
+    "cosine": ("f4", 2 * D),
+    "correlation": ("f8", D),
+    "braycurtis": ("f4", 2 * D),
+    "jensenshannon": ("u1", 2 * D),
+    "seuclidean": ("f8", D),
+    "jaccard": ("?", 100 * D),
+    "hamming": ("u1", 12 * D),
+    "sqeuclidean": ("u1", 12 * D),
 }
 
 
-@pytest.mark.parametrize("ranks", (1, 2, 3))
-@pytest.mark.parametrize("metric", CASES)
+@pytest.mark.parametrize("ranks, metric", [(number % 3 + 1, metric) for number, metric in enumerate(CASES)] + [(3, "euclidean"), (1, "seuclidean")])
 def test_bands_have_the_digest_of_a_run_in_memory(work, metric, ranks):
-    kind, options = CASES[metric]
-    d = 20000 if kind in ("?", "u1") else D
-    x, y = samples(kind, 600 if kind in ("?", "u1") else N, d), samples(kind, 300, d)
-    work.write("x", x)
-    work.write("y", y)
+    kind, d = CASES[metric]
+    n = N if d < 12 * D else 20 * N * D // d
+    work.write("x", samples(kind, n, d))
+    work.write("y", samples(kind, n // 2, d))
     for against in ((), ("--against", "y.h5")):
-        given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
+        given = ("x.h5", *against, "--metric", metric, "--no-output")
         whole = record(work, *given, ranks=ranks)
         assert "bands" not in whole
         floor = least(work, *given, ranks=ranks)
         counts = set()
-        for share in (0.01, 0.15, 0.5):
+        for share in (0.01, 0.4):
             limit = floor + share * (whole["planned_bytes"] - floor) + 1e5
             banded = record(work, *given, "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
             assert banded["digest"] == whole["digest"], (against, share)
             assert banded["inputs"] == whole["inputs"]
             assert banded["planned_bytes"] <= limit
             counts.add(banded["bands"]["rows"] * banded["bands"]["cols"])
-        assert max(counts) > 3, counts
+        assert max(counts) > 1, counts
+
+
+# of 12 samples, all are in one tile: only their features can be cut
+LONG = {
+    "euclidean": ("f4", ()),
+    "sqeuclidean": ("f8", ()),
+    "cityblock": ("f8", ()),
+    "chebyshev": ("f4", ()),
+    "minkowski": ("f4", ("--p", "3")),
+    "canberra": ("f4", ("--skip-missing",)),
+    "cosine": ("f4", ()),
+    "correlation": ("f4", ("--weights", "w.h5")),
+    "braycurtis": ("f8", ("--weights", "w.h5")),
+    "jensenshannon": ("u1", ("--dtype", "f64")),
+    "seuclidean": ("f4", ()),
+    "hamming": ("u1", ()),
+    "dice": ("?", ()),
+    "yule": ("?", ("--weights", "w.h5")),
+}
+
+
+@pytest.mark.parametrize("ranks, metric", [(number % 3 + 1, metric) for number, metric in enumerate(LONG)] + [(3, "euclidean"), (2, "cityblock")])
+def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, ranks):
+    kind, options = LONG[metric]
+    n, d = 12, 700_001
+    x, y = samples(kind, n, d), samples(kind, 5, d)
+    if metric == "canberra":
+        x[RNG.random(x.shape) < 0.1] = y[0, ::3] = np.nan
+    if kind == "f4":
+        x[1] = x[0] * np.float32(1.0001)  # near each other: the Gram guard
+    work.write("x", x)
+    work.write("y", y)
+    with h5py.File(work / "w.h5", "w") as file:
+        file["w"] = RNG.random(d) * (RNG.random(d) < 0.9)
+    for against in ((), ("--against", "y.h5")):
+        given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
+        whole = record(work, *given, ranks=ranks)
+        assert "bands" not in whole
+        limit = least(work, *given, ranks=ranks) + 1e5
+        parts = record(work, *given, "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
+        assert parts["bands"]["features"] < d, parts["bands"]
+        assert parts["digest"] == whole["digest"], against
+        assert parts["inputs"] == whole["inputs"]
+        assert parts["recomputed_pairs"] == whole["recomputed_pairs"]
+        assert parts["peak_rss_bytes"] < 1.1 * parts["planned_bytes"] + 8e6
+
+
+@pytest.mark.parametrize("ranks", (1, 3))
+@pytest.mark.parametrize("shape", ((300, 400), (20, 30, 200), (120_000,)), ids=str)
+def test_a_whole_file_is_a_sample(work, shape, ranks):
+    x = RNG.normal(size=(7, *shape)).astype("f4")
+    creation = {"chunks": tuple(max(1, edge // 3) for edge in shape), "compression": "gzip"}
+    for number, sample in enumerate(x):
+        work.write(f"x{number}", sample, **(creation if number % 2 else {}))
+    work.write("flat", x.reshape(7, -1))
+    paths = [f"x{number}.h5" for number in range(7)]
+    named = () if len(shape) > 1 else ("--dataset", "samples")
+    given = (*paths, "--sample-per-file", *named)
+    for metric in ("cityblock", "correlation"):
+        flat = record(work, "flat.h5", "--no-output", "--metric", metric)
+        whole = record(work, *given, "--no-output", "--metric", metric, ranks=ranks)
+        assert whole["digest"] == flat["digest"]
+        limit = least(work, *given, "--no-output", "--metric", metric, ranks=ranks) + 1e5
+        parts = record(work, *given, "--no-output", "--metric", metric, "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
+        assert parts["bands"]["features"] < 120_000 and parts["digest"] == flat["digest"]
+        assert all(file["view"] == "one sample" and file["shape"] == [1, 120_000] for file in parts["inputs"])
+    work.pairdist("compute", *given, "-o", "out.h5", "--neighbors", 3, "--matrix", ranks=ranks)
+    work.pairdist("verify", "out.h5", "--all", ranks=ranks)
+    work.write("x3", x[3][:-1])
+    told = work.pairdist("compute", *given, "--no-output", ranks=ranks, status=(1,)).stderr
+    assert "x3.h5 has" in told and "all files of an input need the same number" in told
 
 
 @pytest.mark.parametrize("ranks", (1, 3))
@@ -131,3 +202,19 @@ def test_plan_says_how_many_bands_and_how_much_is_read(work):
     plan = json.loads((work / "plan.json").read_text())
     run = record(work, "x.h5", "--no-output", "--memory-per-rank", f"{limit:.0f}", "--threads", "1")
     assert plan["bands"] == run["bands"] and plan["bytes_read"] == run["bytes_read"]
+
+
+@pytest.mark.parametrize("ranks", (1, 2))
+@pytest.mark.parametrize("metric", ("cityblock", "euclidean"))
+def test_fields_in_files_have_the_distances_of_numpy(work, metric, ranks):
+    paths = fields.write(work / "fields", 31, (45, 900))
+    given = (*paths, "--sample-per-file", "--metric", metric)
+    limit = least(work, *given, "--no-output", ranks=ranks) + 1e5
+    work.pairdist("compute", *given, "-o", "out.h5", "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
+    expected = fields.distances(paths, metric, np.longdouble)
+    with h5py.File(work / "out.h5") as file:
+        got = file["distances"][()]
+    assert got.dtype == np.float32 and np.allclose(got, expected, rtol=1e-5, atol=0)
+    work.pairdist("compute", *given, "-o", "exact.h5", "--dtype", "f64", "--memory-per-rank", f"{2.2 * limit:.0f}", ranks=ranks)
+    with h5py.File(work / "exact.h5") as file:
+        assert np.allclose(file["distances"][()], expected, rtol=1e-13, atol=0)

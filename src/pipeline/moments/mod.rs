@@ -163,16 +163,22 @@ impl<'a, T: Number> Held<'a, T> {
                     folded = over_features(workers, self.features, of);
                 }
                 Part::Filed(input, rows) => {
-                    let together = (FILE_BYTES / (self.features * size_of::<T>())).max(1);
+                    let width = (FILE_BYTES / size_of::<T>()).clamp(1, self.features);
+                    let together = (FILE_BYTES / (width * size_of::<T>())).max(1);
                     for first in rows.clone().step_by(together) {
-                        let values = input.read::<T>(first..rows.end.min(first + together))?;
-                        let of = |feature: usize| {
-                            let samples = values.chunks_exact(self.features);
-                            samples.fold(folded[feature], |folded, sample| {
-                                step(feature, folded, sample[feature].to_f64())
-                            })
-                        };
-                        folded = over_features(workers, self.features, of);
+                        let rows = first..rows.end.min(first + together);
+                        for start in (0..self.features).step_by(width) {
+                            let features = start..self.features.min(start + width);
+                            let values = input.read_features::<T>(rows.clone(), features.clone())?;
+                            let of = |at: usize| {
+                                let samples = values.chunks_exact(features.len());
+                                samples.fold(folded[start + at], |folded, sample| {
+                                    step(start + at, folded, sample[at].to_f64())
+                                })
+                            };
+                            let some = over_features(workers, features.len(), of);
+                            folded[features].copy_from_slice(&some);
+                        }
                     }
                 }
             }
