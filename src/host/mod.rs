@@ -254,6 +254,12 @@ pub fn opening_no_file<R>(work: impl FnOnce() -> R) -> Result<R> {
     Ok(work())
 }
 
+/// Files that this process may have open.
+pub fn most_open_files() -> usize {
+    let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(u64::MAX, |(soft, _)| soft);
+    usize::try_from(limit).unwrap_or(usize::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

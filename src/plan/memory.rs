@@ -34,6 +34,9 @@ pub struct Memory {
 /// What is kept of a sample that is read part by part: its digest, and what its preparation needs.
 const KNOWN_BYTES: usize = 128;
 
+/// Memory that the C library keeps at most when it is freed.
+const KEPT_BYTES: u64 = 64 << 20;
+
 /// What variances of the samples take for a moment, for each feature: sums, exact, and where its values lie, twice while ranks add them up.
 const MOMENT_BYTES: usize = 256;
 
@@ -176,7 +179,11 @@ impl Memory {
         let surveyed = stored(x, most)?.max(stored(y, most)?);
         let seen = product(&[rows + beside, size_of::<Seen>()])?;
         // one part is surveyed while the next is read
-        let survey = [2 * surveyed, product(&[most, features, size])?, product(&[most, size_of::<Seen>()])?];
+        let survey = [
+            2 * surveyed + surveyed.min(KEPT_BYTES),
+            product(&[most, features, size])?,
+            product(&[most, size_of::<Seen>()])?,
+        ];
         let own_samples =
             schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len();
         let tiles = schedule.most_tiles_on_a_way().max(1);
@@ -190,8 +197,10 @@ impl Memory {
             product(&[threads, THREAD_BYTES])?,
             product(&[kernel.feature_bytes(), kernel.row_panels().features])?,
             product(&[own_samples, KNOWN_BYTES])?,
-            read.max(values),
+            read,
             values,
+            // the C library keeps some of what is freed between parts
+            read.min(KEPT_BYTES),
             seen,
         ];
         Some(Self {

@@ -294,7 +294,7 @@ impl<'a, T: Number> Way<'a, T> {
         let (height, edge) = schedule.grid.tile_shape();
         let scale = (scaling != 0).then(|| PowerOfTwo::<T>::new(scaling));
         let mut ahead = parts(features, width);
-        let mut blocks: Option<[Block; 2]> = None;
+        let (mut blocks, mut values): (Option<[Block; 2]>, _) = (None, Vec::new());
         let mut current = ahead.next().map(|part| Ok((part.clone(), self.read(part)?))).transpose()?;
         while let Some((part, (rows, cols))) = current.take() {
             // all ranks stop together
@@ -314,9 +314,9 @@ impl<'a, T: Number> Way<'a, T> {
                 of_cols.receive(self.ring.tile_cols(rank));
             }
             let both = if cols.is_none() { Some(&mut of_cols) } else { None };
-            rows.pack(workers, &mut self.rows.seen, measure, scale, (Some(&mut of_rows), both));
+            rows.pack(workers, &mut self.rows.seen, measure, scale, (Some(&mut of_rows), both), &mut values);
             if let (Some(cols), Some(side)) = (&cols, &mut self.cols) {
-                cols.pack(workers, &mut side.seen, measure, scale, (None, Some(&mut of_cols)));
+                cols.pack(workers, &mut side.seen, measure, scale, (None, Some(&mut of_cols)), &mut values);
             }
             let samples = self.rows.rows.len() + self.cols.as_ref().map_or(0, |cols| cols.rows.len());
             tally.totals.bytes_read += (samples * part.len() * size_of::<T>()) as u64;

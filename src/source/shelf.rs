@@ -5,8 +5,13 @@ use std::sync::{Mutex, PoisonError};
 
 use hdf5::{Dataset, File};
 
-/// Files that are open at once.
-const OPEN_FILES: usize = 8;
+use crate::host;
+
+/// Files that are open at once, at most: as many as are worth it where a part of each is read in turn. Opening one takes a millisecond.
+const OPEN_FILES: usize = 64;
+
+/// Of the files that a process may have open, the share for samples: MPI has many.
+const SHARE: usize = 8;
 
 /// An open dataset.
 pub(super) struct Open {
@@ -30,7 +35,8 @@ struct Places {
 
 impl Places {
     fn put(&mut self, number: usize, open: Open) {
-        if self.open.len() == OPEN_FILES {
+        let most = (host::most_open_files() / SHARE).clamp(1, OPEN_FILES);
+        while self.open.len() >= most {
             self.open.pop_front();
         }
         self.open.push_back((number, open));

@@ -1,203 +1,222 @@
-"""Samples in several files: the results of one file with all of them, and a sentence about the file that is at fault."""
+"""Kinds of input that are read, and the layout of the result."""
 
+import importlib.util
 import json
-import resource
 import shutil
 
 import h5py
+import netCDF4
 import numpy as np
 import pytest
+from conftest import REPOSITORY, distances
+from tolerance import assert_within_bound
 
-from conftest import distances
-
-RNG = np.random.default_rng(21)
-CUTS = {"one row each": [1, 2, 3], "inside panels": [7, 30, 31, 90], "halves": [50]}
-METRICS = ("euclidean", "cityblock", "correlation", "braycurtis", "seuclidean", "mahalanobis", "jaccard")
-
-
-def split(work, x, cuts, name="x", **creation):
-    """Writes the rows of `x` to files, cut at `cuts`."""
-    parts = np.split(x, cuts)
-    paths = []
-    for number, part in enumerate(parts):
-        with h5py.File(work / f"{name}{number}.h5", "w") as file:
-            file.create_dataset("samples", data=part, **creation)
-        paths.append(f"{name}{number}.h5")
-    return paths
-
-
-def record(work, paths, *options, ranks=1):
-    work.pairdist("compute", *paths, *options, "--json", "run.json", ranks=ranks)
-    return json.loads((work / "run.json").read_text())
-
-
-@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
-@pytest.mark.parametrize("ranks", (1, 3))
-def test_files_have_the_digest_of_one_file_with_all_samples(work, cuts, ranks):
-    x = RNG.normal(size=(101, 9)) * (RNG.random((101, 9)) < 0.8)
-    paths, y = split(work, x, cuts), split(work, RNG.normal(size=(40, 9)), [3, 20], "y")
-    work.write("x", x)
-    work.write("y", np.concatenate([h5py.File(work / path)["samples"][()] for path in y]))
-    for number, metric in enumerate(METRICS):
-        options = ("--metric", metric, "--no-output", "--tile", 13 + number)
-        alone, several = record(work, ["x.h5"], *options), record(work, paths, *options, ranks=ranks)
-        assert several["digest"] == alone["digest"], metric
-        against = [word for path in y for word in ("--against", path)]
-        alone = record(work, ["x.h5"], *options, "--against", "y.h5")
-        several = record(work, paths, *options, *against, ranks=ranks)
-        assert several["digest"] == alone["digest"], metric
-        # each file is digested alone
-        digests = [record(work, [path], "--no-output")["inputs"][0]["digest"] for path in paths + y] if number == 0 else digests
-        assert [file["digest"] for file in several["inputs"]] == digests
-        assert [file["shape"][0] for file in several["inputs"]] == [h5py.File(work / path)["samples"].shape[0] for path in paths + y]
+# name: stored type, computed in, range of the values, how the dataset is stored
+INPUTS = {
+    "contiguous f8": ("<f8", "f8", 10, {}),
+    "contiguous f4": ("<f4", "f4", 10, {}),
+    "chunked f4": ("<f4", "f4", 10, {"chunks": (32, 5)}),
+    "compressed f8": ("<f8", "f8", 10, {"chunks": (50, 7), "compression": "gzip"}),
+    "shuffled, compressed, checked f4": ("<f4", "f4", 10, {"chunks": True, "compression": "gzip", "shuffle": True, "fletcher32": True}),
+    "big-endian f4": (">f4", "f4", 10, {}),
+    "big-endian f8": (">f8", "f8", 10, {"chunks": (16, 23)}),
+    "f2": ("<f2", "f4", 10, {}),
+    "i1": ("i1", "f4", 100, {}),
+    "u1": ("u1", "f4", 200, {"chunks": (64, 23), "compression": "gzip"}),
+    "u2": ("<u2", "f4", 60_000, {}),
+    "big-endian i2": (">i2", "f4", 30_000, {}),
+    "i4": ("<i4", "f8", 2_000_000_000, {}),
+    "i8": ("<i8", "f8", 2**40, {}),
+}
+# attributes of a result that docs/FORMAT.md promises; the last ones begin so
+ATTRIBUTES = "format_version arithmetic scaling_exponent pairdist_version pairdist_commit metric kernel symmetric tile created command_line ranks threads header_checksum complete".split()
+ATTRIBUTE_GROUPS = "input", "mpi", "hdf5"
 
 
-@pytest.mark.parametrize(
-    "name, creation, options, kind",
-    (
-        ("turned", {}, ("--transpose",), "f4"),
-        ("compressed", {"chunks": (8, 3), "compression": "gzip"}, (), "f8"),
-        ("bytes", {}, (), "u1"),
-        ("booleans", {"chunks": (20, 5)}, ("--metric", "hamming"), "?"),
-        ("big numbers", {}, ("--metric", "cityblock"), "i8"),
-    ),
-)
-def test_files_are_read_however_their_samples_lie(work, name, creation, options, kind):
-    x = (RNG.normal(size=(67, 11)) * 50 + 100).astype(kind)
-    x = x + 2**60 if name == "big numbers" else x
-    shown = x.T if "--transpose" in options else x
-    work.write("x", np.ascontiguousarray(shown), **creation)
-    parts = [np.ascontiguousarray(part.T if "--transpose" in options else part) for part in np.split(x, [21, 40])]
-    for number, part in enumerate(parts):
-        work.write(f"x{number}", part, **{k: v for k, v in creation.items() if k != "chunks"})
-    paths = ["x0.h5", "x1.h5", "x2.h5"]
-    alone, several = (record(work, given, *options, "--no-output", ranks=2) for given in (["x.h5"], paths))
-    assert several["digest"] == alone["digest"]
-    out = work.compute(work / "x0.h5", None, *[work / path for path in paths[1:]], *options, "--neighbors", 5, "--matrix", ranks=2)
-    work.pairdist("verify", out, "--all", ranks=2)
+@pytest.mark.parametrize("stored, computed, high, storage", INPUTS.values(), ids=INPUTS)
+def test_every_kind_of_input_is_read(work, stored, computed, high, storage):
+    values = np.random.default_rng(6).uniform(-high if np.dtype(stored).kind != "u" else 0, high, (151, 23))
+    x = work.write("x", values.astype(stored), **storage)
+    result = distances(work.compute(x, None, "--metric", "euclidean", ranks=3))
+    assert result.dtype == computed
+    assert_within_bound(result, values.astype(stored), values.astype(stored), "euclidean")
 
 
-def test_files_of_different_types_are_computed_in_the_wider(work):
-    x = np.round(RNG.normal(size=(30, 4)) * 100)
-    for number, kind in enumerate(("i2", "f4", "f8")):
-        work.write(f"x{number}", x[10 * number : 10 * number + 10].astype(kind))
-    work.write("x", x)
-    alone, several = (record(work, given, "--no-output") for given in (["x.h5"], ["x0.h5", "x1.h5", "x2.h5"]))
-    assert several["digest"] == alone["digest"]
+def test_samples_are_rounded_to_the_type_asked_for(work):
+    x, y = np.random.default_rng(7).normal(size=(2, 60, 17))
+    result = distances(work.compute(x, y, "--metric", "cityblock", "--dtype", "f32", ranks=2))
+    assert result.dtype == np.float32
+    assert_within_bound(result, x, y, "cityblock")
 
 
-@pytest.mark.parametrize("ranks", (1, 2))
-def test_labels_of_all_files_are_copied_one_after_the_other(work, ranks):
-    labels = [np.array(["a", "bc"], "S2"), np.array(["defg"], "S4"), np.array(["h", "ij", "k"], "S2")]
-    for number, part in enumerate(labels):
-        with h5py.File(work / f"x{number}.h5", "w") as file:
-            file["samples"], file["ids"] = RNG.normal(size=(len(part), 3)), part
-    paths = [work / f"x{number}.h5" for number in range(3)]
-    out = work.compute(paths[0], None, *paths[1:], "--ids", "ids", "--neighbors", 2, ranks=ranks)
-    with h5py.File(out) as result:
-        assert list(result["ids"][()]) == [b"a", b"bc", b"defg", b"h", b"ij", b"k"]
-    with h5py.File(paths[1], "a") as file:
-        del file["ids"]
-        file["ids"] = [7]
-    refused = work.pairdist("compute", *paths, "-o", "other.h5", "--ids", "ids", ranks=ranks, status=(1,)).stderr
-    assert 'the labels "ids" of' in refused and "x1.h5 are of another type" in refused
+def test_one_of_two_datasets_must_be_named(work):
+    rows = np.random.default_rng(8).normal(size=(2, 40, 6))
+    path = work / "two.h5"
+    with h5py.File(path, "w") as file:
+        file["first"], file["group/second"], file["vector"] = rows[0], rows[1], np.arange(3.0)
+    failed = work.pairdist("compute", path, "-o", work / "out.h5", ranks=2, status=(1, 2))
+    assert "first" in failed.stderr and "group/second" in failed.stderr and "vector" not in failed.stderr
+    assert not (work / "out.h5").exists()
+    result = distances(work.compute(path, path, "--dataset", "first", "--against-dataset", "group/second", "--metric", "cityblock"))
+    assert_within_bound(result, *rows, "cityblock")
 
 
-def test_a_result_knows_its_files(work):
-    x = RNG.normal(size=(50, 6))
-    paths = split(work, x, [20, 21])
-    work.pairdist("compute", *paths, "-o", "out.h5", ranks=2)
-    assert np.array_equal(distances(work / "out.h5"), distances(work.compute(x, out="alone.h5")))
-    with h5py.File(work / "out.h5") as result:
-        files = json.loads(result.attrs["input"])
-        assert [file["path"] for file in files] == [str(work / path) for path in paths]
-        assert [tuple(file["shape"]) for file in files] == [(20, 6), (1, 6), (29, 6)]
-        assert result.attrs["symmetric"] == 1
-    told = work.pairdist("info", "out.h5").stdout
-    assert all(f"input        {work / path}:/samples" in told for path in paths)
-    work.pairdist("verify", "out.h5", "--all", ranks=3)
-    # they have moved, under other names
-    for path in paths:
-        shutil.move(work / path, work / f"moved-{path}")
-    gone = work.pairdist("verify", "out.h5", status=(1,)).stderr
-    assert "x0.h5, which out.h5 was computed from, is not there" in gone
-    moved = [word for path in paths for word in ("--samples", f"moved-{path}")]
-    work.pairdist("verify", "out.h5", *moved)
-    few = work.pairdist("verify", "out.h5", *moved[:4], status=(2,)).stderr
-    assert "--samples: out.h5 was computed from 3 files, and 2 are named" in few
-    # in another order they are other samples, and the file is named
-    swapped = [word for path in ("x2", "x1", "x0") for word in ("--samples", f"moved-{path}.h5")]
-    assert "moved-x2.h5 has 29 x 6 values, but had 20 x 6" in work.pairdist("verify", "out.h5", *swapped, status=(1,)).stderr
-    with h5py.File(work / "moved-x1.h5", "a") as file:
-        file["samples"][0, 0] += 1
-    assert "moved-x1.h5 holds other samples" in work.pairdist("verify", "out.h5", *moved, status=(1,)).stderr
+@pytest.mark.parametrize("inputs", (1, 2))
+def test_a_result_has_the_promised_layout(work, inputs):
+    x, y = np.random.default_rng(9).normal(size=(2, 203, 11))
+    out = work.compute(x, None if inputs == 1 else y, "--metric", "chebyshev", "--tile", "64", ranks=2)
+    with h5py.File(out, "r") as file:
+        matrix, attributes = file["distances"], dict(file.attrs)
+        assert matrix.shape == (203, 203) and matrix.chunks == (64, 64)
+        assert matrix.id.get_create_plist().get_nfilters() == 0
+        assert file["tile_checksums"].size >= 16
+        assert [name for name in ATTRIBUTES if name not in attributes] == []
+        assert [group for group in ATTRIBUTE_GROUPS if not any(name.startswith(group) for name in attributes)] == []
+        assert attributes["complete"] == 1 and set(np.ravel(attributes["tile"])) == {64}
+        assert np.asarray(attributes["metric"]).astype(str) == "chebyshev"
+        assert attributes["symmetric"] == (inputs == 1)
+    assert [path.name for path in work.folder.glob("*.partial")] == []
 
 
-@pytest.mark.parametrize("ranks", (0, 2))
-def test_a_run_goes_on_with_the_same_files_alone(work, ranks):
-    paths = split(work, RNG.normal(size=(60, 5)), [20, 40])
-    work.pairdist("compute", *paths, "-o", "out.h5", "--time-limit", "0:00:00", "--tile", 7, ranks=ranks, status=(75,))
-    for given, words in (
-        (paths[:2], "the number of files of X was 3 and is 2"),
-        ([paths[0], paths[2], paths[1]], "x2.h5 was "),
-        ([*paths, "--against", paths[0]], "the number of inputs was 1 and is 2"),
-    ):
-        told = work.pairdist("compute", *given, "-o", "out.h5", "--resume", ranks=ranks, status=(1,)).stderr
-        assert words in told
-    one = np.concatenate([h5py.File(work / path)["samples"][()] for path in paths])
-    work.write("one", one)
-    told = work.pairdist("compute", "one.h5", "-o", "out.h5", "--resume", ranks=ranks, status=(1,)).stderr
-    assert "the number of files of X was 3 and is 1" in told
-    work.pairdist("compute", *paths, "-o", "out.h5", "--resume", ranks=3 - ranks)
-    assert np.array_equal(distances(work / "out.h5"), distances(work.compute(one, out="alone.h5")))
+def test_netcdf_sees_every_attribute_with_its_value(work):
+    x = work / "x.h5"
+    work.pairdist("generate", x, "--samples", 40, "--features", 5)
+    for path in (x, work.compute(x, ranks=2)):
+        with h5py.File(path, "r") as file, netCDF4.Dataset(path) as seen:
+            assert {name: seen.getncattr(name) for name in seen.ncattrs()} == dict(file.attrs)
+            for name, dataset in file.items():
+                variable = seen.variables[name]
+                assert np.array_equal(variable[...], dataset[...])
+                assert {key: variable.getncattr(key) for key in variable.ncattrs()} == dict(dataset.attrs)
 
 
-@pytest.mark.parametrize("ranks", (0, 3))
-def test_the_file_at_fault_is_named(work, ranks):
-    split(work, RNG.normal(size=(40, 4)), [10, 20, 30])
-    work.write("wide", RNG.normal(size=(5, 7)))
-    with h5py.File(work / "named.h5", "w") as file:
-        file["other"] = RNG.normal(size=(5, 4))
-    with h5py.File(work / "bad.h5", "w") as file:
-        file["samples"] = RNG.normal(size=(5, 4))
-        file["samples"][3, 2] = np.nan
-    cases = {
-        "wide.h5": ("wide.h5 has 7 features and", "x0.h5 has 4; all files of an input need the same number"),
-        "named.h5": ('"/other" in named.h5; all files of an input need them under the same name', "--dataset"),
-        "bad.h5": ('"/samples" in bad.h5: 1 value in 1 of 5 samples is NaN, the first is NaN in row 3, column 2', "--allow-nonfinite"),
-        "none.h5": ("none.h5",),
-    }
-    for name, words in cases.items():
-        given = ("x0.h5", "x1.h5", name, "x3.h5")
-        told = work.pairdist("compute", *given, "-o", "out.h5", ranks=ranks, status=(1,)).stderr
-        assert all(word in told for word in words), told
-        assert sum(line.startswith("pairdist: ") for line in told.splitlines()) == 1
-        assert not (work / "out.h5").exists() and not (work / "out.h5.partial").exists()
-    told = work.pairdist("compute", "x0.h5", "x1.h5", "x2.h5", "-o", "x1.h5", "--force", ranks=ranks, status=(1, 2)).stderr
-    assert "x1.h5" in told and h5py.File(work / "x1.h5")["samples"].shape == (10, 4)
-    told = work.pairdist("compute", "x0.h5", "x1.h5", "./x0.h5", "--no-output", ranks=ranks).stderr
-    assert "given more than once" in told and "x0.h5" in told
+def changed(value):
+    """Another value of the same type."""
+    return {"gemm": "direct", "direct": "gemm"}.get(value, value + "x") if isinstance(value, str) else value + value.dtype.type(1)
 
 
-@pytest.mark.parametrize("ranks", (0, 2))
-def test_a_thousand_files_are_open_a_few_at_a_time(work, ranks):
-    x = RNG.normal(size=(1000, 3)).astype("f4")
-    paths = split(work, x, list(range(1, 1000)))
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (100, hard))
-    try:
-        told = work.pairdist("compute", *paths, "-o", "out.h5", "--neighbors", 3, "--json", "run.json", ranks=ranks)
-        work.pairdist("verify", "out.h5", ranks=ranks)
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "and 992 more files" in told.stdout
-    files = json.loads((work / "run.json").read_text())["inputs"]
-    assert len(files) == 1000 and all(file["shape"] == [1, 3] and len(file["digest"]) == 16 for file in files)
-    work.write("x", x)
-    assert json.loads((work / "run.json").read_text())["digest"] == record(work, ["x.h5"], "--no-output")["digest"]
+def test_a_changed_attribute_is_found(work):
+    out = work.compute(np.random.default_rng(14).normal(size=(30, 40)), None, "--metric", "euclidean", "--tile", "8", ranks=2)
+    with h5py.File(out, "r") as file:
+        names = [name for name in file.attrs if name != "complete"]
+    assert {"metric", "kernel", "tile", "scaling_exponent", "header_checksum"} < set(names)
+    for name in names:
+        copy = shutil.copy(out, work / "copy.h5")
+        with h5py.File(copy, "r+") as file:
+            file.attrs.modify(name, changed(file.attrs[name]))
+        for command in ("verify", "info"):
+            told = work.pairdist(command, copy, status=(1,)).stderr
+            assert "copy.h5 is damaged: " in told or name == "format_version", f"{name}: {told}"
 
 
-def test_plan_takes_several_files(work):
-    paths = split(work, RNG.normal(size=(60, 5)), [20, 40])
-    told = work.pairdist("plan", *paths).stdout
-    assert "60 x 60 distances, 5 features" in told
+def test_what_is_missing_or_of_another_type_is_found(work):
+    """As a program leaves it that copies a result, and drops or converts a part of it."""
+    options = ("--matrix", "--neighbors", 3)
+    out = work.compute(np.random.default_rng(18).normal(size=(30, 4)), None, *options)
+
+    def told(change):
+        copy = shutil.copy(out, work / "copy.h5")
+        with h5py.File(copy, "r+") as file:
+            change(file)
+        one, other = (work.pairdist(command, copy, status=(1,)).stderr.splitlines()[-1] for command in ("verify", "info"))
+        assert one == other and one.startswith(f"pairdist: {copy} is damaged: ")
+        return one
+
+    def converted(name, dtype):
+        def change(file):
+            values = file.pop(name)[()]
+            file[name] = values.astype(dtype)
+        return change
+
+    for name in ("metric", "tile", "input", "complete", "dtype", "results"):
+        assert f'it has no attribute "{name}"' in told(lambda file: file.attrs.__delitem__(name))
+    assert "its distances are not f64" in told(converted("distances", "f4"))
+    assert "its distances are not f64" in told(converted("distances", "i8"))
+    for name, dtype in (("indices", "i8"), ("distances", "f4"), ("checksums", "i8")):
+        assert "its neighbours are of other types" in told(converted(f"neighbors/{name}", dtype))
+
+
+# attributes of a result, and what the program says where they cannot all be true
+CONTRADICTIONS = {
+    "symmetric": ({"symmetric": np.uint8(0)}, 'attribute "symmetric" is 0, and it has 1 input'),
+    "kernel": ({"metric": "cityblock", "kernel": "gemm"}, 'cityblock has no kernel "gemm"'),
+}
+
+
+@pytest.mark.parametrize(("attributes", "words"), CONTRADICTIONS.values(), ids=CONTRADICTIONS)
+def test_a_header_that_contradicts_itself_is_damaged_even_without_its_checksum(work, attributes, words):
+    out = work.compute(np.random.default_rng(15).normal(size=(30, 4)))
+    with h5py.File(out, "r+") as file:
+        del file.attrs["header_checksum"]
+        for name, value in attributes.items():
+            file.attrs.modify(name, value)
+    for ranks in (0, 3):
+        for options in ((), ("--all",)):
+            told = work.pairdist("verify", out, *options, ranks=ranks, status=(1,)).stderr
+            assert "out.h5 is damaged: " in told and words in told
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+def test_a_result_of_an_older_version_is_read(work, inputs):
+    x, y = np.random.default_rng(16).normal(size=(2, 30, 4))
+    out = work.compute(x, None if inputs == 1 else y, ranks=2)
+    with h5py.File(out, "r+") as file:
+        for name in ("header_checksum", "symmetric", "scaling_exponent", "pairdist_commit"):
+            del file.attrs[name]
+        file.attrs["symmetric"] = np.bool_(inputs == 1)
+    for command in (("verify",), ("verify", "--all"), ("info",)):
+        work.pairdist(*command[:1], out, *command[1:])
+    assert ("yes (one input)" if inputs == 1 else "no (two inputs)") in work.pairdist("info", out).stdout
+
+
+def weights(count):
+    """Weights of rows and columns in checksums, as docs/FORMAT.md gives them."""
+    z = np.arange(count, dtype="u8") + np.uint64(0x9E3779B97F4A7C15)
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return (z ^ (z >> np.uint64(31))) & np.uint64(0xFFFFFFFF) | np.uint64(1)
+
+
+@pytest.mark.parametrize("inputs", (1, 2))
+@pytest.mark.parametrize("dtype", ("f4", "f8"))
+def test_checksums_and_digest_follow_their_formula(work, dtype, inputs):
+    x, y = (np.random.default_rng(seed).normal(size=(rows, 11)).astype(dtype) for seed, rows in ((11, 203), (12, 97)))
+    out = work.compute(x, None if inputs == 1 else y, "--tile", "64", "--json", work / "run.json", ranks=2)
+    with h5py.File(out, "r") as file:
+        matrix, stored = file["distances"][()], file["tile_checksums"][()]
+    words = matrix.view("u4").reshape(*matrix.shape, -1).astype("u8")
+    values = words[..., 0] if dtype == "f4" else words[..., 0] + np.uint64(0x9E3779B97F4A7C15) * words[..., 1]
+    terms = weights(len(matrix))[:, None] * weights(matrix.shape[1]) * values
+    tiles = [[terms[i : i + 64, j : j + 64].sum() for j in range(0, terms.shape[1], 64)] for i in range(0, len(terms), 64)]
+    assert np.array_equal(stored, np.array(tiles, "u8"))
+    assert json.loads((work / "run.json").read_text())["digest"] == f"{terms.sum():016x}"
+
+
+def test_an_existing_result_is_only_replaced_by_force(work):
+    x = np.random.default_rng(10).normal(size=(20, 4))
+    before = work.compute(x).read_bytes()
+    refused = work.pairdist("compute", work / "x.h5", "-o", work / "out.h5", ranks=2, status=(1, 2))
+    assert "out.h5" in refused.stderr and "--force" in refused.stderr
+    assert (work / "out.h5").read_bytes() == before
+    work.compute(x[:10], None, "--force")
+    assert distances(work / "out.h5").shape == (10, 10)
+
+
+def test_the_committed_digits_are_what_their_script_makes(work):
+    specification = importlib.util.spec_from_file_location("make_digits", REPOSITORY / "inputs/make_digits.py")
+    make_digits = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(make_digits)
+    make_digits.make(work / "digits.h5")
+    with h5py.File(work / "digits.h5", "r") as made, h5py.File(REPOSITORY / "inputs/digits.h5", "r") as committed:
+        assert dict(made.attrs) == dict(committed.attrs)
+        assert set(made) == set(committed) == {"samples", "labels"}
+        for name in made:
+            assert made[name].dtype == committed[name].dtype and made[name].chunks == committed[name].chunks
+            assert np.array_equal(made[name], committed[name])
+
+
+def test_the_distances_of_the_digits_are_within_the_bound(work):
+    with h5py.File(REPOSITORY / "inputs/digits.h5", "r") as file:
+        samples = file["samples"][()]
+    result = distances(work.compute(REPOSITORY / "inputs/digits.h5", None, "--metric", "euclidean", ranks=2))
+    assert_within_bound(result, samples, samples, "euclidean")

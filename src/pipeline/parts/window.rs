@@ -65,7 +65,7 @@ impl<'a, T: Number> Window<'a, T> {
         let in_box = |seen: &mut Seen, file: usize, piece: &mut Piece<'_, T>| {
             seen.survey(piece, &self.input.files[file].marks, measure);
         };
-        self.convert(workers, seen, in_box, |seen, values| {
+        self.convert(workers, (seen, &mut Vec::new()), in_box, |seen, values| {
             seen.digest_next(values);
             seen.look_first(values, self.features.start, measure);
         });
@@ -75,13 +75,14 @@ impl<'a, T: Number> Window<'a, T> {
     pub(crate) fn look(&self, workers: &Workers, seen: &mut [Seen], measure: &Measure) {
         self.convert(
             workers,
-            seen,
+            (seen, &mut Vec::new()),
             |_, _, _| {},
             |seen, values| seen.look(values, self.features.start, measure),
         );
     }
 
-    /// Prepares and scales them, and packs them into blocks: of rows, and of columns, whose values are negated.
+    /// Prepares and scales them, and packs them into blocks: of rows, and of columns, whose values are negated. They are converted in `values`, which is used again
+    /// and again.
     pub(crate) fn pack(
         &self,
         workers: &Workers,
@@ -89,13 +90,14 @@ impl<'a, T: Number> Window<'a, T> {
         measure: &Measure,
         scale: Option<PowerOfTwo<T>>,
         (rows, cols): (Option<&mut Block>, Option<&mut Block>),
+        values: &mut Vec<T>,
     ) {
         let prepare = |seen: &mut Seen, values: &mut [T]| {
             seen.digest_next(values);
             seen.prepare(values, self.features.start, measure, scale);
         };
-        let values = self.convert(workers, seen, |_, _, _| {}, prepare);
-        let converted = Converted { rows: self.rows.clone(), features: self.features.len(), values: &values };
+        self.convert(workers, (seen, values), |_, _, _| {}, prepare);
+        let converted = Converted { rows: self.rows.clone(), features: self.features.len(), values };
         workers.install(|| {
             for (block, negate) in [(rows, false), (cols, true)] {
                 if let Some(block) = block.filter(|_| !self.rows.is_empty()) {
@@ -110,12 +112,12 @@ impl<'a, T: Number> Window<'a, T> {
     fn convert(
         &self,
         workers: &Workers,
-        seen: &mut [Seen],
+        (seen, all): (&mut [Seen], &mut Vec<T>),
         in_box: impl Fn(&mut Seen, usize, &mut Piece<'_, T>) + Sync,
         in_row: impl Fn(&mut Seen, &mut [T]) + Sync,
-    ) -> Vec<T> {
+    ) {
         let (width, first_row) = (self.features.len(), self.rows.start);
-        let mut all = vec![T::default(); self.rows.len() * width];
+        all.resize(self.rows.len() * width, T::default());
         let group = |(number, (values, seen)): (usize, (&mut [T], &mut [Seen]))| {
             let rows = first_row + number * TOGETHER..first_row + number * TOGETHER + seen.len();
             for Box { file, start, own, features, slice } in &self.boxes {
@@ -163,6 +165,5 @@ impl<'a, T: Number> Window<'a, T> {
             let groups = all.par_chunks_mut(TOGETHER * width).zip(seen.par_chunks_mut(TOGETHER));
             groups.enumerate().for_each(group);
         });
-        all
     }
 }
