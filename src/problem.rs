@@ -520,9 +520,9 @@ impl Identity {
         let (x, y) = self.files();
         let of_y = if self.symmetric { x } else { y };
         if x.is_empty() || of_y.is_empty() {
-            let (inputs, number) = (inputs_of(self.symmetric), self.inputs.len());
+            let number = if x.is_empty() { "no input" } else { "1 input" };
             return Some(format!(
-                "attribute \"symmetric\" is {}, and it has too few files ({number}) for {inputs} inputs",
+                "attribute \"symmetric\" is {}, and it has {number}",
                 u8::from(self.symmetric)
             ));
         }
@@ -680,7 +680,6 @@ mod tests {
         other.problem.d = 4;
         assert_eq!(other.contradiction().unwrap(), "its samples have 4 features, and those of /x.h5 3");
         other.symmetric = false;
-        let words = "attribute \"symmetric\" is 0, and it has too few files (1) for 2 inputs";
-        assert_eq!(other.contradiction().unwrap(), words);
+        assert_eq!(other.contradiction().unwrap(), "attribute \"symmetric\" is 0, and it has 1 input");
     }
 }
