@@ -1,5 +1,6 @@
-//! Samples that are read again band by band: a run that is killed goes on with another limit of memory and other ranks, and samples
-//! that change meanwhile end it. `tests/oracle/test_bands.py` compares results and digests with those of runs in memory.
+//! Runs that read their samples band by band. If such a run is killed, it can be resumed with another memory limit and another number of
+//! ranks. If the samples change during the run, it ends with an error. `tests/oracle/test_bands.py` checks that results and digests are the
+//! same as with all samples in memory.
 
 #![cfg(feature = "failpoints")]
 

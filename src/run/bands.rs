@@ -40,7 +40,7 @@ pub(super) struct Banded {
 impl Banded {
     /// Bytes of samples that all ranks read while tiles are computed, of samples of so many bytes: each band of rows once, and for each of
     /// them the bands of columns that pass it.
-    pub(super) fn read_bytes([x, y]: [f64; 2], schedule: &Schedule) -> f64 {
+    fn read_bytes([x, y]: [f64; 2], schedule: &Schedule) -> f64 {
         let bands = schedule.bands.rows as f64;
         if schedule.bands.features.is_some() {
             // rows and columns of each pair of bands
@@ -66,6 +66,23 @@ impl Banded {
         let read = once + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
         read / READ_RATE + pairs * self.problem.d as f64 / (threads * THREAD_RATE) * idle * small * twice
     }
+}
+
+/// The smallest number up to `most` for which `is_enough` holds, if it holds for `most`, and for all numbers above one for which it holds.
+fn fewest(most: usize, is_enough: impl Fn(usize) -> bool) -> Option<usize> {
+    if !is_enough(most) {
+        return None;
+    }
+    let (mut too_few, mut enough) = (0, most);
+    while enough - too_few > 1 {
+        let middle = usize::midpoint(too_few, enough);
+        if is_enough(middle) {
+            enough = middle;
+        } else {
+            too_few = middle;
+        }
+    }
+    Some(enough)
 }
 
 impl Fit<'_> {
@@ -155,12 +172,7 @@ impl Fit<'_> {
     /// The least memory by parts of the features, with tiles of an edge; nothing if that cannot be, or parts would be all.
     fn least_parts<T: Number>(&self, layout: Layout, edge: usize) -> Option<Banded> {
         let bands = self.banded::<T>(layout, edge, None)?.schedule.bands;
-        self.parted::<T>(
-            layout,
-            edge,
-            Bands { cols: if self.symmetric { 1 } else { bands.cols }, ..bands },
-            LEAST_FEATURES,
-        )
+        self.parted::<T>(layout, edge, bands, LEAST_FEATURES)
     }
 
     /// The run in these bands, with so many features in memory, or all that there are.
@@ -190,16 +202,7 @@ impl Fit<'_> {
             let cols = if self.symmetric { 1 } else { rows.min(most_cols) };
             Bands { rows: rows.min(most), cols, features: None }
         };
-        fits(square(last), LEAST_FEATURES)?;
-        let (mut too_few, mut enough) = (0, last);
-        while enough - too_few > 1 {
-            let middle = usize::midpoint(too_few, enough);
-            if fits(square(middle), LEAST_FEATURES).is_some() {
-                enough = middle;
-            } else {
-                too_few = middle;
-            }
-        }
+        let enough = fewest(last, |rows| fits(square(rows), LEAST_FEATURES).is_some())?;
         let mut lengths = halves(MOST_FEATURES).take_while(|features| *features >= LEAST_FEATURES);
         lengths.find_map(|features| fits(square(enough), features))
     }
@@ -217,16 +220,7 @@ impl Fit<'_> {
             let cols = if self.symmetric { tiles.div_ceil(rows) } else { most_cols };
             Bands { rows, cols, features: None }
         };
-        fits(narrow(most))?;
-        let (mut too_few, mut enough) = (0, most);
-        while enough - too_few > 1 {
-            let middle = usize::midpoint(too_few, enough);
-            if fits(narrow(middle)).is_some() {
-                enough = middle;
-            } else {
-                too_few = middle;
-            }
-        }
+        let enough = fewest(most, |rows| fits(narrow(rows)).is_some())?;
         // from a quarter of the rows on: larger blocks of columns take memory, and spare little
         let widest = if self.symmetric { tiles.div_ceil(enough) } else { most_cols };
         let mut wide = halves(widest.div_ceil(4)).map(|tiles| Bands {

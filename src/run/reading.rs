@@ -180,7 +180,7 @@ enum Nan {
 /// Warnings of the same kind that are told, of so many files at most.
 const TOLD_FILES: usize = 8;
 
-/// Tells what is to be warned of in each file, of the first of many.
+/// Logs the warnings, one for each file; if there are many, only the first few and how many more there are.
 fn warn_each(warnings: impl Iterator<Item = Result<Option<String>>>) -> Result<()> {
     let warnings: Vec<_> = warnings.filter_map(Result::transpose).collect::<Result<_>>()?;
     warnings.iter().take(TOLD_FILES).for_each(|warning| log::warn!("{warning}"));
