@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::filed::Filed;
 use super::inputs::Inputs;
 use super::job::Job;
 use super::moments;
@@ -92,12 +93,28 @@ impl Blocks {
         clock: &mut Clock,
     ) -> Result<(Self, Findings)> {
         if job.schedule.bands == Bands::NONE {
-            Self::load_whole(comm, job, kernel, workers, clock)
-        } else if job.schedule.bands.features.is_some() {
-            Self::survey_parts(comm, job, kernel, workers, clock)
-        } else {
-            Self::survey_bands(comm, job, kernel, workers, clock)
+            return Self::load_whole(comm, job, kernel, workers, clock);
         }
+        if job.schedule.bands.features.is_some() {
+            let (known, mut parts) = Parts::survey::<T>(comm, job, kernel, workers)?;
+            let given = judged::<T>(comm, job, workers, (&known, &parts.filed), clock)?;
+            clock.lap(Phase::Compute);
+            let largest = known.largest();
+            let findings = Findings::of::<T>(job, known, given, largest);
+            parts.scaling = findings.scaling;
+            return Ok((Self::InParts(Box::new(parts)), findings));
+        }
+        let (known, mut reread) = Reread::survey::<T>(comm, job, kernel, workers)?;
+        let given = judged::<T>(comm, job, workers, (&known, &reread.filed), clock)?;
+        let mut largest = known.largest();
+        if job.problem.metric.form().is_whitened() {
+            reread.whitening = Some(comm.agree(given.whitening(workers, job.level))?);
+            largest = reread.largest_whitened::<T>(comm, workers)?;
+        }
+        clock.lap(Phase::Compute);
+        let findings = Findings::of::<T>(job, known, given, largest);
+        reread.scaling = findings.scaling;
+        Ok((Self::InBands(Box::new(reread)), findings))
     }
 
     fn load_whole<T: Number>(
@@ -146,47 +163,19 @@ impl Blocks {
         }
         Ok((Self::Whole(packed.rows, packed.cols), findings))
     }
+}
 
-    fn survey_bands<T: Number>(
-        comm: &Comm,
-        job: &Job<'_>,
-        kernel: &Kernel<T>,
-        workers: &Workers,
-        clock: &mut Clock,
-    ) -> Result<(Self, Findings)> {
-        let Job { inputs, problem, .. } = job;
-        let (known, mut reread) = Reread::survey::<T>(comm, job, kernel, workers)?;
-        comm.on_root(|| reading::judge(inputs, &known, job.args, T::DTYPE))?;
-        clock.lap(Phase::Read);
-        let given = moments::complete::<T>(comm, job, workers, || reread.held(inputs))?;
-        let mut largest = known.largest();
-        if problem.metric.form().is_whitened() {
-            reread.whitening = Some(comm.agree(given.whitening(workers, job.level))?);
-            largest = reread.largest_whitened::<T>(comm, workers)?;
-        }
-        clock.lap(Phase::Compute);
-        let findings = Findings::of::<T>(job, known, given, largest);
-        reread.scaling = findings.scaling;
-        Ok((Self::InBands(Box::new(reread)), findings))
-    }
-
-    fn survey_parts<T: Number>(
-        comm: &Comm,
-        job: &Job<'_>,
-        kernel: &Kernel<T>,
-        workers: &Workers,
-        clock: &mut Clock,
-    ) -> Result<(Self, Findings)> {
-        let (known, mut parts) = Parts::survey::<T>(comm, job, kernel, workers)?;
-        comm.on_root(|| reading::judge(&job.inputs, &known, job.args, T::DTYPE))?;
-        clock.lap(Phase::Read);
-        let given = moments::complete::<T>(comm, job, workers, || parts.held(&job.inputs))?;
-        clock.lap(Phase::Compute);
-        let largest = known.largest();
-        let findings = Findings::of::<T>(job, known, given, largest);
-        parts.scaling = findings.scaling;
-        Ok((Self::InParts(Box::new(parts)), findings))
-    }
+/// What the metric is given, with what is made of samples in files for it, if these have distances. Collective.
+fn judged<T: Number>(
+    comm: &Comm,
+    job: &Job<'_>,
+    workers: &Workers,
+    (known, filed): (&Known, &Filed),
+    clock: &mut Clock,
+) -> Result<Given> {
+    comm.on_root(|| reading::judge(&job.inputs, known, job.args, T::DTYPE))?;
+    clock.lap(Phase::Read);
+    moments::complete::<T>(comm, job, workers, || filed.held(&job.inputs))
 }
 
 impl Findings {

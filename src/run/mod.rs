@@ -4,6 +4,7 @@ mod bands;
 mod blocks;
 mod claim;
 mod compute;
+mod filed;
 mod fit;
 mod generate;
 mod info;

@@ -4,7 +4,7 @@ use std::ops::Range;
 use std::time::Instant;
 
 use super::compute::Rings;
-use super::inputs::Inputs;
+use super::filed::Filed;
 use super::job::Job;
 use super::reading::{self, Known};
 use super::reread;
@@ -15,9 +15,9 @@ use crate::kernel::{Kernel, PanelShape};
 use crate::metric::{Measure, PowerOfTwo, Preparing};
 use crate::number::Number;
 use crate::partition::Tile;
-use crate::pipeline::{FinishWorker, FoldedTiles, Held, Rounds, Seen, Survey, Tally, Window, Workers};
+use crate::pipeline::{FinishWorker, FoldedTiles, Rounds, Seen, Survey, Tally, Window, Workers};
 use crate::report::Phase;
-use crate::schedule::{Ring, Schedule};
+use crate::schedule::Ring;
 use crate::sink::{Parcel, Sinks};
 use crate::source::Input;
 
@@ -29,14 +29,11 @@ struct Sample {
 
 /// The samples of this rank, which are read once before anything is made, and again for each way round the ring.
 pub(super) struct Parts {
-    schedule: Schedule,
-    rank: usize,
+    pub(super) filed: Filed,
     /// Features of a part, and of a sample.
     width: usize,
     features: usize,
-    x: Input,
-    y: Option<Input>,
-    /// The rows of X that this rank owns, and the columns that it brings, if there is Y.
+    /// The rows of X that this rank owns, and the columns that it brings; of one input, these alone.
     samples: [Vec<Sample>; 2],
     /// What samples are prepared for.
     measure: Measure,
@@ -113,49 +110,21 @@ impl Parts {
         let (rank, width) = (comm.rank(), schedule.bands.features.unwrap_or(problem.d));
         let mut samples = [Vec::new(), Vec::new()];
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
-            let survey = |input: &Input, bands: Vec<Range<usize>>, samples: &mut Vec<Sample>| {
-                samples.clear();
-                let mut surveys = vec![Survey::default(); input.files.len()];
-                for rows in bands {
-                    samples.extend(look_at(workers, (input, rows), width, kernel, &mut surveys)?);
-                }
-                Ok(surveys)
-            };
-            let of_rows =
-                (0..schedule.bands.rows).map(|band| schedule.rows_of(schedule.band_rows(rank, band)));
-            let of_cols =
-                (0..schedule.col_bands()).map(|band| schedule.cols_of(schedule.band_cols(rank, band)));
-            let mut surveys = survey(&inputs.x.less(subtracted), of_rows.collect(), &mut samples[0]);
-            if let Some(y) = &inputs.y {
-                let of_y =
-                    surveys.is_ok().then(|| survey(&y.less(subtracted), of_cols.collect(), &mut samples[1]));
-                surveys = surveys.and_then(|mut surveys| {
-                    surveys.extend(of_y.unwrap_or_else(|| Ok(Vec::new()))?);
-                    Ok(surveys)
-                });
-            }
-            comm.agree(surveys)
+            samples.iter_mut().for_each(Vec::clear);
+            comm.agree(Filed::new(job, rank, subtracted).survey(|side, input, rows, surveys| {
+                samples[side as usize].extend(look_at(workers, (input, rows), width, kernel, surveys)?);
+                Ok(())
+            }))
         })?;
         let parts = Self {
-            schedule: *schedule,
-            rank,
+            filed: Filed::new(job, rank, known.subtracted),
             width,
             features: problem.d,
-            x: inputs.x.less(known.subtracted),
-            y: inputs.y.as_ref().map(|y| y.less(known.subtracted)),
             samples,
             measure: kernel.measure().clone(),
             scaling: 0,
         };
         Ok((known, parts))
-    }
-
-    /// All samples of this rank, each once.
-    pub(super) fn held<T: Number>(&self, inputs: &Inputs) -> Held<'_, T> {
-        let total = inputs.all().map(Input::rows).sum();
-        let Self { schedule, rank, .. } = self;
-        let y = self.y.as_ref().map(|y| (y, schedule.cols_of(schedule.tile_cols(*rank))));
-        Held::filed((&self.x, schedule.rows_of(schedule.tile_rows(*rank))), y, total)
     }
 
     /// Computes and stores the tiles of this rank on one way round the ring. False if it was time to stop before its features were all folded.
@@ -170,8 +139,8 @@ impl Parts {
         tally: &mut Tally<'_>,
     ) -> Result<bool> {
         let Rings { comm, kernel, done, stop, workers, job } = *rings;
-        let tiles = ring.all_tiles(self.rank).filter(|tile| !done.contains(*tile));
-        let tiles = FoldedTiles::new(kernel, self.schedule.grid, tiles);
+        let tiles = ring.all_tiles(self.filed.rank).filter(|tile| !done.contains(*tile));
+        let tiles = FoldedTiles::new(kernel, self.filed.schedule.grid, tiles);
         let mut way = Way::new(self, kernel, ring);
         if !way.fold(rings, &tiles, tally)? {
             return Ok(false);
@@ -182,7 +151,8 @@ impl Parts {
         let col_extras = self.of_all_columns(comm, &ring, columns.seen.iter().map(Seen::extras));
         drop(way);
         let starts = self.starts(&ring);
-        let (grid, first_row) = (self.schedule.grid, self.schedule.rows_of(ring.tile_rows(self.rank)).start);
+        let (grid, first_row) =
+            (self.filed.schedule.grid, self.filed.schedule.rows_of(ring.tile_rows(self.filed.rank)).start);
         let extras = |tile: Tile| {
             let (rows, cols) = (grid.rows(tile.i), grid.cols(tile.j));
             let (_, start, first) =
@@ -194,7 +164,7 @@ impl Parts {
         // the features have gone round already
         let (_, edge) = grid.tile_shape();
         let nothing = PanelShape { width: edge, ..kernel.part_panels(1).1 };
-        let cols = Block::new(ring.tile_cols(self.rank), edge, nothing);
+        let cols = Block::new(ring.tile_cols(self.filed.rank), edge, nothing);
         rounds.run(workers, || FinishWorker::new(&tiles, &extras), cols, stores, &mut (), tally)?;
         Ok(true)
     }
@@ -204,34 +174,35 @@ impl Parts {
         let mut start = 0;
         let of_rank = |rank: usize| {
             let tiles = ring.tile_cols(rank);
-            let cols = self.schedule.cols_of(tiles.clone());
+            let cols = self.filed.schedule.cols_of(tiles.clone());
             let place = (tiles, start, cols.start);
             start += cols.len();
             place
         };
-        (0..self.schedule.ranks).map(of_rank).collect()
+        (0..self.filed.schedule.ranks).map(of_rank).collect()
     }
 
     /// Words of the columns of all ranks, of which this one knows its own. Collective.
     fn of_all_columns(&self, comm: &Comm, ring: &Ring, own: impl Iterator<Item = u64>) -> Vec<u64> {
-        let lens = (0..self.schedule.ranks).map(|rank| self.schedule.cols_of(ring.tile_cols(rank)).len());
+        let lens = (0..self.filed.schedule.ranks)
+            .map(|rank| self.filed.schedule.cols_of(ring.tile_cols(rank)).len());
         let lens: Vec<usize> = lens.collect();
         let mut all = vec![0; lens.iter().sum()];
-        let start: usize = lens[..self.rank].iter().sum();
+        let start: usize = lens[..self.filed.rank].iter().sum();
         all[start..].iter_mut().zip(own).for_each(|(to, word)| *to = word);
         comm.all_reduce(&all, Reduce::Or)
     }
 }
 
 /// Samples that are read again, part by part.
-struct Side<'a> {
+struct Samples<'a> {
     input: &'a Input,
     rows: Range<usize>,
     seen: Vec<Seen>,
     known: &'a [Sample],
 }
 
-impl<'a> Side<'a> {
+impl<'a> Samples<'a> {
     fn new<T: Number>(input: &'a Input, rows: Range<usize>, known: &'a [Sample], kernel: &Kernel<T>) -> Self {
         let again = |((_, row), known): (&(usize, usize), &Sample)| {
             Seen::again(*row, known.preparing, kernel.extras_sum())
@@ -250,29 +221,31 @@ struct Way<'a, T> {
     parts: &'a Parts,
     kernel: &'a Kernel<T>,
     ring: Ring,
-    rows: Side<'a>,
+    rows: Samples<'a>,
     /// Where they are not the rows.
-    cols: Option<Side<'a>>,
+    cols: Option<Samples<'a>>,
 }
 
 impl<'a, T: Number> Way<'a, T> {
     fn new(parts: &'a Parts, kernel: &'a Kernel<T>, ring: Ring) -> Self {
-        let Parts { schedule, rank, samples, .. } = parts;
+        let Parts { filed: Filed { schedule, rank, x, y }, samples, .. } = parts;
         let (tile_rows, tile_cols) = (ring.tile_rows(*rank), ring.tile_cols(*rank));
         let own = |samples: &'a [Sample], rows: &Range<usize>, first: usize| {
             &samples[rows.start - first..rows.end - first]
         };
         let (rows, first_row) =
             (schedule.rows_of(tile_rows.clone()), schedule.rows_of(schedule.tile_rows(*rank)).start);
-        let known = own(&samples[0], &rows, first_row);
-        let of_rows = Side::new(&parts.x, rows, known, kernel);
+        // of one input, the columns that a rank brings are the rows that it owns
+        let of_x = if y.is_some() { &samples[0] } else { &samples[1] };
+        let of_rows = Samples::new(x, rows.clone(), own(of_x, &rows, first_row), kernel);
         let cols = schedule.cols_of(tile_cols.clone());
         let first_col = schedule.cols_of(schedule.tile_cols(*rank)).start;
-        let cols = match &parts.y {
-            Some(y) => Some(Side::new(y, cols.clone(), own(&samples[1], &cols, first_col), kernel)),
-            None if tile_rows == tile_cols => None,
-            None => Some(Side::new(&parts.x, cols.clone(), own(&samples[0], &cols, first_col), kernel)),
+        let is_same = y.is_none() && tile_rows == tile_cols;
+        let of_cols = || {
+            let known = own(&samples[1], &cols, first_col);
+            Samples::new(parts.filed.columns(), cols.clone(), known, kernel)
         };
+        let cols = (!is_same).then(of_cols);
         Self { parts, kernel, ring, rows: of_rows, cols }
     }
 
@@ -290,7 +263,8 @@ impl<'a, T: Number> Way<'a, T> {
         tally: &mut Tally<'_>,
     ) -> Result<bool> {
         let Rings { comm, workers, stop, .. } = *rings;
-        let Parts { schedule, rank, width, features, ref measure, scaling, .. } = *self.parts;
+        let Parts { filed: Filed { schedule, rank, .. }, width, features, ref measure, scaling, .. } =
+            *self.parts;
         let (height, edge) = schedule.grid.tile_shape();
         let scale = (scaling != 0).then(|| PowerOfTwo::<T>::new(scaling));
         let mut ahead = parts(features, width);
@@ -359,7 +333,7 @@ impl<'a, T: Number> Way<'a, T> {
 
     /// Makes sure that samples are those that were read at first.
     fn check_digests(&self) -> Result<()> {
-        for Side { input, rows, seen, known } in std::iter::once(&self.rows).chain(&self.cols) {
+        for Samples { input, rows, seen, known } in std::iter::once(&self.rows).chain(&self.cols) {
             let changed = seen.iter().zip(*known).position(|(seen, known)| seen.digest() != known.digest);
             if let Some(at) = changed {
                 let row = rows.start + at;

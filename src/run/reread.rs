@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::inputs::Inputs;
+use super::filed::Filed;
 use super::job::Job;
 use super::reading::{self, Known};
 use crate::block::Block;
@@ -11,16 +11,13 @@ use crate::error::{Error, Result};
 use crate::kernel::{Kernel, PanelShape};
 use crate::metric::Measure;
 use crate::number::Number;
-use crate::pipeline::{Ahead, Held, Survey, Target, Whitening, Workers, load, scale, survey_of, whiten};
-use crate::schedule::{Ring, Schedule};
+use crate::pipeline::{Ahead, Survey, Target, Whitening, Workers, load, scale, survey_of, whiten};
+use crate::schedule::Ring;
 use crate::source::Input;
 
 /// The samples of this rank, which are read once before anything is made, and again for each band.
 pub(super) struct Reread {
-    schedule: Schedule,
-    rank: usize,
-    x: Input,
-    y: Option<Input>,
+    pub(super) filed: Filed,
     /// Digests of the bands of rows, and of columns, as they were found at first.
     digests: [Vec<u64>; 2],
     shapes: [PanelShape; 2],
@@ -49,29 +46,13 @@ impl Reread {
         let rank = comm.rank();
         let mut digests = [Vec::new(), Vec::new()];
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
-            let survey = |input: &Input, bands: Vec<Range<usize>>, digests: &mut Vec<u64>| {
-                digests.clear();
-                let mut all = vec![Survey::default(); input.files.len()];
-                for rows in bands {
-                    let found = survey_of::<T>(workers, input, rows, Some(kernel.measure()))?;
-                    digests.push(digest_of(&found));
-                    all.iter_mut().zip(&found).for_each(|(all, found)| all.merge(found));
-                }
-                Ok(all)
-            };
-            let of_cols =
-                (0..schedule.col_bands()).map(|band| schedule.cols_of(schedule.band_cols(rank, band)));
-            let of_rows =
-                (0..schedule.bands.rows).map(|band| schedule.rows_of(schedule.band_rows(rank, band)));
-            let x = inputs.x.less(subtracted);
-            let surveys = match &inputs.y {
-                None => survey(&x, of_cols.collect(), &mut digests[1]),
-                Some(y) => survey(&x, of_rows.collect(), &mut digests[0]).and_then(|mut surveys| {
-                    surveys.extend(survey(&y.less(subtracted), of_cols.collect(), &mut digests[1])?);
-                    Ok(surveys)
-                }),
-            };
-            comm.agree(surveys)
+            digests.iter_mut().for_each(Vec::clear);
+            comm.agree(Filed::new(job, rank, subtracted).survey(|side, input, samples, surveys| {
+                let found = survey_of::<T>(workers, input, samples, Some(kernel.measure()))?;
+                digests[side as usize].push(digest_of(&found));
+                surveys.iter_mut().zip(&found).for_each(|(all, found)| all.merge(found));
+                Ok(())
+            }))
         })?;
         if inputs.y.is_none() {
             // bands of columns are parts of those of rows
@@ -81,10 +62,7 @@ impl Reread {
         }
         let packer = comm.agree(Workers::start(1))?;
         let reread = Self {
-            schedule: *schedule,
-            rank,
-            x: inputs.x.less(known.subtracted),
-            y: inputs.y.as_ref().map(|y| y.less(known.subtracted)),
+            filed: Filed::new(job, rank, known.subtracted),
             digests,
             shapes: [kernel.row_panels(), kernel.col_panels()],
             measure: kernel.measure().clone(),
@@ -95,30 +73,18 @@ impl Reread {
         Ok((known, reread))
     }
 
-    /// All samples of this rank, each once.
-    pub(super) fn held<T: Number>(&self, inputs: &Inputs) -> Held<'_, T> {
-        let total = inputs.all().map(Input::rows).sum();
-        let Self { schedule, rank, .. } = self;
-        let y = self.y.as_ref().map(|y| (y, schedule.cols_of(schedule.tile_cols(*rank))));
-        Held::filed((&self.x, schedule.rows_of(schedule.tile_rows(*rank))), y, total)
-    }
-
-    fn columns(&self) -> &Input {
-        self.y.as_ref().unwrap_or(&self.x)
-    }
-
     /// The samples of a band of rows.
     ///
     /// # Errors
     /// If they cannot be read, or have changed.
     pub(super) fn rows<T: Number>(&self, workers: &Workers, band: usize) -> Result<Block> {
-        let tiles = self.schedule.band_rows(self.rank, band);
-        let samples = self.schedule.rows_of(tiles.clone());
-        let (edge, (height, _)) = (self.schedule.grid.edge, self.schedule.grid.tile_shape());
+        let tiles = self.filed.schedule.band_rows(self.filed.rank, band);
+        let samples = self.filed.schedule.rows_of(tiles.clone());
+        let (edge, (height, _)) = (self.filed.schedule.grid.edge, self.filed.schedule.grid.tile_shape());
         let mut block = Block::new(tiles, height, self.shapes[0]);
         let target = Target { rows: Some(&mut block), cols: None, measure: Some(&self.measure) };
-        let found = load::<T>(workers, &self.x, samples.clone(), edge, target)?;
-        check(&self.x, samples.clone(), digest_of(&found), self.digests[0][band])?;
+        let found = load::<T>(workers, &self.filed.x, samples.clone(), edge, target)?;
+        check(&self.filed.x, samples.clone(), digest_of(&found), self.digests[0][band])?;
         let mut none = block.empty();
         self.finish::<T>(workers, (&mut block, samples), (&mut none, 0..0));
         Ok(block)
@@ -126,11 +92,11 @@ impl Reread {
 
     /// Begins to read the columns of a way round the ring.
     pub(super) fn ahead<T: Number>(&self, ring: &Ring) -> Ahead<'_, T> {
-        let tiles = ring.tile_cols(self.rank);
-        let (edge, (_, width)) = (self.schedule.grid.edge, self.schedule.grid.tile_shape());
-        let samples = self.schedule.cols_of(tiles.clone());
+        let tiles = ring.tile_cols(self.filed.rank);
+        let (edge, (_, width)) = (self.filed.schedule.grid.edge, self.filed.schedule.grid.tile_shape());
+        let samples = self.filed.schedule.cols_of(tiles.clone());
         let block = Block::new(tiles, width, self.shapes[1]);
-        Ahead::new(&self.packer, self.columns(), samples, edge, block, &self.measure)
+        Ahead::new(&self.packer, self.filed.columns(), samples, edge, block, &self.measure)
     }
 
     /// The columns of a way round the ring, after all else that was to be read.
@@ -144,8 +110,8 @@ impl Reread {
         ahead: Ahead<'_, T>,
     ) -> Result<Block> {
         let (mut block, digest) = ahead.finish()?;
-        let samples = self.schedule.cols_of(ring.tile_cols(self.rank));
-        check(self.columns(), samples.clone(), digest, self.digests[1][ring.cols])?;
+        let samples = self.filed.schedule.cols_of(ring.tile_cols(self.filed.rank));
+        check(self.filed.columns(), samples.clone(), digest, self.digests[1][ring.cols])?;
         let mut none = block.empty();
         self.finish::<T>(workers, (&mut none, 0..0), (&mut block, samples));
         Ok(block)
@@ -160,7 +126,7 @@ impl Reread {
     ) {
         if let Some(whitening) = &self.whitening {
             let (rows, cols) = ((&mut *rows, row_samples.clone()), (&mut *cols, col_samples.clone()));
-            whiten(workers, whitening, rows, cols, self.schedule.grid.edge, false);
+            whiten(workers, whitening, rows, cols, self.filed.schedule.grid.edge, false);
         }
         if self.scaling != 0 {
             scale::<T>(workers, rows, row_samples, self.scaling);
@@ -175,9 +141,9 @@ impl Reread {
     pub(super) fn largest_whitened<T: Number>(&self, comm: &Comm, workers: &Workers) -> Result<f64> {
         let Some(whitening) = &self.whitening else { return Ok(0.0) };
         let mut largest = 0.0_f64;
-        let (edge, (_, width)) = (self.schedule.grid.edge, self.schedule.grid.tile_shape());
+        let (edge, (_, width)) = (self.filed.schedule.grid.edge, self.filed.schedule.grid.tile_shape());
         let mut look = |input: &Input, tiles: Range<usize>| -> Result<()> {
-            let samples = self.schedule.grid.edge * tiles.start..input.rows().min(edge * tiles.end);
+            let samples = self.filed.schedule.grid.edge * tiles.start..input.rows().min(edge * tiles.end);
             if samples.is_empty() {
                 return Ok(());
             }
@@ -193,11 +159,14 @@ impl Reread {
             let mut parts = tiles.clone().step_by(together.max(1));
             parts.try_for_each(|first| look(input, first..tiles.end.min(first + together)))
         };
-        let together = self.schedule.band_cols(0, 0).len();
-        let all = bands(&self.x, self.schedule.tile_rows(self.rank), together).and_then(|()| match &self.y {
-            Some(y) => bands(y, self.schedule.tile_cols(self.rank), together),
-            None => Ok(()),
-        });
+        let together = self.filed.schedule.band_cols(0, 0).len();
+        let all =
+            bands(&self.filed.x, self.filed.schedule.tile_rows(self.filed.rank), together).and_then(|()| {
+                match &self.filed.y {
+                    Some(y) => bands(y, self.filed.schedule.tile_cols(self.filed.rank), together),
+                    None => Ok(()),
+                }
+            });
         comm.agree(all)?;
         Ok(comm.all_reduce(&[largest], Reduce::Max)[0])
     }
