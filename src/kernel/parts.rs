@@ -36,18 +36,6 @@ pub struct Folds<T> {
     counts: Vec<u64>,
 }
 
-impl<T> Folds<T> {
-    /// How many features are folded.
-    pub fn features(&self) -> usize {
-        self.features
-    }
-
-    /// Begins anew, with another tile of the same shape.
-    pub fn restart(&mut self) {
-        self.features = 0;
-    }
-}
-
 /// What some features of the pairs of an m × n tile give, to be added to its [`Folds`].
 #[derive(Clone, Debug)]
 pub struct Sums<T> {

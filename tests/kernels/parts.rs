@@ -340,35 +340,6 @@ fn tiles_by_parts_of_whole_numbers_have_the_bits_of_whole_samples() {
     for_both_types!(check_whole_numbers);
 }
 
-#[test]
-fn folds_that_are_begun_anew_forget_the_tile_before() {
-    let rng = &mut Xoshiro256PlusPlus::seed_from_u64(16);
-    let [x, y] = two_sets::<f64>(1000);
-    for way in ways().filter(|way| way.0.metric != Metric::Mahalanobis && !way.0.skips_missing) {
-        let kernel = Kernel::<f64>::new(way.0.measure(1000), way.1, 1000, Level::Portable);
-        let mut scratch = Scratch::new();
-        let mut folds = kernel.folds(9, 11);
-        let mut tile = |folds: &mut Folds<f64>, x: &Array2<f64>, y: &Array2<f64>| {
-            let (mut x, mut y) = (Samples::new(&kernel, 0, x, rng), Samples::new(&kernel, 0, y, rng));
-            for part in [0..512, 512..1000] {
-                let (of_rows, of_cols) = kernel.part_panels(part.len());
-                let (rows, cols) =
-                    (x.pack(part.clone(), false, of_rows), y.pack(part.clone(), true, of_cols));
-                kernel.fold_part(folds, part, (&rows, 9), (&cols, 11), &mut scratch);
-            }
-            let mut out = vec![0.0; 9 * 11];
-            let noted =
-                kernel.finish_folds(folds, 0..9, (&x.extras(), &y.extras()), (&mut out, 11), &mut scratch);
-            (out.into_iter().map(f64::to_bits).collect::<Vec<_>>(), noted)
-        };
-        let (x, y, z) = (rows(&x, 0..9), rows(&y, 0..11), rows(&y, 20..31));
-        let expected = tile(&mut kernel.folds(9, 11), &x, &y);
-        tile(&mut folds, &x, &z);
-        folds.restart();
-        assert_eq!(tile(&mut folds, &x, &y), expected, "{way:?}");
-    }
-}
-
 fn check_preparation<T: Number>() {
     let rng = &mut Xoshiro256PlusPlus::seed_from_u64(17);
     for features in FEATURES {
