@@ -4,6 +4,8 @@
 //! at l·width + i. After the features come the samples' extras, one row of squared norms, for kernels that use them. The last
 //! panel is padded with samples of zeros, whose norm is given as 1 so that padding never fails the guard.
 
+use std::ops::Range;
+
 use super::extras::whole_squared_norm;
 use super::{Level, SimdElement, transpose};
 use crate::element::Dtype;
@@ -166,12 +168,31 @@ impl PanelShape {
         assert_eq!(panels.len(), self.count(rows) * self.len(), "panels have another size");
         let strips = samples.chunks(self.width * self.features);
         for (strip, panel) in strips.zip(panels.chunks_exact_mut(self.len())) {
-            if self.packing.group().is_some() {
-                panel.fill(0);
-                self.pack_words(strip, 0, panel);
-            } else {
-                self.pack_panel(strip, negate, self.values_mut(panel));
-            }
+            self.pack_panel((strip, self.features), strip.len() / self.features, negate, panel);
+        }
+    }
+
+    /// Packs the first features of samples that begin `apart` values apart into a panel, whole or not.
+    ///
+    /// # Panics
+    /// If the panel is not [`Self::len`] long, or has no room for so many samples, or there are fewer.
+    pub fn pack_panel<T: SimdElement>(
+        &self,
+        samples: (&[T], usize),
+        rows: usize,
+        negate: bool,
+        panel: &mut [u64],
+    ) {
+        assert!(
+            panel.len() == self.len() && rows <= self.width,
+            "{rows} samples in a panel of {}",
+            self.width
+        );
+        if self.packing.group().is_some() {
+            panel.fill(0);
+            self.pack_words(samples, 0..rows, panel);
+        } else {
+            self.pack_values(samples, rows, negate, self.values_mut(panel));
         }
     }
 
@@ -198,7 +219,8 @@ impl PanelShape {
             return self.pack(samples, negate, panel);
         }
         if self.packing.group().is_some() {
-            return self.pack_words(samples, before, panel);
+            let lanes = before..before + samples.len() / self.features;
+            return self.pack_words((samples, self.features), lanes, panel);
         }
         let (values, norms) = self.values_mut(panel).split_at_mut(self.width * self.features);
         for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
@@ -211,11 +233,16 @@ impl PanelShape {
         }
     }
 
-    /// Packs samples as words behind those that the panel has before, where it is 0.
-    fn pack_words<T: SimdElement>(&self, samples: &[T], before: usize, panel: &mut [u64]) {
+    /// Packs samples as words in these places of a panel, where it is 0.
+    fn pack_words<T: SimdElement>(
+        &self,
+        (samples, apart): (&[T], usize),
+        lanes: Range<usize>,
+        panel: &mut [u64],
+    ) {
         let (together, per_group) = self.packing.group().expect("panels hold words");
         let (words, extras) = panel.split_at_mut(self.feature_lines() * self.width);
-        for (lane, sample) in (before..self.width).zip(samples.chunks_exact(self.features)) {
+        for (lane, sample) in lanes.zip(self.each_of(samples, apart)) {
             let mut ones = 0;
             let groups = words.chunks_exact_mut(per_group * self.width).zip(sample.chunks(together));
             for (lines, part) in groups {
@@ -264,23 +291,35 @@ impl PanelShape {
         norms.iter_mut().zip(sums).for_each(|(norm, sum)| *norm = T::from_f64(sum.total()));
     }
 
-    fn pack_panel<T: SimdElement>(&self, strip: &[T], negate: bool, panel: &mut [T]) {
-        if strip.len() < self.width * self.features {
+    fn pack_values<T: SimdElement>(
+        &self,
+        (samples, apart): (&[T], usize),
+        rows: usize,
+        negate: bool,
+        panel: &mut [T],
+    ) {
+        if rows < self.width {
             panel.fill(T::default());
         }
         let (values, norms) = panel.split_at_mut(self.width * self.features);
-        let rows = strip.len() / self.features;
-        transpose(self.level, (rows, self.features), (strip, self.features), (values, self.width));
+        transpose(self.level, (rows, self.features), (samples, apart), (values, self.width));
         if negate {
             for value in values {
                 *value = -*value;
             }
         }
         if self.extras == Extras::SquaredNorm {
-            let given = strip.chunks_exact(self.features).map(|sample| T::from_f64(squared_norm(sample)));
+            let given =
+                self.each_of(samples, apart).take(rows).map(|sample| T::from_f64(squared_norm(sample)));
             let padding = std::iter::repeat(T::from_f64(1.0));
             norms.iter_mut().zip(given.chain(padding)).for_each(|(to, norm)| *to = norm);
         }
+    }
+
+    /// The features of samples that begin so many values apart.
+    fn each_of<'a, T>(&self, samples: &'a [T], apart: usize) -> impl Iterator<Item = &'a [T]> {
+        let features = self.features;
+        samples.chunks(apart).filter_map(move |sample| sample.get(..features))
     }
 }
 
@@ -318,6 +357,30 @@ mod tests {
                 }
                 assert_eq!(whole, parts, "{cuts:?}");
             }
+        }
+    }
+
+    #[test]
+    fn a_panel_packed_some_features_at_a_time_is_the_panel_packed_at_once() {
+        let samples: Vec<f32> = (0..5 * 700).map(|at| (at * 7 % 251) as f32).collect();
+        for packing in [
+            Packing::Values(Dtype::F32),
+            Packing::Bits,
+            Packing::Planes,
+            Packing::U8,
+            Packing::I8,
+            Packing::I16,
+        ] {
+            let shape = PanelShape { width: 6, packing, ..shape(700, Dtype::F32, Extras::None) };
+            let mut whole = vec![u64::MAX; shape.len()];
+            shape.pack(&samples, false, &mut whole);
+            let (mut pieces, mut rest) = (vec![u64::MAX; shape.len()], 0);
+            for first in (0..700).step_by(256) {
+                let shape = PanelShape { features: 256.min(700 - first), ..shape };
+                shape.pack_panel((&samples[first..], 700), 5, false, &mut pieces[rest..][..shape.len()]);
+                rest += shape.len();
+            }
+            assert_eq!(whole, pieces, "{packing:?}");
         }
     }
 

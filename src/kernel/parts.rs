@@ -131,19 +131,27 @@ impl<T: SimdElement> Kernel<T> {
         assert_eq!((m, n), (folds.m, folds.n), "the shape of the tile");
         assert_eq!(features.start, folds.features, "the first feature of the part");
         self.assert_cut(&features);
-        let part = if features.start == 0 { Part::First } else { Part::Later };
         let shape = TileShape { m, n, ld: n };
         let panels = self.part_panels(features.len());
+        let part_of = |first: usize| if first == 0 { Part::First } else { Part::Later };
         folds.features = features.end;
         match &self.engine {
             Engine::Values { .. } => {
-                let input = self.value_input((rows, cols), panels, features, part, shape);
-                for (fold, values) in self.resting().zip(&mut folds.values) {
-                    (fold.tile)(input, &mut [], values, &mut scratch.wide);
+                let resting: Vec<Resting<T>> = self.resting().collect();
+                // all folds of the features that are in a cache
+                for window in sweep::windows(features.clone()) {
+                    let from = window.start - features.start;
+                    let part = part_of(window.start);
+                    let mut input = self.value_input((rows, cols), panels, window, part, shape);
+                    input.rows = &input.rows[from * panels.0.width..];
+                    input.cols = &input.cols[from * panels.1.width..];
+                    for (fold, values) in resting.iter().zip(&mut folds.values) {
+                        (fold.tile)(input, &mut [], values, &mut scratch.wide);
+                    }
                 }
             }
             Engine::Counts { count, finished } => {
-                let input = self.count_input((rows, cols), panels, part, shape);
+                let input = self.count_input((rows, cols), panels, part_of(features.start), shape);
                 (count.tile)(input, *finished, &mut [], &mut folds.counts, &mut scratch.counts.wide);
             }
         }

@@ -208,7 +208,7 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
         let len = if input.part == Part::All { partials_len(d, m, n, full) } else { resting_len(m, n, full) };
         partials.resize(len, T::default());
         let mut recomputed = 0;
-        for features in windows(d) {
+        for features in windows(0..d) {
             recomputed += tile.sweep(features, out, partials, wide);
         }
         recomputed
@@ -216,9 +216,9 @@ impl<T: SimdElement, F: Fold, const MR: usize, const GRAM: bool, const NARROW: b
 }
 
 /// The features, cut where a fold is interrupted.
-fn windows(features: usize) -> impl Iterator<Item = Range<usize>> {
+pub(super) fn windows(features: Range<usize>) -> impl Iterator<Item = Range<usize>> {
     let most = features_in_cache();
-    (0..features).step_by(most).map(move |first| first..features.min(first + most))
+    features.clone().step_by(most).map(move |first| first..features.end.min(first + most))
 }
 
 /// A tile on its level, with what its micro-tiles share. Unless it is `LONG`, one block of features is all. Its panels are as wide as
@@ -421,7 +421,7 @@ impl<
             return fold::<S, T, F, MR>((self.lanes, self.step), panels, zeros(self.lanes));
         }
         let mut partial = None;
-        for features in windows(d) {
+        for features in windows(0..d) {
             let panels = self.panels(i, j, features, wide);
             partial = Some(fold_blocks::<S, T, F, MR>((self.lanes, self.step), panels, partial));
         }

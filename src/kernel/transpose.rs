@@ -92,9 +92,10 @@ impl<T: SimdElement> pulp::WithSimd for Avx2<'_, T> {
                     T::transpose_square(simd, &from[at..], from_ld, &mut to[into..], to_ld);
                 }
             }
+            // while the lines that were written are still in a cache
+            scalar(whole_m..m, j..j + square, (from, from_ld), (&mut *to, to_ld));
         }
-        scalar(whole_m..m, 0..n, (from, from_ld), (&mut *to, to_ld));
-        scalar(0..whole_m, whole_n..n, (from, from_ld), (to, to_ld));
+        scalar(0..m, whole_n..n, (from, from_ld), (to, to_ld));
     }
 }
 

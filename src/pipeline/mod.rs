@@ -24,7 +24,7 @@ mod worker;
 
 pub(crate) use load::{Ahead, Target, load, reading_bytes, survey_of};
 pub(crate) use moments::{Centre, Held, covariance, origin, variances};
-pub(crate) use parts::{FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, Window};
+pub(crate) use parts::{FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, Window, converted_together};
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Meanwhile, Rounds, Tally, Totals};
 pub(crate) use scale::scale;
@@ -34,6 +34,7 @@ pub(crate) use worker::below_len;
 pub use worker::{Order, ThreadWorker};
 
 use rayon::prelude::*;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Context, Result};
 
@@ -44,14 +45,25 @@ pub fn parcels(threads: usize) -> usize {
 
 /// The worker threads of a rank.
 pub struct Workers {
-    pool: rayon::ThreadPool,
+    pool: ThreadPool,
 }
 
 impl Workers {
     /// Starts `threads` workers.
     pub fn start(threads: usize) -> Result<Self> {
-        let builder = rayon::ThreadPoolBuilder::new().num_threads(threads);
-        let pool = builder.thread_name(|number| format!("worker-{number}")).build();
+        Self::build(threads, |builder| builder)
+    }
+
+    /// So many workers of which this thread is one, for good: it works when it waits for the others.
+    ///
+    /// Where the main thread has much to do, as when it reads all the time, one thread more than there are cores keeps one of them from its work.
+    pub(crate) fn with_this_thread(threads: usize) -> Result<Self> {
+        Self::build(threads, ThreadPoolBuilder::use_current_thread)
+    }
+
+    fn build(threads: usize, choose: impl FnOnce(ThreadPoolBuilder) -> ThreadPoolBuilder) -> Result<Self> {
+        let builder = ThreadPoolBuilder::new().num_threads(threads);
+        let pool = choose(builder.thread_name(|number| format!("worker-{number}"))).build();
         Ok(Self {
             pool: pool
                 .context(|| {
@@ -70,7 +82,7 @@ impl Workers {
         self.pool.install(work)
     }
 
-    /// Has the workers do `work`, and does something else meanwhile.
+    /// Has the workers do `work`, and does something else meanwhile, before its own share if this thread is one of them.
     pub fn meanwhile<R: Send, S>(
         &self,
         work: impl FnOnce() -> R + Send,

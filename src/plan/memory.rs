@@ -8,7 +8,8 @@ use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
 use crate::metric::Parameter;
 use crate::number::Number;
 use crate::pipeline::{
-    COLUMN_BLOCKS, SHARED_FEATURES, Seen, WhiteningBytes, below_len, parcels, reading_bytes,
+    COLUMN_BLOCKS, SHARED_FEATURES, Seen, WhiteningBytes, below_len, converted_together, parcels,
+    reading_bytes,
 };
 use crate::schedule::{Bands, Schedule};
 use crate::sink::{Parcel, Results};
@@ -179,9 +180,10 @@ impl Memory {
         let surveyed = stored(x, most)?.max(stored(y, most)?);
         let seen = product(&[rows + beside, size_of::<Seen>()])?;
         // one part is surveyed while the next is read
+        let together = layouts.iter().flatten().map(|(storage, _)| converted_together(storage.axes)).max()?;
         let survey = [
-            2 * surveyed + surveyed.min(KEPT_BYTES),
-            product(&[most, features, size])?,
+            surveyed.checked_mul(2)?.checked_add(surveyed.min(KEPT_BYTES))?,
+            product(&[threads.saturating_mul(together).min(most), features, size])?,
             product(&[most, size_of::<Seen>()])?,
         ];
         let own_samples =
@@ -197,10 +199,9 @@ impl Memory {
             product(&[threads, THREAD_BYTES])?,
             product(&[kernel.feature_bytes(), kernel.row_panels().features])?,
             product(&[own_samples, KNOWN_BYTES])?,
-            read,
+            // one part is packed while the next is read, and the C library keeps some of what is freed between parts
+            read.checked_mul(2)?.checked_add(read.min(KEPT_BYTES))?,
             values,
-            // the C library keeps some of what is freed between parts
-            read.min(KEPT_BYTES),
             seen,
         ];
         Some(Self {

@@ -96,7 +96,7 @@ impl Blocks {
             return Self::load_whole(comm, job, kernel, workers, clock);
         }
         if job.schedule.bands.features.is_some() {
-            let (known, mut parts) = Parts::survey::<T>(comm, job, kernel, workers)?;
+            let (known, mut parts) = Parts::survey::<T>(comm, job, kernel)?;
             let given = judged::<T>(comm, job, workers, (&known, &parts.filed), clock)?;
             clock.lap(Phase::Compute);
             let largest = known.largest();

@@ -30,6 +30,8 @@ struct Sample {
 /// The samples of this rank, which are read once before anything is made, and again for each way round the ring.
 pub(super) struct Parts {
     pub(super) filed: Filed,
+    /// The main thread, which reads, and others.
+    team: Workers,
     /// Features of a part, and of a sample.
     width: usize,
     features: usize,
@@ -80,15 +82,13 @@ fn look_at<T: Number>(
     let places = places(input, rows.clone());
     let new = |&(_, row): &(usize, usize)| Seen::nothing(row, d, measure, kernel.extras_sum());
     let mut seen: Vec<Seen> = places.iter().map(new).collect();
-    each_part::<T>(workers, (input, rows.clone()), width, |part| part.survey(workers, &mut seen, measure))?;
+    each_part::<T>(workers, (input, rows.clone()), width, |part| part.survey(&mut seen, measure))?;
     for ((file, row), seen) in places.iter().zip(&seen) {
         surveys[*file].merge(&seen.surveyed(*row, d, size_of::<T>()));
     }
     for pass in 0..measure.passes() {
         if pass > 0 {
-            each_part::<T>(workers, (input, rows.clone()), width, |part| {
-                part.look(workers, &mut seen, measure);
-            })?;
+            each_part::<T>(workers, (input, rows.clone()), width, |part| part.look(&mut seen, measure))?;
         }
         seen.iter_mut().for_each(Seen::end_pass);
     }
@@ -100,24 +100,21 @@ impl Parts {
     ///
     /// # Errors
     /// If they cannot be read.
-    pub(super) fn survey<T: Number>(
-        comm: &Comm,
-        job: &Job<'_>,
-        kernel: &Kernel<T>,
-        workers: &Workers,
-    ) -> Result<(Known, Self)> {
+    pub(super) fn survey<T: Number>(comm: &Comm, job: &Job<'_>, kernel: &Kernel<T>) -> Result<(Known, Self)> {
         let Job { inputs, schedule, problem, .. } = job;
         let (rank, width) = (comm.rank(), schedule.bands.features.unwrap_or(problem.d));
+        let team = comm.agree(Workers::with_this_thread(job.cores.threads))?;
         let mut samples = [Vec::new(), Vec::new()];
         let known = reading::read(comm, inputs, problem.metric, T::DTYPE, |subtracted| {
             samples.iter_mut().for_each(Vec::clear);
             comm.agree(Filed::new(job, rank, subtracted).survey(|side, input, rows, surveys| {
-                samples[side as usize].extend(look_at(workers, (input, rows), width, kernel, surveys)?);
+                samples[side as usize].extend(look_at(&team, (input, rows), width, kernel, surveys)?);
                 Ok(())
             }))
         })?;
         let parts = Self {
             filed: Filed::new(job, rank, known.subtracted),
+            team,
             width,
             features: problem.d,
             samples,
@@ -140,15 +137,15 @@ impl Parts {
     ) -> Result<bool> {
         let Rings { comm, kernel, done, stop, workers, job } = *rings;
         let tiles = ring.all_tiles(self.filed.rank).filter(|tile| !done.contains(*tile));
-        let tiles = FoldedTiles::new(kernel, self.filed.schedule.grid, tiles);
+        let at_once = ring.tile_count(self.filed.rank).div_ceil(ring.round_count());
+        let tiles = FoldedTiles::new(kernel, self.filed.schedule.grid, tiles, (at_once, self.team.count()));
         let mut way = Way::new(self, kernel, ring);
         if !way.fold(rings, &tiles, tally)? {
             return Ok(false);
         }
         way.check_digests()?;
-        let row_extras: Vec<u64> = way.rows.seen.iter().map(Seen::extras).collect();
-        let columns = way.cols.as_ref().unwrap_or(&way.rows);
-        let col_extras = self.of_all_columns(comm, &ring, columns.seen.iter().map(Seen::extras));
+        let [row_extras, col_extras] = way.extras();
+        let col_extras = self.of_all_columns(comm, &ring, col_extras);
         drop(way);
         let starts = self.starts(&ring);
         let (grid, first_row) =
@@ -183,7 +180,7 @@ impl Parts {
     }
 
     /// Words of the columns of all ranks, of which this one knows its own. Collective.
-    fn of_all_columns(&self, comm: &Comm, ring: &Ring, own: impl Iterator<Item = u64>) -> Vec<u64> {
+    fn of_all_columns(&self, comm: &Comm, ring: &Ring, own: Vec<u64>) -> Vec<u64> {
         let lens = (0..self.filed.schedule.ranks)
             .map(|rank| self.filed.schedule.cols_of(ring.tile_cols(rank)).len());
         let lens: Vec<usize> = lens.collect();
@@ -198,22 +195,39 @@ impl Parts {
 struct Samples<'a> {
     input: &'a Input,
     rows: Range<usize>,
-    seen: Vec<Seen>,
     known: &'a [Sample],
 }
 
-impl<'a> Samples<'a> {
-    fn new<T: Number>(input: &'a Input, rows: Range<usize>, known: &'a [Sample], kernel: &Kernel<T>) -> Self {
+impl Samples<'_> {
+    /// None of whose features were read again.
+    fn unseen<T: Number>(&self, kernel: &Kernel<T>) -> Vec<Seen> {
         let again = |((_, row), known): (&(usize, usize), &Sample)| {
             Seen::again(*row, known.preparing, kernel.extras_sum())
         };
-        let seen = places(input, rows.clone()).iter().zip(known).map(again).collect();
-        Self { input, rows, seen, known }
+        places(self.input, self.rows.clone()).iter().zip(self.known).map(again).collect()
     }
 
-    fn read<T: Number>(&self, part: Range<usize>) -> Result<Window<'a, T>> {
-        Window::read(self.input, self.rows.clone(), part)
+    /// Makes sure that they are those that were read at first.
+    fn check_digests(&self, seen: &[Seen]) -> Result<()> {
+        let changed = seen.iter().zip(self.known).position(|(seen, known)| seen.digest() != known.digest);
+        changed.map_or(Ok(()), |at| {
+            let row = self.rows.start + at;
+            reread::check(self.input, row..row + 1, seen[at].digest(), self.known[at].digest)
+        })
     }
+}
+
+/// A part of the features of both sides.
+struct Part<'a, T> {
+    features: Range<usize>,
+    rows: Window<'a, T>,
+    cols: Option<Window<'a, T>>,
+}
+
+/// The panels of a part.
+struct Panels {
+    rows: Block,
+    cols: Block,
 }
 
 /// The rows and columns of this rank on one way round the ring.
@@ -224,6 +238,8 @@ struct Way<'a, T> {
     rows: Samples<'a>,
     /// Where they are not the rows.
     cols: Option<Samples<'a>>,
+    /// What is known of each of these rows, and of these columns.
+    seen: [Vec<Seen>; 2],
 }
 
 impl<'a, T: Number> Way<'a, T> {
@@ -237,109 +253,131 @@ impl<'a, T: Number> Way<'a, T> {
             (schedule.rows_of(tile_rows.clone()), schedule.rows_of(schedule.tile_rows(*rank)).start);
         // of one input, the columns that a rank brings are the rows that it owns
         let of_x = if y.is_some() { &samples[0] } else { &samples[1] };
-        let of_rows = Samples::new(x, rows.clone(), own(of_x, &rows, first_row), kernel);
-        let cols = schedule.cols_of(tile_cols.clone());
-        let first_col = schedule.cols_of(schedule.tile_cols(*rank)).start;
+        let rows = Samples { input: x, known: own(of_x, &rows, first_row), rows };
         let is_same = y.is_none() && tile_rows == tile_cols;
         let of_cols = || {
-            let known = own(&samples[1], &cols, first_col);
-            Samples::new(parts.filed.columns(), cols.clone(), known, kernel)
+            let cols = schedule.cols_of(tile_cols.clone());
+            let first_col = schedule.cols_of(schedule.tile_cols(*rank)).start;
+            Samples { input: parts.filed.columns(), known: own(&samples[1], &cols, first_col), rows: cols }
         };
         let cols = (!is_same).then(of_cols);
-        Self { parts, kernel, ring, rows: of_rows, cols }
+        let seen = [rows.unseen(kernel), cols.as_ref().map_or(Vec::new(), |cols| cols.unseen(kernel))];
+        Self { parts, kernel, ring, rows, cols, seen }
     }
 
-    /// A part of the features of both.
-    fn read(&self, part: Range<usize>) -> Result<(Window<'a, T>, Option<Window<'a, T>>)> {
-        let rows = self.rows.read(part.clone())?;
-        Ok((rows, self.cols.as_ref().map(|cols| cols.read(part)).transpose()?))
+    /// Reads a part of the features.
+    fn read(rows: &Samples<'a>, cols: Option<&Samples<'a>>, features: Range<usize>) -> Result<Part<'a, T>> {
+        let of = |side: &Samples<'a>| Window::read(side.input, side.rows.clone(), features.clone());
+        Ok(Part { rows: of(rows)?, cols: cols.map(of).transpose()?, features })
     }
 
-    /// Folds all features of some tiles, part by part: the blocks of columns go round the ring for each. False if it was time to stop before the end.
+    /// Room for the panels of so many features: of parts of the same length, the memory is used again.
+    fn panels(&self, features: usize, last: Option<Panels>) -> Panels {
+        let Filed { schedule, rank, .. } = self.parts.filed;
+        let (height, edge) = schedule.grid.tile_shape();
+        let (of_rows, of_cols) = self.kernel.part_panels(features);
+        let (tile_rows, tile_cols) = (self.ring.tile_rows(rank), self.ring.tile_cols(rank));
+        let new = || Panels {
+            rows: Block::new(tile_rows, height, of_rows),
+            cols: Block::new(tile_cols.clone(), edge, of_cols),
+        };
+        let mut panels = last.filter(|last| last.rows.shape() == of_rows).unwrap_or_else(new);
+        // it may have been another rank's
+        panels.cols.receive(tile_cols);
+        panels
+    }
+
+    /// Folds all features of some tiles, part by part, each read while the one before is packed: the blocks of columns go round the ring for each. False if it was time
+    /// to stop before the end.
     fn fold(
         &mut self,
         rings: &Rings<'_, T>,
         tiles: &FoldedTiles<'_, T>,
         tally: &mut Tally<'_>,
     ) -> Result<bool> {
-        let Rings { comm, workers, stop, .. } = *rings;
-        let Parts { filed: Filed { schedule, rank, .. }, width, features, ref measure, scaling, .. } =
-            *self.parts;
-        let (height, edge) = schedule.grid.tile_shape();
+        let Parts { filed: Filed { rank, .. }, width, features, ref measure, scaling, .. } = *self.parts;
         let scale = (scaling != 0).then(|| PowerOfTwo::<T>::new(scaling));
-        let mut ahead = parts(features, width);
-        let (mut blocks, mut values): (Option<[Block; 2]>, _) = (None, Vec::new());
-        let mut current = ahead.next().map(|part| Ok((part.clone(), self.read(part)?))).transpose()?;
-        while let Some((part, (rows, cols))) = current.take() {
+        let samples = self.rows.rows.len() + self.cols.as_ref().map_or(0, |cols| cols.rows.len());
+        let is_alone = self.ring.round_count() == 1;
+        let (mut ahead, mut last, mut values) = (parts(features, width), None, Vec::new());
+        let mut read_next = |rows: &Samples<'a>, cols: Option<&Samples<'a>>| {
+            ahead.next().map(|features| Self::read(rows, cols, features)).transpose()
+        };
+        let mut current = read_next(&self.rows, self.cols.as_ref())?;
+        while let Some(Part { features, rows, cols }) = current.take() {
             // all ranks stop together
-            if comm.all_reduce(&[u64::from(stop.is_due())], Reduce::Max)[0] > 0 {
+            if rings.comm.all_reduce(&[u64::from(rings.stop.is_due())], Reduce::Max)[0] > 0 {
                 return Ok(false);
             }
-            let shapes = self.kernel.part_panels(part.len());
-            let new = || {
-                let cols = Block::new(self.ring.tile_cols(rank), edge, shapes.1);
-                [Block::new(self.ring.tile_rows(rank), height, shapes.0), cols]
+            tally.totals.bytes_read += (samples * features.len() * size_of::<T>()) as u64;
+            let mut panels = self.panels(features.len(), last.take());
+            let ring = self.ring;
+            let fold = |round: usize, panels: &Panels| {
+                let of_round: Vec<Tile> = ring.tiles(rank, round).collect();
+                tiles.fold(&of_round, &features, (&panels.rows, &panels.cols));
             };
-            // of parts of the same length, the memory is used again
-            let [mut of_rows, mut of_cols] =
-                blocks.take().filter(|blocks| blocks[0].shape() == shapes.0).unwrap_or_else(new);
-            if self.ring.round_count() > 1 {
-                // it was another rank's
-                of_cols.receive(self.ring.tile_cols(rank));
-            }
-            let both = if cols.is_none() { Some(&mut of_cols) } else { None };
-            rows.pack(workers, &mut self.rows.seen, measure, scale, (Some(&mut of_rows), both), &mut values);
-            if let (Some(cols), Some(side)) = (&cols, &mut self.cols) {
-                cols.pack(workers, &mut side.seen, measure, scale, (None, Some(&mut of_cols)), &mut values);
-            }
-            let samples = self.rows.rows.len() + self.cols.as_ref().map_or(0, |cols| cols.rows.len());
-            tally.totals.bytes_read += (samples * part.len() * size_of::<T>()) as u64;
-            drop((rows, cols));
-            tally.clock.lap(Phase::Compute);
-            for round in 0..self.ring.round_count() {
-                let of_round: Vec<Tile> = self.ring.tiles(rank, round).collect();
-                let fold = || {
-                    let began = Instant::now();
-                    tiles.fold(&of_round, &part, (&of_rows, &of_cols));
-                    began.elapsed()
-                };
-                let began = Instant::now();
-                if round + 1 < self.ring.round_count() {
-                    let mut spare = of_cols.empty();
-                    let source = self.ring.source(rank, round + 1);
-                    let exchange = || {
-                        let (to, from) = (self.ring.send_to(rank), self.ring.receive_from(rank));
-                        let incoming = spare.receive(self.ring.tile_cols(source));
-                        comm.exchange((of_cols.words(), to), (incoming, from), std::thread::yield_now);
-                    };
-                    workers.meanwhile(fold, exchange);
-                    tally.totals.bytes_sent += size_of_val(of_cols.words()) as u64;
-                    of_cols = spare;
-                    tally.clock.lap(Phase::Compute);
-                } else {
-                    let read = || {
-                        let next = ahead.next().map(|part| Ok((part.clone(), self.read(part)?))).transpose();
-                        (next, began.elapsed())
-                    };
-                    let (folding, (next, reading)) = workers.meanwhile(fold, read);
-                    current = next?;
-                    tally.clock.lap(if reading > folding { Phase::Read } else { Phase::Compute });
+            let began = Instant::now();
+            let [row_seen, col_seen] = &mut self.seen;
+            let pack = || {
+                let both = if cols.is_none() { Some(&mut panels.cols) } else { None };
+                rows.pack(row_seen, measure, scale, (Some(&mut panels.rows), both), &mut values);
+                if let Some(cols) = cols {
+                    cols.pack(col_seen, measure, scale, (None, Some(&mut panels.cols)), &mut values);
                 }
+                if is_alone {
+                    fold(0, &panels);
+                }
+                began.elapsed()
+            };
+            let read = || (read_next(&self.rows, self.cols.as_ref()), began.elapsed());
+            let (computing, (next, reading)) = self.parts.team.meanwhile(pack, read);
+            current = next?;
+            tally.clock.lap(if reading > computing { Phase::Read } else { Phase::Compute });
+            if !is_alone {
+                self.fold_round_the_ring(rings.comm, fold, &mut panels, tally);
             }
-            blocks = Some([of_rows, of_cols]);
+            last = Some(panels);
         }
         Ok(true)
     }
 
+    /// Folds a part while the block of columns goes from rank to rank.
+    fn fold_round_the_ring(
+        &self,
+        comm: &Comm,
+        fold: impl Fn(usize, &Panels) + Sync,
+        panels: &mut Panels,
+        tally: &mut Tally<'_>,
+    ) {
+        let (ring, rank, team) = (self.ring, self.parts.filed.rank, &self.parts.team);
+        for round in 0..ring.round_count() {
+            if round + 1 == ring.round_count() {
+                team.install(|| fold(round, panels));
+            } else {
+                let mut spare = panels.cols.empty();
+                let exchange = || {
+                    let incoming = spare.receive(ring.tile_cols(ring.source(rank, round + 1)));
+                    let (to, from) = (ring.send_to(rank), ring.receive_from(rank));
+                    comm.exchange((panels.cols.words(), to), (incoming, from), std::thread::yield_now);
+                };
+                team.meanwhile(|| fold(round, panels), exchange);
+                tally.totals.bytes_sent += size_of_val(panels.cols.words()) as u64;
+                panels.cols = spare;
+            }
+            tally.clock.lap(Phase::Compute);
+        }
+    }
+
     /// Makes sure that samples are those that were read at first.
     fn check_digests(&self) -> Result<()> {
-        for Samples { input, rows, seen, known } in std::iter::once(&self.rows).chain(&self.cols) {
-            let changed = seen.iter().zip(*known).position(|(seen, known)| seen.digest() != known.digest);
-            if let Some(at) = changed {
-                let row = rows.start + at;
-                reread::check(input, row..row + 1, seen[at].digest(), known[at].digest)?;
-            }
-        }
-        Ok(())
+        let sides = std::iter::once(&self.rows).chain(&self.cols);
+        sides.zip(&self.seen).try_for_each(|(side, seen)| side.check_digests(seen))
+    }
+
+    /// What these rows, and these columns, carry beside their features.
+    fn extras(&self) -> [Vec<u64>; 2] {
+        let of = |seen: &Vec<Seen>| seen.iter().map(Seen::extras).collect::<Vec<_>>();
+        let [rows, cols] = &self.seen;
+        [of(rows), of(if self.cols.is_some() { cols } else { rows })]
     }
 }

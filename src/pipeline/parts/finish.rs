@@ -29,13 +29,17 @@ impl<'a, T: Number, E: Fn(Tile) -> (&'a [u64], &'a [u64])> FinishWorker<'a, T, E
         let (tile, n) = (order.tile, grid.cols(order.tile.j).len());
         let (row_extras, col_extras) = (self.extras)(tile);
         let strip = kernel.strip_rows(n);
-        self.tiles.with(tile, |folds| {
-            in_strips(order, grid, kernel.level(), strip, &mut self.checksum, |first, values, _| {
-                let rows = first..first + values.len() / n;
+        in_strips(order, grid, kernel.level(), strip, &mut self.checksum, |first, values, _| {
+            let mut noted = 0;
+            let rows = first..first + values.len() / n;
+            self.tiles.with_rows(tile, rows, |rows, of_strip, folds| {
+                let values = &mut values[(rows.start - first) * n..(rows.end - first) * n];
                 // where samples carry nothing there is nothing
-                let row_extras = row_extras.get(rows.clone()).unwrap_or(&[]);
-                kernel.finish_folds(folds, rows, (row_extras, col_extras), (values, n), &mut self.scratch)
-            })
+                let row_extras = row_extras.get(rows).unwrap_or(&[]);
+                let extras = (row_extras, col_extras);
+                noted += kernel.finish_folds(folds, of_strip, extras, (values, n), &mut self.scratch);
+            });
+            noted
         })
     }
 }

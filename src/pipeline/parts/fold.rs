@@ -2,33 +2,67 @@
 
 use std::collections::HashMap;
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use rayon::prelude::*;
 
 use crate::block::Block;
 use crate::kernel::{Folds, Kernel, Scratch};
 use crate::number::Number;
-use crate::partition::{Grid, Tile};
+use crate::partition::{Grid, Tile, range_of};
 
 /// Features whose sums threads share, of which those of 64 blocks wait to be put together.
 pub(crate) const SHARED_FEATURES: usize = 64 * 256;
 
+/// Pieces of these features that each thread is given: some threads are slower than others.
+const PIECES_OF_A_THREAD: usize = 4;
+
 /// Panels, and how many samples they hold.
 type Panels<'a> = (&'a [u64], usize);
+
+/// Some rows of a tile, which begin with a panel, and their folds.
+struct Strip<T> {
+    rows: Range<usize>,
+    folds: Mutex<Folds<T>>,
+}
 
 /// The folds of some tiles.
 pub(crate) struct FoldedTiles<'a, T> {
     kernel: &'a Kernel<T>,
     grid: Grid,
-    folds: HashMap<Tile, Mutex<Folds<T>>>,
+    tiles: HashMap<Tile, Vec<Strip<T>>>,
+    /// Whether threads share the features of a tile.
+    shares_features: bool,
 }
 
 impl<'a, T: Number> FoldedTiles<'a, T> {
-    /// Of these tiles of a grid, before the first part.
-    pub(crate) fn new(kernel: &'a Kernel<T>, grid: Grid, tiles: impl Iterator<Item = Tile>) -> Self {
-        let of = |tile: Tile| kernel.folds(grid.rows(tile.i).len(), grid.cols(tile.j).len());
-        Self { kernel, grid, folds: tiles.map(|tile| (tile, Mutex::new(of(tile)))).collect() }
+    /// Of these tiles of a grid, before the first part, of which so many are folded at once, by so many threads.
+    ///
+    /// Where there are too few tiles for the threads, they share strips of them; where there are too few panels for that, features, if sums over these can be put
+    /// together.
+    pub(crate) fn new(
+        kernel: &'a Kernel<T>,
+        grid: Grid,
+        tiles: impl Iterator<Item = Tile>,
+        (at_once, threads): (usize, usize),
+    ) -> Self {
+        let (panel, _) = kernel.part_panels(1);
+        let panels = panel.count(grid.tile_shape().0);
+        let shares_features = panels * at_once < threads && kernel.has_block_sums();
+        let is_cut = threads > 1 && at_once < 2 * threads && !shares_features;
+        // two of each tile at least, so that no thread waits for the last tile
+        let strips = if is_cut { threads.div_ceil(at_once.max(1)).max(2) } else { 1 };
+        let of_tile = |tile: Tile| {
+            let (m, n) = (grid.rows(tile.i).len(), grid.cols(tile.j).len());
+            let (panels, strips) = (panel.count(m), strips.min(panel.count(m)));
+            let ranges = (0..strips).map(|strip| range_of(panels, strips, strip));
+            let strip = |panels: Range<usize>| {
+                let rows = panels.start * panel.width..m.min(panels.end * panel.width);
+                Strip { folds: Mutex::new(kernel.folds(rows.len(), n)), rows }
+            };
+            (tile, ranges.map(strip).collect())
+        };
+        Self { kernel, grid, tiles: tiles.map(of_tile).collect(), shares_features }
     }
 
     pub(super) fn kernel(&self) -> &'a Kernel<T> {
@@ -39,49 +73,78 @@ impl<'a, T: Number> FoldedTiles<'a, T> {
         self.grid
     }
 
-    /// Calls `with` with the folds of a tile.
-    pub(super) fn with<R>(&self, tile: Tile, with: impl FnOnce(&mut Folds<T>) -> R) -> R {
-        let folds = self.folds.get(&tile).expect("the tile is one of these");
-        with(&mut folds.lock().unwrap_or_else(PoisonError::into_inner))
+    fn strips(&self, tile: Tile) -> &[Strip<T>] {
+        self.tiles.get(&tile).expect("the tile is one of these")
     }
 
-    /// Folds the next part of the features, of which the panels of rows and of columns hold `features`, for some of the tiles. On the workers.
-    pub(crate) fn fold(&self, tiles: &[Tile], features: &Range<usize>, (rows, cols): (&Block, &Block)) {
-        let tiles: Vec<Tile> = tiles.iter().copied().filter(|tile| self.folds.contains_key(tile)).collect();
-        if tiles.len() >= 2 * rayon::current_num_threads() || !self.kernel.has_block_sums() {
-            let fold = |scratch: &mut Scratch<T>, tile: Tile| {
-                let panels = self.panels(tile, rows, cols);
-                self.with(tile, |folds| {
-                    self.kernel.fold_part(folds, features.clone(), panels.0, panels.1, scratch);
-                });
-            };
-            tiles.into_par_iter().for_each_init(Scratch::new, fold);
-        } else {
-            for tile in tiles {
-                self.share(tile, features, (rows, cols));
+    /// Calls `with` with the folds of some rows of a tile, strip by strip: which rows of the tile, and which of the strip these are.
+    pub(super) fn with_rows(
+        &self,
+        tile: Tile,
+        rows: Range<usize>,
+        mut with: impl FnMut(Range<usize>, Range<usize>, &Folds<T>),
+    ) {
+        for strip in self.strips(tile) {
+            let common = rows.start.max(strip.rows.start)..rows.end.min(strip.rows.end);
+            if !common.is_empty() {
+                let within = common.start - strip.rows.start..common.end - strip.rows.start;
+                with(common, within, &strip.folds());
             }
         }
     }
 
-    /// Shares the features of a tile between all threads: sums over blocks of features are computed anywhere, and put together in order.
-    fn share(&self, tile: Tile, features: &Range<usize>, (rows, cols): (&Block, &Block)) {
-        let panels = self.panels(tile, rows, cols);
+    /// Folds the next part of the features, of which the panels of rows and of columns hold `features`, for some of the tiles. On the workers.
+    pub(crate) fn fold(&self, tiles: &[Tile], features: &Range<usize>, (rows, cols): (&Block, &Block)) {
+        let tiles = tiles.iter().filter_map(|tile| Some((*tile, self.tiles.get(tile)?)));
+        let strips = tiles.flat_map(|(tile, strips)| strips.iter().map(move |strip| (tile, strip)));
+        let strips: Vec<(Tile, &Strip<T>)> = strips.collect();
+        if self.shares_features {
+            for (tile, strip) in strips {
+                self.share(strip, features, self.panels(tile, strip, rows, cols));
+            }
+        } else {
+            let fold = |scratch: &mut Scratch<T>, (tile, strip): (Tile, &Strip<T>)| {
+                let panels = self.panels(tile, strip, rows, cols);
+                self.kernel.fold_part(&mut strip.folds(), features.clone(), panels.0, panels.1, scratch);
+            };
+            strips.into_par_iter().for_each_init(Scratch::new, fold);
+        }
+    }
+
+    /// Shares features between all threads: sums over blocks of features are computed anywhere, and put together in order.
+    fn share(&self, strip: &Strip<T>, features: &Range<usize>, panels: (Panels<'_>, Panels<'_>)) {
         let threads = rayon::current_num_threads();
         for first in features.clone().step_by(SHARED_FEATURES) {
             let some = first..features.end.min(first + SHARED_FEATURES);
-            let each = some.len().div_ceil(threads).next_multiple_of(256);
+            let each = some.len().div_ceil(PIECES_OF_A_THREAD * threads).next_multiple_of(256);
             let parts: Vec<_> = some.clone().step_by(each).map(|at| at..some.end.min(at + each)).collect();
             let sum = |scratch: &mut Scratch<T>, part: Range<usize>| {
                 self.kernel.block_sums(features.clone(), part, panels.0, panels.1, scratch)
             };
             let sums: Vec<_> = parts.into_par_iter().map_init(Scratch::new, sum).collect();
-            self.with(tile, |folds| sums.iter().for_each(|sums| self.kernel.add_sums(folds, sums)));
+            let mut folds = strip.folds();
+            for sums in &sums {
+                self.kernel.add_sums(&mut folds, sums);
+            }
         }
     }
 
-    /// The panels of the rows and of the columns of a tile, and how many samples these are.
-    fn panels<'b>(&self, tile: Tile, rows: &'b Block, cols: &'b Block) -> (Panels<'b>, Panels<'b>) {
-        let (m, n) = (self.grid.rows(tile.i).len(), self.grid.cols(tile.j).len());
-        ((rows.slot(tile.i), m), (cols.slot(tile.j), n))
+    /// The panels of the rows of a strip and of the columns of its tile, and how many samples these are.
+    fn panels<'b>(
+        &self,
+        tile: Tile,
+        strip: &Strip<T>,
+        rows: &'b Block,
+        cols: &'b Block,
+    ) -> (Panels<'b>, Panels<'b>) {
+        let shape = rows.shape();
+        let panels = &rows.slot(tile.i)[strip.rows.start / shape.width * shape.len()..];
+        ((panels, strip.rows.len()), (cols.slot(tile.j), self.grid.cols(tile.j).len()))
+    }
+}
+
+impl<T> Strip<T> {
+    fn folds(&self) -> MutexGuard<'_, Folds<T>> {
+        self.folds.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -14,4 +14,4 @@ mod window;
 pub(crate) use finish::FinishWorker;
 pub(crate) use fold::{FoldedTiles, SHARED_FEATURES};
 pub(crate) use seen::Seen;
-pub(crate) use window::Window;
+pub(crate) use window::{Window, converted_together};
