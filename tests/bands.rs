@@ -33,7 +33,11 @@ fn work() -> Work {
 
 /// Bytes that the program says a rank needs at least.
 fn least(work: &Work, ranks: usize, results: &str) -> u64 {
-    let done = work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1);
+    asked(&work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1))
+}
+
+/// Bytes of which a refused run says that a rank needs them.
+fn asked(done: &Done) -> u64 {
     let words = "a rank of this run takes ";
     let (_, rest) = done.stderr.split_once(words).unwrap_or_else(|| panic!("{done}"));
     let mut words = rest.split(' ');
@@ -66,6 +70,40 @@ fn a_killed_run_goes_on_with_another_limit_and_other_ranks() {
         let last = format!("{COMPUTE}{results} --memory-per-rank {limit} --resume --json run.json");
         work.run(second, &last, 0);
         assert!(work.record()["resumed_pairs"].as_u64() > Some(0));
+        assert!(stored(work.path("out.h5")) == whole, "other bytes");
+        work.run(2, "verify out.h5 --all", 0);
+    });
+}
+
+/// Samples with so many features that they are read part by part of these, in 3 × 3 tiles. Seven ranks share the features.
+#[test]
+fn a_killed_run_by_parts_of_the_features_goes_on_with_another_limit_and_other_ranks() {
+    const COMPUTE: &str = "compute x.h5 -o out.h5 --tile 8 --checkpoint-interval 0 --metric cosine";
+    let cases = [(ALONE, 7), (7, 2), (2, ALONE)].into_iter();
+    let cases: Vec<_> =
+        cases.flat_map(|ranks| ["", " --matrix --neighbors 3"].map(|results| (ranks, results))).collect();
+    for_all(&cases, |&((first, second), results)| {
+        let work = Work::new();
+        write(work.path("x.h5"), &random::<f32>(20, 70_000, 3));
+        work.run(ALONE, &format!("{COMPUTE}{results}"), 0);
+        let whole = stored(work.path("out.h5"));
+        fs::remove_file(work.path("out.h5")).unwrap();
+        let limited = |ranks| {
+            // where some of them have no tile, they share the features without being asked to keep within a limit
+            if ranks == 7 {
+                return format!("{COMPUTE}{results}");
+            }
+            let told = work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1);
+            format!("{COMPUTE}{results} --memory-per-rank {}", asked(&told) + (1 << 20))
+        };
+        let done = work.program(first).env("PAIRDIST_FAIL_AT", "journalled:0:1:kill").run(&limited(first));
+        assert_ne!(done.code, 0, "{done}");
+        assert!(work.path("out.h5.partial").exists() && !work.path("out.h5").exists(), "{done}");
+        work.run(second, &format!("{} --resume --json run.json", limited(second)), 0);
+        let record = work.record();
+        assert!(record["resumed_pairs"].as_u64() > Some(0));
+        assert_eq!(record["bands"]["shared_features"].as_bool(), (second == 7).then_some(true), "{record}");
+        assert!(record["bands"]["features"].as_u64() < Some(70_000), "{record}");
         assert!(stored(work.path("out.h5")) == whole, "other bytes");
         work.run(2, "verify out.h5 --all", 0);
     });

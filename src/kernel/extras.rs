@@ -19,17 +19,35 @@ pub enum ExtrasSum {
 }
 
 impl ExtrasSum {
-    /// Adds the values of the next features, as they are packed: prepared and scaled.
-    pub fn add<T: Element>(&mut self, values: &[T]) {
+    /// What the values of the next features, as they are packed (prepared and scaled), add to it, block by block; see [`Self::add_blocks`].
+    pub fn blocks<T: Element>(&self, values: &[T]) -> Vec<u64> {
         match self {
-            Self::None => {}
-            Self::SquaredNorm(sum) => {
-                for block in values.chunks(BLOCK_FEATURES) {
-                    *sum = sum.plus(squared_norm_of_block(block));
-                }
+            Self::None => Vec::new(),
+            Self::SquaredNorm(_) => {
+                values.chunks(BLOCK_FEATURES).map(|block| squared_norm_of_block(block).to_bits()).collect()
             }
-            Self::WholeSquaredNorm(sum) => *sum += whole_squared_norm(values),
-            Self::Ones(sum) => *sum += values.iter().filter(|value| **value != T::default()).count() as u64,
+            Self::WholeSquaredNorm(_) => vec![whole_squared_norm(values)],
+            Self::Ones(_) => vec![values.iter().filter(|value| **value != T::default()).count() as u64],
+        }
+    }
+
+    /// How many words [`Self::blocks`] gives of so many features.
+    pub fn blocks_len(&self, features: usize) -> usize {
+        match self {
+            Self::None => 0,
+            Self::SquaredNorm(_) => features.div_ceil(BLOCK_FEATURES),
+            Self::WholeSquaredNorm(_) | Self::Ones(_) => 1,
+        }
+    }
+
+    /// Adds what the next features give. The order counts: norms are compensated sums over blocks.
+    pub fn add_blocks(&mut self, blocks: &[u64]) {
+        for &block in blocks {
+            match self {
+                Self::None => {}
+                Self::SquaredNorm(sum) => *sum = sum.plus(f64::from_bits(block)),
+                Self::WholeSquaredNorm(sum) | Self::Ones(sum) => *sum += block,
+            }
         }
     }
 

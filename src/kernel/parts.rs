@@ -98,6 +98,11 @@ impl<T: SimdElement> Kernel<T> {
         }
     }
 
+    /// Pairs that are folded for an m × n tile: those of whole micro-tiles.
+    pub fn folded_pairs(&self, m: usize, n: usize) -> usize {
+        sweep::resting_len(m, n, self.full) / 2
+    }
+
     /// Elements of scratch that a worker needs to fold parts of m × n tiles, and to finish them strip by strip.
     pub fn part_scratch_len(&self, m: usize, n: usize) -> usize {
         match &self.engine {
@@ -155,6 +160,11 @@ impl<T: SimdElement> Kernel<T> {
                 (count.tile)(input, *finished, &mut [], &mut folds.counts, &mut scratch.counts.wide);
             }
         }
+    }
+
+    /// Whether both products and differences are folded of parts, as the guard needs.
+    pub fn folds_twice(&self) -> bool {
+        matches!(&self.engine, Engine::Values { main, .. } if main.direct.is_some())
     }
 
     /// Whether threads can share the features of a part: sums over blocks of features do not depend on each other, nor do maxima and
@@ -225,6 +235,40 @@ impl<T: SimdElement> Kernel<T> {
             }
             Engine::Counts { .. } => (len / 2 * WORD_BYTES, 0),
         }
+    }
+
+    /// Words of the [`Sums`] of these features of an m × n tile.
+    pub fn sums_words(&self, features: &Range<usize>, m: usize, n: usize) -> usize {
+        let len = sweep::resting_len(m, n, self.full) / 2;
+        match &self.engine {
+            Engine::Values { .. } => {
+                let of = |fold: Resting<T>| fold.blocks(features.clone()).count() * len;
+                self.resting().map(of).sum::<usize>() * size_of::<T>() / WORD_BYTES
+            }
+            Engine::Counts { .. } => len,
+        }
+    }
+
+    /// The sums of these features of an m × n tile that [`Sums::append_to`] made words of.
+    ///
+    /// # Panics
+    /// If the words are not [`Self::sums_words`].
+    pub fn sums_of(&self, features: Range<usize>, (m, n): (usize, usize), words: &[u64]) -> Sums<T> {
+        assert_eq!(words.len(), self.sums_words(&features, m, n), "words of sums");
+        let len = sweep::resting_len(m, n, self.full) / 2;
+        let mut sums = Sums { m, n, features: features.clone(), values: Vec::new(), counts: Vec::new() };
+        match &self.engine {
+            Engine::Values { .. } => {
+                let mut values: &[T] = bytemuck::cast_slice(words);
+                for fold in self.resting() {
+                    let (of_fold, rest) = values.split_at(fold.blocks(features.clone()).count() * len);
+                    sums.values.push(of_fold.to_vec());
+                    values = rest;
+                }
+            }
+            Engine::Counts { .. } => sums.counts = words.to_vec(),
+        }
+        sums
     }
 
     /// Adds the sums of the next features.
@@ -344,6 +388,24 @@ impl<T: SimdElement> Kernel<T> {
             "features {features:?} of {}",
             self.features
         );
+    }
+}
+
+impl<T: SimdElement> Sums<T> {
+    /// Which features they are of.
+    pub fn features(&self) -> Range<usize> {
+        self.features.clone()
+    }
+
+    /// Their words, behind others: for another process, which makes them sums again by [`Kernel::sums_of`].
+    pub fn append_to(&self, words: &mut Vec<u64>) {
+        for values in &self.values {
+            let first = words.len();
+            // whole micro-tiles fill words
+            words.resize(first + size_of_val(&values[..]) / WORD_BYTES, 0);
+            bytemuck::cast_slice_mut(&mut words[first..]).copy_from_slice(values);
+        }
+        words.extend(&self.counts);
     }
 }
 

@@ -71,6 +71,39 @@ impl Preparing {
         }
     }
 
+    /// Words that hold what was found of a sample.
+    pub const WORDS: usize = 6;
+
+    /// What was found after all passes.
+    pub fn words(&self) -> [u64; Self::WORDS] {
+        let Self { low, high, mean, rest, divisor, .. } = *self;
+        let [low, high, mean, rest, divisor] = [low, high, mean, rest, divisor].map(f64::to_bits);
+        [low, high, mean, rest, divisor, u64::from(self.finite)]
+    }
+
+    /// With what was found elsewhere, as [`Self::words`] gives it.
+    ///
+    /// # Panics
+    /// If these are not so many.
+    #[must_use]
+    pub fn found(mut self, words: &[u64]) -> Self {
+        let &[low, high, mean, rest, divisor, finite] = words else { panic!("{} words", words.len()) };
+        [self.low, self.high, self.mean, self.rest, self.divisor] =
+            [low, high, mean, rest, divisor].map(f64::from_bits);
+        (self.finite, self.pass) = (finite != 0, Pass::Over);
+        if self.preparation.passes() > 0 {
+            self.choose_scale();
+        }
+        self
+    }
+
+    /// The scale that fits the extremes.
+    fn choose_scale(&mut self) {
+        if !self.is_undefined() {
+            self.scale = PowerOfTwo::new(-exponent_of(self.low.abs().max(self.high.abs())));
+        }
+    }
+
     /// Looks at features from `first_feature` on; `weights` are those of all features, and empty where there are none.
     ///
     /// # Panics
@@ -105,9 +138,7 @@ impl Preparing {
         let sum = std::mem::take(&mut self.sum).total();
         self.pass = match self.pass {
             Pass::Extremes => {
-                if !self.is_undefined() {
-                    self.scale = PowerOfTwo::new(-exponent_of(self.low.abs().max(self.high.abs())));
-                }
+                self.choose_scale();
                 if self.preparation == Preparation::Deviation { Pass::Mean } else { Pass::Divisor }
             }
             Pass::Mean => {

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::{counted, product};
+use super::{Balance, counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
 use crate::metric::Parameter;
@@ -159,8 +159,13 @@ impl Memory {
         let (grid, size) = (schedule.grid, size_of::<T>());
         let (height, width) = grid.tile_shape();
         let (row_panels, col_panels) = kernel.part_panels(features);
-        let (tile_rows, tile_cols) = (schedule.band_rows(0, 0).len(), schedule.band_cols(0, 0).len());
-        let rounds = schedule.most_rounds();
+        let is_shared = schedule.bands.shared_features;
+        // where ranks share features, each has all samples
+        let (tile_rows, tile_cols, rounds) = if is_shared {
+            (grid.tile_rows(), grid.tile_cols(), 1)
+        } else {
+            (schedule.band_rows(0, 0).len(), schedule.band_cols(0, 0).len(), schedule.most_rounds())
+        };
         // with one input, rows and columns of a square band are the same samples
         let rows = tile_rows.saturating_mul(grid.edge).min(grid.n);
         let cols = tile_cols.saturating_mul(grid.edge).min(grid.m);
@@ -176,7 +181,11 @@ impl Memory {
         let [x, y] = layouts;
         let read = stored(x, rows)?.checked_add(stored(y, beside)?)?;
         let values = product(&[rows.max(beside), features, size])?;
-        let most = rows.max(if grid.symmetric { 0 } else { cols });
+        let most = if is_shared {
+            schedule.surveyed_rows(0).len().max(schedule.surveyed_cols(0).len())
+        } else {
+            rows.max(if grid.symmetric { 0 } else { cols })
+        };
         let surveyed = stored(x, most)?.max(stored(y, most)?);
         let seen = product(&[rows + beside, size_of::<Seen>()])?;
         // one part is surveyed while the next is read
@@ -186,19 +195,26 @@ impl Memory {
             product(&[threads.saturating_mul(together).min(most), features, size])?,
             product(&[most, size_of::<Seen>()])?,
         ];
-        let own_samples =
-            schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len();
+        let known = if is_shared {
+            grid.n + grid.m
+        } else {
+            schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len()
+        };
         let tiles = schedule.most_tiles_on_a_way().max(1);
-        let (sums, sum_scratch) = kernel.block_sums_bytes(SHARED_FEATURES.min(features), height, width);
+        let summed = if is_shared { features } else { SHARED_FEATURES.min(features) };
+        let (sums, sum_scratch) = kernel.block_sums_bytes(summed, height, width);
+        // those of all tiles, as sums and as what is sent, and of a tile as what is received and as sums
+        let sums =
+            if is_shared { product(&[2 * Balance::of(schedule).tiles + 2, sums])? } else { sums as u64 };
         let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
         let buffers = [
             product(&[tiles, kernel.folds_bytes(height, width)])?,
-            product(&[sums + threads * sum_scratch])?,
+            sums.checked_add(product(&[threads, sum_scratch])?)?,
             product(&[threads, kernel.part_scratch_len(height, width), size])?,
             product(&[parcels(threads).min(tiles), parcel, size])?,
             product(&[threads, THREAD_BYTES])?,
             product(&[kernel.feature_bytes(), kernel.row_panels().features])?,
-            product(&[own_samples, KNOWN_BYTES])?,
+            product(&[known, KNOWN_BYTES])?,
             // one part is packed while the next is read, and the C library keeps some of what is freed between parts
             read.checked_mul(2)?.checked_add(read.min(KEPT_BYTES))?,
             values,

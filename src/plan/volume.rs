@@ -6,6 +6,7 @@ use super::{counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
+use crate::pipeline::SummedTiles;
 use crate::schedule::{Bands, Schedule};
 use crate::sink::Results;
 use crate::source::Storage;
@@ -30,6 +31,10 @@ impl Balance {
         let (tiles, busiest, idle_ranks) = counts.fold((0, 0, 0), |(sum, most, idle), count| {
             (sum + count, count.max(most), idle + usize::from(count == 0))
         });
+        if schedule.bands.shared_features {
+            // whoever owns them
+            return Self { tiles, tiles_of_busiest_rank: busiest, imbalance: 1.0, idle_ranks: 0 };
+        }
         let imbalance = busiest as f64 * schedule.ranks as f64 / tiles as f64;
         Self { tiles, tiles_of_busiest_rank: busiest, imbalance, idle_ranks }
     }
@@ -57,6 +62,9 @@ impl Traffic {
         let sample = kernel.row_panels().features * size_of::<T>();
         let read = || product(&[samples_read(schedule, schedule.ranks)?, sample]);
         let exchanged = || {
+            if let Some(width) = schedule.bands.features.filter(|_| schedule.bands.shared_features) {
+                return sums_exchanged(schedule, kernel, width);
+            }
             // on the first way that a band of columns goes with one input, half the ring is enough
             let of_band = |cols: usize| {
                 let tiles = (0..schedule.ranks).map(|rank| schedule.band_cols(rank, cols).len()).sum();
@@ -159,11 +167,21 @@ impl Volume {
         } else {
             0.0
         };
+        let tile = height as f64 * width as f64 * features as f64;
+        let Bands { features: part, shared_features, .. } = schedule.bands;
+        let (waves, tile) = if part.is_some() {
+            // threads, or also ranks, share each tile
+            let twice = if kernel.folds_twice() { 2.0 } else { 1.0 };
+            let (tiles, ranks) = if shared_features { (balance.tiles, schedule.ranks) } else { (busiest, 1) };
+            (tiles, tile * twice / (threads as f64 * ranks as f64))
+        } else {
+            (busiest.div_ceil(threads), tile)
+        };
         Ok(Self {
             threads,
             ranks_per_node,
-            waves: busiest.div_ceil(threads),
-            tile: height as f64 * width as f64 * features as f64,
+            waves,
+            tile,
             rounds: schedule.round_count(),
             read: counted("what a rank reads", of_a_rank())?,
             whitening,
@@ -182,11 +200,15 @@ impl Volume {
 fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
     let grid = schedule.grid;
     let each = |of: &dyn Fn(usize) -> usize| (0..ranks).map(of).try_fold(0_usize, usize::checked_add);
-    let rows = each(&|rank| schedule.rows_of(schedule.tile_rows(rank)).len())?;
-    let cols = each(&|rank| schedule.cols_of(schedule.tile_cols(rank)).len())?;
+    let rows = each(&|rank| schedule.surveyed_rows(rank).len())?;
+    let cols = each(&|rank| schedule.surveyed_cols(rank).len())?;
     let once = if grid.symmetric { rows } else { rows.checked_add(cols)? };
     if schedule.bands == Bands::NONE {
         return Some(once);
+    }
+    if schedule.bands.shared_features {
+        let all = if grid.symmetric { grid.n } else { grid.n.checked_add(grid.m)? };
+        return once.checked_add(all.checked_mul(ranks)?.div_ceil(schedule.ranks));
     }
     let of_cols = |cols: usize| {
         let samples = each(&|rank| schedule.cols_of(schedule.band_cols(rank, cols)).len())?;
@@ -209,6 +231,24 @@ fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
     };
     let rows = total((0..schedule.bands.rows).map(of_rows))?;
     once.checked_add(rows)?.checked_add(cols)
+}
+
+/// Bytes of the sums that ranks send to the owners of tiles, if each part of the features has so many.
+fn sums_exchanged<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, width: usize) -> Option<u64> {
+    let (grid, d) = (schedule.grid, kernel.row_panels().features);
+    let ring = schedule.rings().next()?;
+    let tiles = (0..schedule.ranks).flat_map(|rank| ring.all_tiles(rank).map(move |tile| (rank, tile)));
+    let tiles = SummedTiles::new(kernel, grid, tiles.collect());
+    let mut bytes = 0_u64;
+    for (number, first) in (0..d).step_by(width).enumerate() {
+        let part = first..d.min(first + width);
+        for (at, &(owner, _)) in tiles.tiles.iter().enumerate() {
+            if owner != number % schedule.ranks {
+                bytes = bytes.checked_add(product(&[tiles.words(at, &part), WORD_BYTES])?)?;
+            }
+        }
+    }
+    Some(bytes)
 }
 
 fn total(mut counts: impl Iterator<Item = Option<usize>>) -> Option<usize> {

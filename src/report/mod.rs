@@ -12,6 +12,7 @@ mod record;
 
 pub use clock::{Clock, Phase, Phases};
 pub use progress::Progress;
+pub(crate) use record::features_at_a_time;
 pub use record::{InputRecord, Record, Versions};
 
 use std::io::Write as _;

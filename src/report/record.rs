@@ -153,11 +153,17 @@ pub struct Record {
     pub digest: String,
 }
 
+/// How many features of its samples a rank has in memory, if these are not all.
+pub(crate) fn features_at_a_time(features: Option<usize>, shared: bool) -> String {
+    let whose = if shared { ", others on each rank" } else { "" };
+    features.map_or(String::new(), |features| format!(", {features} features at a time{whose}"))
+}
+
 impl Record {
     /// How the samples were cut, if they were.
     fn shown_bands(&self) -> Option<String> {
-        let Bands { rows, features, .. } = self.bands?;
-        let features = features.map_or(String::new(), |features| format!(", {features} features at a time"));
+        let Bands { rows, features, shared_features, .. } = self.bands?;
+        let features = features_at_a_time(features, shared_features);
         Some(format!("{} of samples in memory, one at a time{features}", counted(rows, "band")))
     }
 

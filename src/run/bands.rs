@@ -5,9 +5,9 @@ use std::iter::once;
 use super::fit::{Fit, Layout, SMALLEST_TILE, halves, kernel};
 use super::setup;
 use crate::cli::ProblemArgs;
-use crate::kernel::{Kernel, Method};
+use crate::kernel::Kernel;
 use crate::number::Number;
-use crate::plan::Memory;
+use crate::plan::{Balance, Memory};
 use crate::problem::Problem;
 use crate::schedule::{Bands, Schedule};
 use crate::source::Storage;
@@ -16,6 +16,9 @@ use crate::source::Storage;
 const READ_RATE: f64 = 1e9;
 const THREAD_RATE: f64 = 2e10;
 
+/// Pair-features whose sums over blocks a rank receives and puts together in a second.
+const ADD_RATE: f64 = 6e10;
+
 /// Of a tile with such an edge, handing it over takes as long as computing it.
 const SLOW_EDGE: f64 = 16.0;
 
@@ -23,8 +26,8 @@ const SLOW_EDGE: f64 = 16.0;
 const LEAST_FEATURES: usize = 1 << 14;
 const MOST_FEATURES: usize = 1 << 18;
 
-/// The smallest tiles by parts of the features, which take long enough however small they are.
-const LEAST_EDGE: usize = 8;
+/// The smallest tiles by parts of the features.
+const LEAST_EDGE: usize = 1;
 
 /// Bands of rows at most.
 const MOST_BANDS: usize = 4096;
@@ -52,19 +55,39 @@ impl Banded {
 
     /// About how long it takes: reading, and computing with threads that wait for the last tile on each way round the ring.
     fn cost<T: Number>(&self, samples: [f64; 2], layout: Layout, kernel: &Kernel<T>) -> f64 {
-        let Schedule { grid, bands, .. } = self.schedule;
-        let pairs = grid.n as f64 * grid.m as f64 / if grid.symmetric { 2.0 } else { 1.0 };
+        let Schedule { grid, bands, ranks } = self.schedule;
+        let (height, width) = grid.tile_shape();
+        let tiles = Balance::of(&self.schedule).tiles as f64;
         let threads = layout.ranks().saturating_mul(layout.threads) as f64;
-        let tiles = self.schedule.most_tiles_on_a_way().max(1);
-        let of_tiles = layout.threads as f64 / tiles as f64;
-        let is_shared = bands.features.is_some() && kernel.has_block_sums();
+        let most = self.schedule.most_tiles_on_a_way().max(1);
+        let of_tiles = layout.threads as f64 / most as f64;
+        let panels = most.saturating_mul(kernel.row_panels().count(height));
+        let is_shared = bands.features.is_some() && (kernel.has_block_sums() || panels >= layout.threads);
         let idle = if is_shared { 1.0 } else { (1.0 + of_tiles / 2.0).max(of_tiles) };
-        let small = 1.0 + SLOW_EDGE / grid.edge as f64;
+        // how much more than the mean the busiest rank has
+        let (reads_more, computes_more) = if bands.shared_features {
+            (1.0, 1.0)
+        } else {
+            let rows = self.schedule.rows_of(self.schedule.tile_rows(0)).len();
+            (rows as f64 * ranks as f64 / grid.n as f64, Balance::of(&self.schedule).imbalance)
+        };
+        // by parts, a tile takes long enough to hand over, and a small one has few pairs of those that are folded
+        let of_a_tile = if bands.features.is_some() {
+            kernel.folded_pairs(height, width) as f64
+        } else {
+            height as f64 * width as f64 * (1.0 + SLOW_EDGE / grid.edge as f64)
+        };
         // by parts, products and differences are both folded
-        let twice = if bands.features.is_some() && self.problem.method == Method::Gemm { 2.0 } else { 1.0 };
+        let twice = if bands.features.is_some() && kernel.folds_twice() { 2.0 } else { 1.0 };
         let once = samples[0] + if grid.symmetric { 0.0 } else { samples[1] };
         let read = once + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
-        read / READ_RATE + pairs * self.problem.d as f64 / (threads * THREAD_RATE) * idle * small * twice
+        let folded = tiles * of_a_tile * self.problem.d as f64;
+        // by the ranks that own tiles, one thread of each
+        let owners = tiles.min(ranks as f64);
+        let added = if bands.shared_features { folded * twice / (owners * ADD_RATE) } else { 0.0 };
+        read * reads_more / READ_RATE
+            + folded / (threads * THREAD_RATE) * computes_more * idle * twice
+            + added
     }
 }
 
@@ -102,7 +125,7 @@ impl Fit<'_> {
         let smallest = || {
             let rows = schedule.tile_rows(0).len().min(MOST_BANDS);
             let cols = if self.symmetric { 1 } else { schedule.tile_cols(0).len().min(MOST_BANDS) };
-            Bands { rows, cols, features: None }
+            Bands::of_rows(rows, cols)
         };
         let schedule = Schedule { bands: bands.unwrap_or_else(smallest), ..schedule };
         let memory = self.memory::<T>(&problem, &schedule, layout.threads).ok()?;
@@ -137,8 +160,9 @@ impl Fit<'_> {
         let mut whole = Self::edges(tile, is_fixed, SMALLEST_TILE)
             .filter_map(|edge| self.banded::<T>(layout, edge, Some(Bands::NONE)).filter(fits));
         if let Some(whole) = whole.next() {
-            // threads without a tile could have features
-            let is_idle = whole.schedule.tile_count(0) < layout.threads;
+            // threads and ranks without a tile could have features
+            let Balance { tiles_of_busiest_rank, idle_ranks, .. } = Balance::of(&whole.schedule);
+            let is_idle = tiles_of_busiest_rank < layout.threads || idle_ranks > 0;
             let parts = is_idle.then(|| self.in_parts::<T>(layout, (tile, is_fixed), limit, cost)).flatten();
             return Ok(parts.filter(|parts| cost(parts) < cost(&whole)).unwrap_or(whole));
         }
@@ -164,8 +188,11 @@ impl Fit<'_> {
         limit: u64,
         cost: impl Fn(&Banded) -> f64,
     ) -> Option<Banded> {
-        let of_edge = |edge| self.fewest_parts::<T>(layout, edge, limit);
-        let found = Self::edges(tile, is_fixed, LEAST_EDGE).filter_map(of_edge);
+        let of_edge = |edge| {
+            let shared = self.shared_parts::<T>(layout, edge, limit);
+            self.fewest_parts::<T>(layout, edge, limit).into_iter().chain(shared)
+        };
+        let found = Self::edges(tile, is_fixed, LEAST_EDGE).flat_map(of_edge);
         found.min_by(|one, other| cost(one).total_cmp(&cost(other)))
     }
 
@@ -200,11 +227,27 @@ impl Fit<'_> {
         let last = if self.symmetric { most } else { most.max(most_cols) };
         let square = |rows: usize| {
             let cols = if self.symmetric { 1 } else { rows.min(most_cols) };
-            Bands { rows: rows.min(most), cols, features: None }
+            Bands::of_rows(rows.min(most), cols)
         };
         let enough = fewest(last, |rows| fits(square(rows), LEAST_FEATURES).is_some())?;
         let mut lengths = halves(MOST_FEATURES).take_while(|features| *features >= LEAST_FEATURES);
         lengths.find_map(|features| fits(square(enough), features))
+    }
+
+    /// The longest parts of the features that fit where each rank has others, of all samples; and no longer than that each rank has some.
+    fn shared_parts<T: Number>(&self, layout: Layout, edge: usize, limit: u64) -> Option<Banded> {
+        let ranks = layout.ranks();
+        if ranks == 1 {
+            return None;
+        }
+        let fits = |features: usize| {
+            let bands = Bands { shared_features: true, ..Bands::NONE };
+            let shared = self.parted::<T>(layout, edge, bands, features)?;
+            let kernel: Kernel<T> = kernel(&shared.problem, &shared.schedule, self.level);
+            Some(shared).filter(|shared| shared.memory.total() <= limit && kernel.has_block_sums())
+        };
+        let of_a_rank = self.shape.d.div_ceil(ranks).next_power_of_two().clamp(LEAST_FEATURES, MOST_FEATURES);
+        halves(of_a_rank).take_while(|features| *features >= LEAST_FEATURES).find_map(fits)
     }
 
     /// The fewest bands of rows that fit, with as few bands of columns as fit beside them.
@@ -218,16 +261,12 @@ impl Fit<'_> {
         // columns of a tile each
         let narrow = |rows: usize| {
             let cols = if self.symmetric { tiles.div_ceil(rows) } else { most_cols };
-            Bands { rows, cols, features: None }
+            Bands::of_rows(rows, cols)
         };
         let enough = fewest(most, |rows| fits(narrow(rows)).is_some())?;
         // from a quarter of the rows on: larger blocks of columns take memory, and spare little
         let widest = if self.symmetric { tiles.div_ceil(enough) } else { most_cols };
-        let mut wide = halves(widest.div_ceil(4)).map(|tiles| Bands {
-            rows: enough,
-            cols: widest.div_ceil(tiles),
-            features: None,
-        });
+        let mut wide = halves(widest.div_ceil(4)).map(|tiles| Bands::of_rows(enough, widest.div_ceil(tiles)));
         wide.find_map(fits)
     }
 }

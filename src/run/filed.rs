@@ -35,8 +35,17 @@ impl Filed {
     pub(super) fn held<T: Number>(&self, inputs: &Inputs) -> Held<'_, T> {
         let total = inputs.all().map(Input::rows).sum();
         let Self { schedule, rank, .. } = self;
-        let y = self.y.as_ref().map(|y| (y, schedule.cols_of(schedule.tile_cols(*rank))));
-        Held::filed((&self.x, schedule.rows_of(schedule.tile_rows(*rank))), y, total)
+        let y = self.y.as_ref().map(|y| (y, schedule.surveyed_cols(*rank)));
+        Held::filed((&self.x, schedule.surveyed_rows(*rank)), y, total)
+    }
+
+    /// How many samples there are of which [`Self::survey`] shows a side, and which of them this rank surveys.
+    pub(super) fn surveyed(&self, side: Side) -> Option<(usize, Range<usize>)> {
+        let Self { schedule, rank, .. } = self;
+        match side {
+            Side::Rows => self.y.as_ref().map(|_| (schedule.grid.n, schedule.surveyed_rows(*rank))),
+            Side::Columns => Some((schedule.grid.m, schedule.surveyed_cols(*rank))),
+        }
     }
 
     /// Surveys, file by file, to which `look` adds the samples of a band. It gets each sample once: in bands of rows of X and bands of columns of Y, or
@@ -46,8 +55,15 @@ impl Filed {
         mut look: impl FnMut(Side, &Input, Range<usize>, &mut [Survey]) -> Result<()>,
     ) -> Result<Vec<Survey>> {
         let Self { schedule, rank, .. } = self;
-        let rows = |band| schedule.rows_of(schedule.band_rows(*rank, band));
-        let cols = |band| schedule.cols_of(schedule.band_cols(*rank, band));
+        let is_shared = schedule.bands.shared_features;
+        let rows = |band| {
+            let of_band = schedule.rows_of(schedule.band_rows(*rank, band));
+            if is_shared { schedule.surveyed_rows(*rank) } else { of_band }
+        };
+        let cols = |band| {
+            let of_band = schedule.cols_of(schedule.band_cols(*rank, band));
+            if is_shared { schedule.surveyed_cols(*rank) } else { of_band }
+        };
         let mut all = Vec::new();
         let mut add = |side, input: &Input, bands: &mut dyn Iterator<Item = Range<usize>>| {
             let mut surveys = vec![Survey::default(); input.files.len()];

@@ -23,8 +23,7 @@ use crate::partition::Grid;
 use crate::pipeline::{PAGE_CACHE_BYTES, Workers, kernel_rate, parcels, share_of};
 use crate::plan::{Balance, Cost, Machine, Memory, Traffic, Volume};
 use crate::problem::{Asked, Nearest, Problem};
-use crate::report::file;
-use crate::report::print;
+use crate::report::{features_at_a_time, file, print};
 use crate::schedule::Bands;
 use crate::sink::{Parcel, Results};
 use crate::source::{Input, Storage};
@@ -394,14 +393,14 @@ fn size_lines(record: &Record) -> Vec<Line> {
     if balance.idle_ranks > 0 {
         line("", format!("{} without a tile", counted(balance.idle_ranks, "rank")));
     }
-    if let Some(Bands { rows, cols, features }) = record.bands {
+    if let Some(Bands { rows, cols, features, shared_features }) = record.bands {
         let passing = if record.symmetric { rows * cols } else { cols };
         line(
             "bands",
             format!(
                 "{} of rows in memory, one at a time; the columns pass in {passing}{}",
                 counted(rows, "band"),
-                features.map_or(String::new(), |features| format!(", {features} features at a time"))
+                features_at_a_time(features, shared_features)
             ),
         );
     }

@@ -40,11 +40,19 @@ pub struct Bands {
     /// Features of a sample that are in memory at a time, where these are not all.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub features: Option<usize>,
+    /// Whether each rank has other features in memory, of all samples, and not all features of its own samples in turn.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub shared_features: bool,
 }
 
 impl Bands {
     /// All samples are in memory.
-    pub const NONE: Self = Self { rows: 1, cols: 1, features: None };
+    pub const NONE: Self = Self::of_rows(1, 1);
+
+    /// So many bands of rows and of columns, with all features of a sample.
+    pub const fn of_rows(rows: usize, cols: usize) -> Self {
+        Self { rows, cols, features: None, shared_features: false }
+    }
 }
 
 /// What a rank has to do with a grid.
@@ -107,6 +115,26 @@ impl Schedule {
     pub fn cols_of(&self, tiles: Range<usize>) -> Range<usize> {
         let Grid { m, edge, .. } = self.grid;
         m.min(tiles.start * edge)..m.min(tiles.end * edge)
+    }
+
+    /// Rows of the matrix whose samples `rank` reads before anything is made: those that it owns, or as many as every rank.
+    pub fn surveyed_rows(&self, rank: usize) -> Range<usize> {
+        let Self { grid, ranks, bands } = self;
+        if bands.shared_features {
+            range_of(grid.n, *ranks, rank)
+        } else {
+            self.rows_of(self.tile_rows(rank))
+        }
+    }
+
+    /// Likewise, of columns.
+    pub fn surveyed_cols(&self, rank: usize) -> Range<usize> {
+        let Self { grid, ranks, bands } = self;
+        if bands.shared_features {
+            range_of(grid.m, *ranks, rank)
+        } else {
+            self.cols_of(self.tile_cols(rank))
+        }
     }
 
     /// Rows of tiles that `rank` owns.
@@ -209,7 +237,7 @@ mod tests {
             [true, false].into_iter().flat_map(move |symmetric| {
                 let m = if symmetric { n } else { m };
                 let schedule = Schedule::new(Grid { n, m, edge: 1, symmetric }, ranks);
-                bands.map(|(rows, cols)| Schedule { bands: Bands { rows, cols, features: None }, ..schedule })
+                bands.map(|(rows, cols)| Schedule { bands: Bands::of_rows(rows, cols), ..schedule })
             })
         })
     }

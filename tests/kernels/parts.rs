@@ -62,6 +62,8 @@ impl<'a, T: Number> Samples<'a, T> {
             }
             preparing.iter_mut().for_each(Preparing::end_pass);
         }
+        // what another process found
+        let preparing = preparing.iter().map(|found| measure.preparing(d).found(&found.words())).collect();
         let factor = (exponent != 0).then(|| PowerOfTwo::new(exponent));
         Self {
             values: samples,
@@ -85,7 +87,9 @@ impl<'a, T: Number> Samples<'a, T> {
                     *value = factor.times(*value);
                 }
             }
-            extras.add(values);
+            let blocks = extras.blocks(values);
+            assert_eq!(blocks.len(), extras.blocks_len(values.len()));
+            extras.add_blocks(&blocks);
         }
         let mut panels = vec![0; shape.count(self.values.nrows()) * shape.len()];
         shape.pack(&part, negate, &mut panels);
@@ -166,7 +170,13 @@ fn tile_by_parts<T: Number>(
                 });
                 let mut sums: Vec<(usize, Sums<T>)> = sums.collect();
                 sums.sort_by_key(|(first, _)| *first);
-                for (_, sums) in &sums {
+                for (first, sums) in &sums {
+                    // some come from another process
+                    let mut words = vec![*first as u64];
+                    sums.append_to(&mut words);
+                    let features = sums.features();
+                    assert_eq!(words.len() - 1, kernel.sums_words(&features, rows.1, cols.1));
+                    let sums = &kernel.sums_of(features, (rows.1, cols.1), &words[1..]);
                     kernel.add_sums(&mut piece.folds, sums);
                 }
             } else {

@@ -105,7 +105,7 @@ def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, rank
         file["w"] = RNG.random(d) * (RNG.random(d) < 0.9)
     for against in ((), ("--against", "y.h5")):
         given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
-        whole = record(work, *given, ranks=ranks)
+        whole = record(work, *given)
         assert "bands" not in whole
         limit = least(work, *given, ranks=ranks) + 1e5
         parts = record(work, *given, "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
@@ -114,6 +114,37 @@ def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, rank
         assert parts["inputs"] == whole["inputs"]
         assert parts["recomputed_pairs"] == whole["recomputed_pairs"]
         assert parts["peak_rss_bytes"] < 1.1 * parts["planned_bytes"] + 8e6
+
+
+@pytest.mark.parametrize("ranks, metric", [(5 - number % 2 * 2, metric) for number, metric in enumerate(LONG)])
+def test_more_ranks_than_tiles_share_the_features(work, metric, ranks):
+    kind, options = LONG[metric]
+    d = 300_001
+    x, y = samples(kind, 4, d), samples(kind, 3, d)
+    if metric == "canberra":
+        x[RNG.random(x.shape) < 0.1] = y[0, ::3] = np.nan
+    if kind == "f4":
+        x[1] = x[0] * np.float32(1.0001)  # near each other: the Gram guard
+    work.write("x", x)
+    work.write("y", y)
+    with h5py.File(work / "w.h5", "w") as file:
+        file["w"] = RNG.random(d) * (RNG.random(d) < 0.9)
+    for against in ((), ("--against", "y.h5")):
+        given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
+        whole = record(work, *given)
+        assert "bands" not in whole
+        shared = record(work, *given, "--tile", "4", ranks=ranks)
+        # f64 cityblock adds one feature after the other
+        is_shared = (metric, kind) != ("cityblock", "f8")
+        assert shared.get("bands", {}).get("shared_features", False) == is_shared
+        assert shared["digest"] == whole["digest"], against
+        assert shared["inputs"] == whole["inputs"]
+        assert shared["recomputed_pairs"] == whole["recomputed_pairs"]
+        assert shared["peak_rss_bytes"] < 1.1 * shared["planned_bytes"] + 8e6
+        work.pairdist("plan", *given, "--tile", "4", "--ranks", ranks, "--threads", "1", "--json", "plan.json")
+        plan = json.loads((work / "plan.json").read_text())
+        names = ("bands", "bytes_read", "bytes_exchanged")
+        assert [plan.get(name) for name in names] == [shared.get(name) for name in names]
 
 
 @pytest.mark.parametrize("ranks", (1, 3))

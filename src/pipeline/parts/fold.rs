@@ -7,7 +7,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use rayon::prelude::*;
 
 use crate::block::Block;
-use crate::kernel::{Folds, Kernel, Scratch};
+use crate::kernel::{Folds, Kernel, Scratch, Sums};
 use crate::number::Number;
 use crate::partition::{Grid, Tile, range_of};
 
@@ -16,6 +16,9 @@ pub(crate) const SHARED_FEATURES: usize = 64 * 256;
 
 /// Pieces of these features that each thread is given: some threads are slower than others.
 const PIECES_OF_A_THREAD: usize = 4;
+
+/// Features of such a piece where ranks share them.
+const PIECE: usize = 4096;
 
 /// Panels, and how many samples they hold.
 type Panels<'a> = (&'a [u64], usize);
@@ -140,6 +143,77 @@ impl<'a, T: Number> FoldedTiles<'a, T> {
         let shape = rows.shape();
         let panels = &rows.slot(tile.i)[strip.rows.start / shape.width * shape.len()..];
         ((panels, strip.rows.len()), (cols.slot(tile.j), self.grid.cols(tile.j).len()))
+    }
+}
+
+/// What a worker sums up at a time where ranks share features: the same on all ranks, whatever number of workers they have.
+fn pieces(part: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
+    let end = part.end;
+    part.clone().step_by(PIECE).map(move |first| first..end.min(first + PIECE))
+}
+
+/// The tiles of which every rank sums up features of its own.
+pub(crate) struct SummedTiles<'a, T> {
+    kernel: &'a Kernel<T>,
+    grid: Grid,
+    /// The rank that puts the sums of a tile together, and the tile.
+    pub(crate) tiles: Vec<(usize, Tile)>,
+}
+
+impl<'a, T: Number> SummedTiles<'a, T> {
+    /// Of these tiles of a grid.
+    pub(crate) fn new(kernel: &'a Kernel<T>, grid: Grid, tiles: Vec<(usize, Tile)>) -> Self {
+        Self { kernel, grid, tiles }
+    }
+
+    /// The shape of a tile.
+    fn shape(&self, tile: Tile) -> (usize, usize) {
+        (self.grid.rows(tile.i).len(), self.grid.cols(tile.j).len())
+    }
+
+    /// Words of the sums of a part of the features, of one of the tiles.
+    pub(crate) fn words(&self, number: usize, part: &Range<usize>) -> usize {
+        let (m, n) = self.shape(self.tiles[number].1);
+        pieces(part).map(|piece| self.kernel.sums_words(&piece, m, n)).sum()
+    }
+
+    /// The sums of a part of the features, as words, of each of the tiles: the panels of rows and of columns are those of all samples. On the workers.
+    pub(crate) fn sums(&self, part: &Range<usize>, (rows, cols): (&Block, &Block)) -> Vec<Vec<u64>> {
+        let sums_of = |scratch: &mut Scratch<T>, (tile, piece): (Tile, Range<usize>)| {
+            let (m, n) = self.shape(tile);
+            let panels = ((rows.slot(tile.i), m), (cols.slot(tile.j), n));
+            self.kernel.block_sums(part.clone(), piece, panels.0, panels.1, scratch)
+        };
+        let each = self.tiles.iter().flat_map(|(_, tile)| pieces(part).map(|piece| (*tile, piece)));
+        let each: Vec<_> = each.collect();
+        let sums: Vec<_> = each.into_par_iter().map_init(Scratch::new, sums_of).collect();
+        let count = pieces(part).count();
+        let of_tile = |sums: &[Sums<T>]| {
+            let mut words = Vec::new();
+            for sums in sums {
+                sums.append_to(&mut words);
+            }
+            words
+        };
+        sums.chunks(count).map(of_tile).collect()
+    }
+
+    /// Adds the sums of the next features to the folds of one of the tiles.
+    pub(crate) fn add(
+        &self,
+        number: usize,
+        part: &Range<usize>,
+        mut words: &[u64],
+        folded: &FoldedTiles<'_, T>,
+    ) {
+        let (_, tile) = self.tiles[number];
+        let (m, n) = self.shape(tile);
+        let [strip] = folded.strips(tile) else { unreachable!("the tile is whole") };
+        for piece in pieces(part) {
+            let (of_piece, rest) = words.split_at(self.kernel.sums_words(&piece, m, n));
+            self.kernel.add_sums(&mut strip.folds(), &self.kernel.sums_of(piece, (m, n), of_piece));
+            words = rest;
+        }
     }
 }
 

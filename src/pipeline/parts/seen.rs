@@ -1,6 +1,6 @@
 //! What is known of a sample of which parts of the features were seen, one after the other.
 
-use xxhash_rust::xxh3::Xxh3;
+use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 use super::window::Piece;
 use crate::kernel::ExtrasSum;
@@ -12,17 +12,23 @@ use crate::source::Mark;
 
 /// What is known of a sample.
 pub(crate) struct Seen {
+    row: u64,
     survey: Survey,
-    hash: Xxh3,
+    /// Of all features in their order, when they are read first.
+    hash: Option<Xxh3>,
+    /// The sum of the hashes of the parts, whoever reads them: the same when they are read again, in the same parts.
+    check: u64,
     preparing: Preparing,
     extras: ExtrasSum,
+    /// What the last part adds to the extras, block by block.
+    blocks: Vec<u64>,
 }
 
 impl Seen {
     /// Nothing, of a sample in this row of its file, which has `d` features.
     pub(crate) fn nothing(row: usize, d: usize, measure: &Measure, extras: ExtrasSum) -> Self {
-        let hash = Xxh3::with_seed(row as u64);
-        Self { survey: Survey::default(), hash, preparing: measure.preparing(d), extras }
+        let hash = Some(Xxh3::with_seed(row as u64));
+        Self { hash, ..Self::again(row, measure.preparing(d), extras) }
     }
 
     /// Adds the next features that lie in a box to the survey.
@@ -32,9 +38,14 @@ impl Seen {
         self.survey.merge_at(&part, piece.first);
     }
 
-    /// Adds the next features to the digest.
-    pub(super) fn digest_next<T: Number>(&mut self, values: &[T]) {
-        self.hash.update(bytemuck::cast_slice(values));
+    /// Adds the next features, from `first` on, to the digest.
+    pub(super) fn digest_next<T: Number>(&mut self, values: &[T], first: usize) {
+        let bytes = bytemuck::cast_slice(values);
+        let seed = self.row ^ (first as u64).rotate_left(32);
+        self.check = self.check.wrapping_add(xxh3_64_with_seed(bytes, seed));
+        if let Some(hash) = &mut self.hash {
+            hash.update(bytes);
+        }
     }
 
     /// Looks at the next features, from `first` on, for the first pass of preparing, if there is any.
@@ -56,7 +67,15 @@ impl Seen {
 
     /// Begins to read a sample again, of which `known` was found out before.
     pub(crate) fn again(row: usize, known: Preparing, extras: ExtrasSum) -> Self {
-        Self { survey: Survey::default(), hash: Xxh3::with_seed(row as u64), preparing: known, extras }
+        Self {
+            row: row as u64,
+            survey: Survey::default(),
+            hash: None,
+            check: 0,
+            preparing: known,
+            extras,
+            blocks: Vec::new(),
+        }
     }
 
     /// Makes of the next features what is packed.
@@ -73,7 +92,23 @@ impl Seen {
                 *value = scale.times(*value);
             }
         }
-        self.extras.add(values);
+        self.blocks = self.extras.blocks(values);
+    }
+
+    /// What the features that were prepared last add to what the sample carries beside them, block by block.
+    pub(crate) fn blocks(&self) -> &[u64] {
+        &self.blocks
+    }
+
+    /// Adds what the next features give, block by block.
+    pub(crate) fn add_blocks(&mut self, blocks: &[u64]) {
+        self.extras.add_blocks(blocks);
+    }
+
+    /// Adds what the features that were prepared last give, of a sample that nobody else reads.
+    pub(crate) fn add_own(&mut self) {
+        let blocks = std::mem::take(&mut self.blocks);
+        self.extras.add_blocks(&blocks);
     }
 
     /// What is known for its preparation.
@@ -86,13 +121,14 @@ impl Seen {
         self.extras.total()
     }
 
-    /// The digest of the sample and its row.
-    pub(crate) fn digest(&self) -> u64 {
-        self.hash.digest()
+    /// What must be found again when the features are read again.
+    pub(crate) fn check(&self) -> u64 {
+        self.check
     }
 
     /// The survey of the sample, which has `d` features of so many bytes each, in this row of its file.
     pub(crate) fn surveyed(&self, row: usize, d: usize, size: usize) -> Survey {
-        self.survey.of_sample(row, d, size, self.digest())
+        let digest = self.hash.as_ref().expect("it is read first").digest();
+        self.survey.of_sample(row, d, size, digest)
     }
 }

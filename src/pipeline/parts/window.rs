@@ -74,7 +74,7 @@ impl<'a, T: Number> Window<'a, T> {
             seen.survey(piece, &self.input.files[file].marks, measure);
         };
         self.visit(seen, in_box, |seen, values| {
-            seen.digest_next(values);
+            seen.digest_next(values, self.features.start);
             seen.look_first(values, self.features.start, measure);
         });
     }
@@ -100,7 +100,7 @@ impl<'a, T: Number> Window<'a, T> {
         groups.enumerate().for_each(|(group, (values, seen))| {
             self.convert(group * together, seen, values, |_, _, _| {});
             for (values, seen) in values.chunks_exact_mut(width).zip(seen) {
-                seen.digest_next(values);
+                seen.digest_next(values, self.features.start);
                 seen.prepare(values, self.features.start, measure, scale);
             }
         });
