@@ -33,19 +33,7 @@ fn work() -> Work {
 
 /// Bytes that the program says a rank needs at least.
 fn least(work: &Work, ranks: usize, results: &str) -> u64 {
-    asked(&work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1))
-}
-
-/// Bytes of which a refused run says that a rank needs them.
-fn asked(done: &Done) -> u64 {
-    let words = "a rank of this run takes ";
-    let (_, rest) = done.stderr.split_once(words).unwrap_or_else(|| panic!("{done}"));
-    let mut words = rest.split(' ');
-    let number: f64 = words.next().and_then(|number| number.parse().ok()).unwrap();
-    assert_eq!(words.next(), Some("MB"), "{done}");
-    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "so many bytes")]
-    let bytes = (number * 1e6).ceil() as u64;
-    bytes
+    work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1).least_memory()
 }
 
 #[test]
@@ -94,7 +82,7 @@ fn a_killed_run_by_parts_of_the_features_goes_on_with_another_limit_and_other_ra
                 return format!("{COMPUTE}{results}");
             }
             let told = work.run(ranks, &format!("{COMPUTE}{results} --memory-per-rank 1kB"), 1);
-            format!("{COMPUTE}{results} --memory-per-rank {}", asked(&told) + (1 << 20))
+            format!("{COMPUTE}{results} --memory-per-rank {}", told.least_memory() + (1 << 20))
         };
         let done = work.program(first).env("PAIRDIST_FAIL_AT", "journalled:0:1:kill").run(&limited(first));
         assert_ne!(done.code, 0, "{done}");

@@ -107,6 +107,20 @@ pub(crate) struct Done {
     pub(crate) stderr: String,
 }
 
+impl Done {
+    /// Bytes of which a run that was refused for its memory says that a rank needs them.
+    pub(crate) fn least_memory(&self) -> u64 {
+        let words = "a rank of this run takes ";
+        let (_, rest) = self.stderr.split_once(words).unwrap_or_else(|| panic!("{self}"));
+        let mut words = rest.split(' ');
+        let number: f64 = words.next().and_then(|number| number.parse().ok()).unwrap();
+        assert_eq!(words.next(), Some("MB"), "{self}");
+        #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "so many bytes")]
+        let bytes = (number * 1e6).ceil() as u64;
+        bytes
+    }
+}
+
 impl fmt::Display for Done {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { command, code, stdout, stderr } = self;

@@ -1,9 +1,11 @@
 //! Samples that are read part by part of their features, as `pipeline::parts` says.
 //!
+//! - `sides` — the samples of rows and of columns, as they are read again
 //! - `way` — each rank reads its own samples, and columns go round the ring
 //! - `shared` — each rank reads features of its own, of all samples
 
 mod shared;
+mod sides;
 mod way;
 
 use std::ops::Range;
@@ -15,7 +17,6 @@ use super::compute::Rings;
 use super::filed::{Filed, Side};
 use super::job::Job;
 use super::reading::{self, Known};
-use super::reread;
 use crate::block::Block;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -158,6 +159,11 @@ impl Parts {
         Ok((known, parts))
     }
 
+    /// The parts of the features.
+    fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
+        parts(self.features, self.width)
+    }
+
     /// Computes and stores the tiles of this rank on one way round the ring. False if it was time to stop before its features were all folded.
     ///
     /// # Errors
@@ -218,36 +224,5 @@ impl Carried {
         let (_, start, first) = places.find(|(tiles, ..)| tiles.contains(&tile.j)).expect("a rank has it");
         let at = start + cols.start - first;
         (&self.rows[rows.start - self.first_row..rows.end - self.first_row], &self.cols[at..at + cols.len()])
-    }
-}
-
-/// Samples that are read again, part by part.
-struct Samples<'a> {
-    input: &'a Input,
-    rows: Range<usize>,
-    known: &'a [Sample],
-}
-
-impl Samples<'_> {
-    /// None of whose features were read again.
-    fn unseen<T: Number>(&self, kernel: &Kernel<T>) -> Vec<Seen> {
-        let again = |((_, row), known): (&(usize, usize), &Sample)| {
-            Seen::again(*row, known.preparing, kernel.extras_sum())
-        };
-        places(self.input, self.rows.clone()).iter().zip(self.known).map(again).collect()
-    }
-
-    /// Makes sure that they are those that were read at first.
-    fn check(&self, seen: &[Seen]) -> Result<()> {
-        let checks: Vec<u64> = seen.iter().map(Seen::check).collect();
-        self.compare(&checks)
-    }
-
-    fn compare(&self, checks: &[u64]) -> Result<()> {
-        let changed = checks.iter().zip(self.known).position(|(check, known)| *check != known.check);
-        changed.map_or(Ok(()), |at| {
-            let row = self.rows.start + at;
-            reread::check(self.input, row..row + 1, checks[at], self.known[at].check)
-        })
     }
 }
