@@ -71,12 +71,9 @@ impl Banded {
             let rows = self.schedule.rows_of(self.schedule.tile_rows(0)).len();
             (rows as f64 * ranks as f64 / grid.n as f64, Balance::of(&self.schedule).imbalance)
         };
-        // by parts, a tile takes long enough to hand over, and a small one has few pairs of those that are folded
-        let of_a_tile = if bands.features.is_some() {
-            kernel.folded_pairs(height, width) as f64
-        } else {
-            height as f64 * width as f64 * (1.0 + SLOW_EDGE / grid.edge as f64)
-        };
+        // by parts, a tile takes so long that handing it over does not count
+        let small = if bands.features.is_some() { 1.0 } else { 1.0 + SLOW_EDGE / grid.edge as f64 };
+        let of_a_tile = kernel.folded_pairs(height, width) as f64 * small;
         // by parts, products and differences are both folded
         let twice = if bands.features.is_some() && kernel.folds_twice() { 2.0 } else { 1.0 };
         let once = samples[0] + if grid.symmetric { 0.0 } else { samples[1] };
