@@ -25,7 +25,7 @@ mod worker;
 pub(crate) use load::{Ahead, Target, load, reading_bytes, survey_of};
 pub(crate) use moments::{Centre, Held, covariance, origin, variances};
 pub(crate) use parts::{
-    FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, SummedTiles, Window, converted_together,
+    FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, SummedTiles, Window, converted_together, words_of_sums,
 };
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Meanwhile, Rounds, Tally, Totals};

@@ -9,7 +9,7 @@ use crate::metric::Parameter;
 use crate::number::Number;
 use crate::pipeline::{
     COLUMN_BLOCKS, SHARED_FEATURES, Seen, WhiteningBytes, below_len, converted_together, parcels,
-    reading_bytes,
+    reading_bytes, words_of_sums,
 };
 use crate::schedule::{Bands, Schedule};
 use crate::sink::{Parcel, Results};
@@ -201,11 +201,14 @@ impl Memory {
             schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len()
         };
         let tiles = schedule.most_tiles_on_a_way().max(1);
-        let summed = if is_shared { features } else { SHARED_FEATURES.min(features) };
-        let (sums, sum_scratch) = kernel.block_sums_bytes(summed, height, width);
-        // those of all tiles, as sums and as what is sent, and of a tile as what is received and as sums
-        let sums =
-            if is_shared { product(&[2 * Balance::of(schedule).tiles + 2, sums])? } else { sums as u64 };
+        let (sums, sum_scratch) = kernel.block_sums_bytes(SHARED_FEATURES.min(features), height, width);
+        let sums = if is_shared {
+            // those of all tiles, as sums and as what is sent, and of a tile as what is received and as sums
+            let words = words_of_sums(kernel, &(0..features), (height, width));
+            product(&[2 * Balance::of(schedule).tiles + 2, words, WORD_BYTES])?
+        } else {
+            sums as u64
+        };
         let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
         let buffers = [
             product(&[tiles, kernel.folds_bytes(height, width)])?,

@@ -53,38 +53,39 @@ impl Banded {
         if schedule.grid.symmetric { x + x * (bands + 1.0) / 2.0 } else { x + y * bands }
     }
 
-    /// About how long it takes: reading, and computing with threads that wait for the last tile on each way round the ring.
+    /// How much longer threads take that wait for the last tile on each way round the ring than if they had the same work.
+    fn waiting<T: Number>(&self, threads: usize, kernel: &Kernel<T>) -> f64 {
+        let tiles = self.schedule.most_tiles_on_a_way().max(1);
+        let panels = tiles.saturating_mul(kernel.row_panels().count(self.schedule.grid.tile_shape().0));
+        // by parts, they share tiles or features
+        if self.schedule.bands.features.is_some() && (kernel.has_block_sums() || panels >= threads) {
+            return 1.0;
+        }
+        let of_tiles = threads as f64 / tiles as f64;
+        (1.0 + of_tiles / 2.0).max(of_tiles)
+    }
+
+    /// About how long it takes, in seconds: reading, and computing, both as long as it takes the busiest rank.
     fn cost<T: Number>(&self, samples: [f64; 2], layout: Layout, kernel: &Kernel<T>) -> f64 {
         let Schedule { grid, bands, ranks } = self.schedule;
-        let (height, width) = grid.tile_shape();
-        let tiles = Balance::of(&self.schedule).tiles as f64;
-        let threads = layout.ranks().saturating_mul(layout.threads) as f64;
-        let most = self.schedule.most_tiles_on_a_way().max(1);
-        let of_tiles = layout.threads as f64 / most as f64;
-        let panels = most.saturating_mul(kernel.row_panels().count(height));
-        let is_shared = bands.features.is_some() && (kernel.has_block_sums() || panels >= layout.threads);
-        let idle = if is_shared { 1.0 } else { (1.0 + of_tiles / 2.0).max(of_tiles) };
-        // how much more than the mean the busiest rank has
-        let (reads_more, computes_more) = if bands.shared_features {
-            (1.0, 1.0)
-        } else {
-            let rows = self.schedule.rows_of(self.schedule.tile_rows(0)).len();
-            (rows as f64 * ranks as f64 / grid.n as f64, Balance::of(&self.schedule).imbalance)
-        };
-        // by parts, a tile takes so long that handing it over does not count
-        let small = if bands.features.is_some() { 1.0 } else { 1.0 + SLOW_EDGE / grid.edge as f64 };
-        let of_a_tile = kernel.folded_pairs(height, width) as f64 * small;
-        // by parts, products and differences are both folded
-        let twice = if bands.features.is_some() && kernel.folds_twice() { 2.0 } else { 1.0 };
+        let Balance { tiles, imbalance, .. } = Balance::of(&self.schedule);
         let once = samples[0] + if grid.symmetric { 0.0 } else { samples[1] };
         let read = once + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
-        let folded = tiles * of_a_tile * self.problem.d as f64;
+        let rows = self.schedule.surveyed_rows(0).len() as f64 * ranks as f64 / grid.n as f64;
+        let (height, width) = grid.tile_shape();
+        let mut folded = tiles as f64 * kernel.folded_pairs(height, width) as f64 * self.problem.d as f64;
+        if bands.features.is_none() {
+            // by parts, a tile takes so long that handing it over does not count
+            folded *= 1.0 + SLOW_EDGE / grid.edge as f64;
+        } else if kernel.folds_twice() {
+            folded *= 2.0;
+        }
+        let threads = layout.ranks().saturating_mul(layout.threads) as f64;
+        let computing = folded / (threads * THREAD_RATE) * imbalance * self.waiting(layout.threads, kernel);
         // by the ranks that own tiles, one thread of each
-        let owners = tiles.min(ranks as f64);
-        let added = if bands.shared_features { folded * twice / (owners * ADD_RATE) } else { 0.0 };
-        read * reads_more / READ_RATE
-            + folded / (threads * THREAD_RATE) * computes_more * idle * twice
-            + added
+        let owners = tiles.min(ranks) as f64;
+        let adding = if bands.shared_features { folded / (owners * ADD_RATE) } else { 0.0 };
+        read * rows / READ_RATE + computing + adding
     }
 }
 

@@ -152,6 +152,15 @@ fn pieces(part: &Range<usize>) -> impl Iterator<Item = Range<usize>> + use<> {
     part.clone().step_by(PIECE).map(move |first| first..end.min(first + PIECE))
 }
 
+/// Words of the sums of a part of the features that ranks share, of an m × n tile.
+pub(crate) fn words_of_sums<T: Number>(
+    kernel: &Kernel<T>,
+    part: &Range<usize>,
+    (m, n): (usize, usize),
+) -> usize {
+    pieces(part).map(|piece| kernel.sums_words(&piece, m, n)).sum()
+}
+
 /// The tiles of which every rank sums up features of its own.
 pub(crate) struct SummedTiles<'a, T> {
     kernel: &'a Kernel<T>,
@@ -173,8 +182,7 @@ impl<'a, T: Number> SummedTiles<'a, T> {
 
     /// Words of the sums of a part of the features, of one of the tiles.
     pub(crate) fn words(&self, number: usize, part: &Range<usize>) -> usize {
-        let (m, n) = self.shape(self.tiles[number].1);
-        pieces(part).map(|piece| self.kernel.sums_words(&piece, m, n)).sum()
+        words_of_sums(self.kernel, part, self.shape(self.tiles[number].1))
     }
 
     /// The sums of a part of the features, as words, of each of the tiles: the panels of rows and of columns are those of all samples. On the workers.
