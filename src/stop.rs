@@ -58,6 +58,11 @@ impl Stop {
         Ok(Self { signal, deadline: None })
     }
 
+    /// Of work that is done to its end.
+    pub fn never() -> Self {
+        Self { signal: Arc::default(), deadline: None }
+    }
+
     /// It is also time when `left` has gone by from now, as the named option or variable has it.
     #[must_use]
     pub fn after(self, left: Option<(Duration, &'static str)>) -> Self {

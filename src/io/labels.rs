@@ -1,7 +1,7 @@
 //! Labels of samples: text or numbers, one for each, copied into a result as they are.
 
 use std::mem::discriminant;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use hdf5::types::{FixedAscii, FixedUnicode, TypeDescriptor, VarLenAscii, VarLenUnicode};
 use hdf5::{Dataset, File, H5Type};
@@ -16,16 +16,18 @@ const PART_BYTES: usize = 4 << 20;
 /// Longest text of a fixed length, in bytes.
 const MOST_BYTES: usize = 4096;
 
-/// Labels in a file of samples.
+/// Labels in a file of samples, which is opened when they are copied: there may be more files than can be open.
 pub struct Labels {
-    dataset: Dataset,
+    path: PathBuf,
+    name: String,
+    samples: usize,
     kind: TypeDescriptor,
     /// What they are, for messages.
     shown: String,
 }
 
 impl Labels {
-    /// Opens the labels of so many samples, which lie in the same file.
+    /// Looks at the labels of so many samples, which lie in the same file.
     ///
     /// # Errors
     /// If there is no such dataset in this very file, or it does not hold a text or a number for each sample.
@@ -50,11 +52,19 @@ impl Labels {
                 | TypeDescriptor::VarLenUnicode
                 | TypeDescriptor::FixedAscii(..=MOST_BYTES)
                 | TypeDescriptor::FixedUnicode(..=MOST_BYTES)),
-            ) => Ok(Self { dataset, kind, shown: format!("the labels \"{name}\" of {shown}") }),
+            ) => {
+                let shown = format!("the labels \"{name}\" of {shown}");
+                Ok(Self { path: path.to_owned(), name: name.into(), samples, kind, shown })
+            }
             _ => fail!(
                 "the labels \"{name}\" of {shown} are neither text (of {MOST_BYTES} bytes at most, where the length is fixed) nor numbers; write them as such"
             ),
         }
+    }
+
+    fn dataset(&self) -> Attempt<Dataset> {
+        let file = open(&self.path).map_err(|error| hdf5::Error::from(error.to_string()))?;
+        own_dataset(&file, &self.name)
     }
 
     /// Bytes of a label, or of what stands for it.
@@ -87,11 +97,11 @@ impl Labels {
 
     /// By way of values of type `S` in memory, which holds every value of the type in the file.
     fn copy<S: H5Type>(&self, copied: &Dataset, start: usize) -> Attempt<()> {
-        let len = self.dataset.size();
+        let (dataset, len) = (self.dataset()?, self.samples);
         let most = PART_BYTES / size_of::<S>();
         for first in (0..len).step_by(most) {
             let part = first..len.min(first + most);
-            let values = self.dataset.read_slice_1d::<S, _>(part.clone())?;
+            let values = dataset.read_slice_1d::<S, _>(part.clone())?;
             copied.write_slice(&values, start + part.start..start + part.end)?;
         }
         Ok(())
@@ -119,12 +129,12 @@ pub fn check_alike(labels: &[Labels]) -> Result<()> {
 /// Writes labels, one file's after another's, to a new dataset of their type, which is the largest that one of them has.
 pub(super) fn copy(labels: &[Labels], file: &File, name: &str) -> Attempt<()> {
     let Some(largest) = labels.iter().max_by_key(|labels| labels.size()) else { return Ok(()) };
-    let len = labels.iter().map(|labels| labels.dataset.size()).sum::<usize>();
-    let copied = file.new_dataset_builder().empty_as(&largest.dataset.dtype()?).shape(len).create(name)?;
+    let len = labels.iter().map(|labels| labels.samples).sum::<usize>();
+    let copied = file.new_dataset_builder().empty_as(&largest.dataset()?.dtype()?).shape(len).create(name)?;
     let mut first = 0;
     for labels in labels {
         labels.copy_to(&copied, first)?;
-        first += labels.dataset.size();
+        first += labels.samples;
     }
     Ok(())
 }

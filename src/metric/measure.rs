@@ -320,6 +320,11 @@ impl Measure {
         self.form.preparation.passes()
     }
 
+    /// Times that samples are read by parts before the first of them can be prepared: for a survey, which is also the first pass.
+    pub fn first_readings(&self) -> usize {
+        self.passes().max(1)
+    }
+
     /// What is known of a sample of `d` features before the first pass; [`Preparing`] says what follows.
     pub fn preparing(&self, d: usize) -> Preparing {
         Preparing::new(self.form.preparation, self.total(d))

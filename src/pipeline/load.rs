@@ -132,14 +132,21 @@ impl Reading {
     }
 }
 
-/// Bytes that are resident at most while `rows` of `total` samples are read and packed into panels of so many bytes in all; nothing if 64
-/// bits cannot count them.
+/// Bytes of a feature of a sample that a worker turns or decodes: at most as it is stored, and as f64.
+pub fn converting_bytes(storage: &Storage) -> usize {
+    let turned = if storage.axes == Axes::Columns || storage.decoded { storage.stored.size() } else { 0 };
+    turned + if storage.decoded && storage.per_value == 1 { size_of::<f64>() } else { 0 }
+}
+
+/// Bytes that are resident at most while `rows` of the `total` samples of a file, and maybe those of more files, are read and packed into panels of so many bytes
+/// in all; nothing if 64 bits cannot count them.
 pub fn reading_bytes<T: Number>(
     storage: &Storage,
     panels: &[PanelShape],
     edge: usize,
     (rows, total): (usize, usize),
     packed: u64,
+    has_more_files: bool,
 ) -> Option<u64> {
     let Reading { slab, band, is_touched, .. } = Reading::of::<T>(storage, panels, edge, total);
     let band = band.unwrap_or(slab);
@@ -148,12 +155,14 @@ pub fn reading_bytes<T: Number>(
     };
     let stored_bytes = |samples: usize| u64::try_from(samples.checked_mul(storage.row_bytes())?).ok();
     let converted = if storage.is_ready(T::DTYPE) { 0 } else { size_of::<T>() };
-    // what workers turn or decode a slab with: at most all of it as it is stored, and as f64
-    let turned = if storage.axes == Axes::Columns || storage.decoded { storage.stored.size() } else { 0 };
-    let decoded = if storage.decoded && storage.per_value == 1 { size_of::<f64>() } else { 0 };
-    let converted = product(slab.min(rows), converted + turned + decoded)?;
+    let converted = product(slab.min(rows), converted + converting_bytes(storage))?;
     let (stored, unpacking) = (stored_bytes(band.min(rows))?, storage.unpacking_bytes() as u64);
     if band >= total {
+        if has_more_files {
+            // the next file is read while this one is packed, whose panels may be those of the next
+            let both = stored.checked_mul(2)?.checked_add(packed)?;
+            return both.checked_add(converted)?.checked_add(unpacking);
+        }
         // nothing is packed before all is read
         let unpacking = if is_touched { packed.checked_add(unpacking)? } else { unpacking };
         return stored.checked_add(packed.checked_add(converted)?.max(unpacking));
@@ -288,13 +297,24 @@ impl<T: Number> Meanwhile for Ahead<'_, T> {
         if let Some(mut band) = self.band.take() {
             let mut target = Target { rows: None, cols: Some(&mut self.block), measure: Some(self.measure) };
             let survey = self.packer.install(|| band.pack_next(&mut target));
-            self.digest = self.digest.wrapping_add(survey.digest);
+            self.digest = self.digest.wrapping_add(of_file(survey.digest, band.file));
             self.band = Some(band).filter(|band| !band.slabs.is_empty());
             return Ok(true);
         }
         self.band = self.bands.read()?;
         Ok(self.band.is_some())
     }
+}
+
+/// The digest of samples of some files, of which each has a survey: files that change places change it.
+pub fn digest_of_files(surveys: &[Survey]) -> u64 {
+    let digests = surveys.iter().enumerate().map(|(file, survey)| of_file(survey.digest, file));
+    digests.fold(0, u64::wrapping_add)
+}
+
+/// What the digest of samples of a file adds to that of all.
+fn of_file(digest: u64, file: usize) -> u64 {
+    digest.wrapping_mul(2 * file as u64 + 1)
 }
 
 /// Samples of a file that were read together.

@@ -1,4 +1,4 @@
-//! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5.
+//! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5; by parts of the features, it computes too when it has nothing else to do.
 //!
 //! - `load` — reads samples, digests and packs them
 //! - `mail` — what a rank has found for rows that another owns
@@ -22,10 +22,11 @@ mod survey;
 mod whitening;
 mod worker;
 
-pub(crate) use load::{Ahead, Target, load, reading_bytes, survey_of};
+pub(crate) use load::{Ahead, Target, converting_bytes, digest_of_files, load, reading_bytes, survey_of};
 pub(crate) use moments::{Centre, Held, covariance, origin, variances};
 pub(crate) use parts::{
-    FinishWorker, FoldedTiles, SHARED_FEATURES, Seen, SummedTiles, Window, converted_together, words_of_sums,
+    FinishWorker, FoldedTiles, Seen, SummedTiles, Window, converted_together, words_of_shared_sums,
+    words_of_sums,
 };
 pub(crate) use rate::{PAGE_CACHE_BYTES, kernel_rate, share_of};
 pub(crate) use rounds::{COLUMN_BLOCKS, Meanwhile, Rounds, Tally, Totals};

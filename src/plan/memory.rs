@@ -5,11 +5,11 @@ use serde::Serialize;
 use super::{Balance, counted, product};
 use crate::error::Result;
 use crate::kernel::{Kernel, PanelShape, WORD_BYTES};
-use crate::metric::Parameter;
+use crate::metric::{BLOCK_FEATURES, Parameter};
 use crate::number::Number;
 use crate::pipeline::{
-    COLUMN_BLOCKS, SHARED_FEATURES, Seen, WhiteningBytes, below_len, converted_together, parcels,
-    reading_bytes, words_of_sums,
+    COLUMN_BLOCKS, Seen, WhiteningBytes, below_len, converted_together, converting_bytes, parcels,
+    reading_bytes, words_of_shared_sums, words_of_sums,
 };
 use crate::schedule::{Bands, Schedule};
 use crate::sink::{Parcel, Results};
@@ -93,8 +93,9 @@ impl Memory {
             // each input is read in turn, packed into the panels it is needed in
             let read = |layouts: &[(Storage, usize)], tiles: usize, panels: &[PanelShape], packed| {
                 let of = |(storage, total): &(Storage, usize)| {
-                    let samples = tiles.saturating_mul(grid.edge).min(*total);
-                    reading_bytes::<T>(storage, panels, grid.edge, (samples, *total), packed)
+                    let all = tiles.saturating_mul(grid.edge);
+                    let samples = (all.min(*total), *total);
+                    reading_bytes::<T>(storage, panels, grid.edge, samples, packed, all > *total)
                 };
                 layouts.iter().map(of).try_fold(0, |most: u64, bytes| Some(most.max(bytes?)))
             };
@@ -188,12 +189,21 @@ impl Memory {
         };
         let surveyed = stored(x, most)?.max(stored(y, most)?);
         let seen = product(&[rows + beside, size_of::<Seen>()])?;
+        // what each worker turns or decodes samples with, beside the values themselves
+        let with = |(storage, _): &(Storage, usize)| {
+            let samples = threads.saturating_mul(converted_together(storage.axes)).min(most);
+            (samples, converting_bytes(storage))
+        };
+        let converted = layouts.iter().flatten().map(with);
+        let mut converting = converted.map(|(samples, bytes)| product(&[samples, features, bytes]));
+        let converting = converting.try_fold(0, |most: u64, bytes| Some(most.max(bytes?)))?;
         // one part is surveyed while the next is read
         let together = layouts.iter().flatten().map(|(storage, _)| converted_together(storage.axes)).max()?;
         let survey = [
             surveyed.checked_mul(2)?.checked_add(surveyed.min(KEPT_BYTES))?,
             product(&[threads.saturating_mul(together).min(most), features, size])?,
             product(&[most, size_of::<Seen>()])?,
+            converting,
         ];
         let known = if is_shared {
             grid.n + grid.m
@@ -201,23 +211,28 @@ impl Memory {
             schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len()
         };
         let tiles = schedule.most_tiles_on_a_way().max(1);
-        let (sums, sum_scratch) = kernel.block_sums_bytes(SHARED_FEATURES.min(features), height, width);
-        let sums = if is_shared {
+        let (_, sum_scratch) = kernel.block_sums_bytes(features, height, width);
+        let words = if is_shared {
             // those of all tiles, as sums and as what is sent, and of a tile as what is received and as sums
             let words = words_of_sums(kernel, &(0..features), (height, width));
-            product(&[2 * Balance::of(schedule).tiles + 2, words, WORD_BYTES])?
+            words.checked_mul(2 * Balance::of(schedule).tiles + 2)?
         } else {
-            sums as u64
+            words_of_shared_sums(kernel, &(0..features), threads, (height, width))
         };
         let parcel = Parcel::<T>::len_for(results, &grid, kernel.strip_len(width));
         let buffers = [
             product(&[tiles, kernel.folds_bytes(height, width)])?,
-            sums.checked_add(product(&[threads, sum_scratch])?)?,
+            product(&[words, WORD_BYTES])?,
+            product(&[threads, sum_scratch])?,
             product(&[threads, kernel.part_scratch_len(height, width), size])?,
             product(&[parcels(threads).min(tiles), parcel, size])?,
-            product(&[threads, THREAD_BYTES])?,
+            // those that fold, and those that finish
+            product(&[2 * threads, THREAD_BYTES])?,
             product(&[kernel.feature_bytes(), kernel.row_panels().features])?,
             product(&[known, KNOWN_BYTES])?,
+            converting,
+            // what a part adds to the extras, of this rank and of another
+            product(&[2 * (rows + beside), features.div_ceil(BLOCK_FEATURES), WORD_BYTES])?,
             // one part is packed while the next is read, and the C library keeps some of what is freed between parts
             read.checked_mul(2)?.checked_add(read.min(KEPT_BYTES))?,
             values,

@@ -60,7 +60,8 @@ impl Traffic {
     pub fn of<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, results: &Results) -> Result<Self> {
         let grid = schedule.grid;
         let sample = kernel.row_panels().features * size_of::<T>();
-        let read = || product(&[samples_read(schedule, schedule.ranks)?, sample]);
+        let first_readings = kernel.measure().first_readings();
+        let read = || product(&[samples_read(schedule, schedule.ranks, first_readings)?, sample]);
         let exchanged = || {
             if let Some(width) = schedule.bands.features.filter(|_| schedule.bands.shared_features) {
                 return sums_exchanged(schedule, kernel, width);
@@ -132,7 +133,8 @@ impl Volume {
         let grid = schedule.grid;
         let features = kernel.row_panels().features;
         let cols = schedule.band_cols(0, 0).len();
-        let of_a_rank = || product(&[samples_read(schedule, 1)?, features, size_of::<T>()]);
+        let first_readings = kernel.measure().first_readings();
+        let of_a_rank = || product(&[samples_read(schedule, 1, first_readings)?, features, size_of::<T>()]);
         let row_bytes =
             |layouts: &Vec<(Storage, usize)>| layouts.iter().map(|(storage, _)| storage.row_bytes()).max();
         let [x, y] = [&layouts[0], &layouts[1]].map(|layouts| row_bytes(layouts).unwrap_or_default());
@@ -144,7 +146,7 @@ impl Volume {
                 product(&[grid.m, y])?
             })?;
             let samples = grid.n + if grid.symmetric { 0 } else { grid.m };
-            let times = samples_read(schedule, schedule.ranks)? as f64 / samples as f64;
+            let times = samples_read(schedule, schedule.ranks, first_readings)? as f64 / samples as f64;
             #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
             Some((once as f64 * times) as u64)
         };
@@ -196,8 +198,8 @@ impl Volume {
 }
 
 /// Samples that so many ranks read, the first of them: each once where all are in memory; else once before anything is made, and again with each
-/// band. Nothing if they cannot be counted.
-fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
+/// band. By parts, what comes first takes so many readings. Nothing if they cannot be counted.
+fn samples_read(schedule: &Schedule, ranks: usize, first_readings: usize) -> Option<usize> {
     let grid = schedule.grid;
     let each = |of: &dyn Fn(usize) -> usize| (0..ranks).map(of).try_fold(0_usize, usize::checked_add);
     let rows = each(&|rank| schedule.surveyed_rows(rank).len())?;
@@ -206,6 +208,7 @@ fn samples_read(schedule: &Schedule, ranks: usize) -> Option<usize> {
     if schedule.bands == Bands::NONE {
         return Some(once);
     }
+    let once = if schedule.bands.features.is_some() { once.checked_mul(first_readings)? } else { once };
     if schedule.bands.shared_features {
         let all = if grid.symmetric { grid.n } else { grid.n.checked_add(grid.m)? };
         return once.checked_add(all.checked_mul(ranks)?.div_ceil(schedule.ranks));

@@ -2,11 +2,13 @@
 
 use std::iter::once;
 
-use super::fit::{Fit, Layout, SMALLEST_TILE, halves, kernel};
+use super::fit::{Fit, SMALLEST_TILE, halves, kernel};
 use super::setup;
 use crate::cli::ProblemArgs;
 use crate::kernel::Kernel;
+use crate::metric::BLOCK_FEATURES;
 use crate::number::Number;
+use crate::partition::from_word;
 use crate::plan::{Balance, Memory};
 use crate::problem::Problem;
 use crate::schedule::{Bands, Schedule};
@@ -32,6 +34,13 @@ const LEAST_EDGE: usize = 1;
 /// Bands of rows at most.
 const MOST_BANDS: usize = 4096;
 
+/// How many ranks there are, and threads of each.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Size {
+    pub(super) ranks: usize,
+    pub(super) threads: usize,
+}
+
 /// A run whose ranks keep within a limit of memory.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Banded {
@@ -41,6 +50,13 @@ pub(super) struct Banded {
 }
 
 impl Banded {
+    /// What other ranks must know to lay out the same run; [`Fit::of_words`] reads it.
+    pub(super) fn words(&self) -> [u64; 6] {
+        let Bands { rows, cols, features, shared_features } = self.schedule.bands;
+        let numbers = [1, self.problem.tile, rows, cols, features.unwrap_or(0), usize::from(shared_features)];
+        numbers.map(|number| number as u64)
+    }
+
     /// Bytes of samples that all ranks read while tiles are computed, of samples of so many bytes: each band of rows once, and for each of
     /// them the bands of columns that pass it.
     fn read_bytes([x, y]: [f64; 2], schedule: &Schedule) -> f64 {
@@ -66,11 +82,13 @@ impl Banded {
     }
 
     /// About how long it takes, in seconds: reading, and computing, both as long as it takes the busiest rank.
-    fn cost<T: Number>(&self, samples: [f64; 2], layout: Layout, kernel: &Kernel<T>) -> f64 {
+    fn cost<T: Number>(&self, samples: [f64; 2], size: Size, kernel: &Kernel<T>) -> f64 {
         let Schedule { grid, bands, ranks } = self.schedule;
         let Balance { tiles, imbalance, .. } = Balance::of(&self.schedule);
         let once = samples[0] + if grid.symmetric { 0.0 } else { samples[1] };
-        let read = once + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
+        let first = if bands.features.is_some() { kernel.measure().first_readings() as f64 } else { 1.0 };
+        let read =
+            once * first + if bands == Bands::NONE { 0.0 } else { Self::read_bytes(samples, &self.schedule) };
         let rows = self.schedule.surveyed_rows(0).len() as f64 * ranks as f64 / grid.n as f64;
         let (height, width) = grid.tile_shape();
         let mut folded = tiles as f64 * kernel.folded_pairs(height, width) as f64 * self.problem.d as f64;
@@ -80,10 +98,10 @@ impl Banded {
         } else if kernel.folds_twice() {
             folded *= 2.0;
         }
-        let threads = layout.ranks().saturating_mul(layout.threads) as f64;
-        let computing = folded / (threads * THREAD_RATE) * imbalance * self.waiting(layout.threads, kernel);
+        let threads = size.ranks.saturating_mul(size.threads) as f64;
+        let computing = folded / (threads * THREAD_RATE) * imbalance * self.waiting(size.threads, kernel);
         // by the ranks that own tiles, one thread of each
-        let owners = tiles.min(ranks) as f64;
+        let owners = tiles.min(ranks).min(grid.tile_rows()) as f64;
         let adding = if bands.shared_features { folded / (owners * ADD_RATE) } else { 0.0 };
         read * rows / READ_RATE + computing + adding
     }
@@ -107,16 +125,19 @@ fn fewest(most: usize, is_enough: impl Fn(usize) -> bool) -> Option<usize> {
 }
 
 impl Fit<'_> {
+    /// The run that another rank has chosen, if it has found one.
+    pub(super) fn of_words<T: Number>(&self, size: Size, words: [u64; 6]) -> Option<Banded> {
+        let [found, tile, rows, cols, features, shared] = words.map(from_word);
+        let features = Some(features).filter(|features| *features > 0);
+        let bands = Bands { features, shared_features: shared > 0, ..Bands::of_rows(rows, cols) };
+        if found > 0 { self.banded::<T>(size, tile, Some(bands)) } else { None }
+    }
+
     /// The run with tiles of this edge, in these bands.
-    pub(super) fn banded<T: Number>(
-        &self,
-        layout: Layout,
-        edge: usize,
-        bands: Option<Bands>,
-    ) -> Option<Banded> {
+    pub(super) fn banded<T: Number>(&self, size: Size, edge: usize, bands: Option<Bands>) -> Option<Banded> {
         let args = ProblemArgs { tile: Some(edge), ..self.args.clone() };
-        let ranks = layout.ranks();
-        let threads = ranks.saturating_mul(layout.threads);
+        let ranks = size.ranks;
+        let threads = ranks.saturating_mul(size.threads);
         let problem = setup::problem(&args, self.shape, ranks, threads).ok()?;
         let schedule = setup::schedule(&problem, ranks, self.symmetric);
         // without any: the smallest, of a tile
@@ -126,7 +147,7 @@ impl Fit<'_> {
             Bands::of_rows(rows, cols)
         };
         let schedule = Schedule { bands: bands.unwrap_or_else(smallest), ..schedule };
-        let memory = self.memory::<T>(&problem, &schedule, layout.threads).ok()?;
+        let memory = self.memory::<T>(&problem, &schedule, size.threads).ok()?;
         Some(Banded { problem, schedule, memory })
     }
 
@@ -140,7 +161,7 @@ impl Fit<'_> {
     /// of `tile` if that is fixed, else that or smaller. If there is none, the memory that is needed at least, if that can be counted.
     pub(super) fn within<T: Number>(
         &self,
-        layout: Layout,
+        size: Size,
         (tile, is_fixed): (usize, bool),
         limit: u64,
     ) -> Result<Banded, Option<Memory>> {
@@ -152,26 +173,26 @@ impl Fit<'_> {
             [bytes(&self.shape.layouts[0], self.shape.n), bytes(&self.shape.layouts[1], self.shape.m)];
         let cost = |banded: &Banded| {
             let kernel: Kernel<T> = kernel(&banded.problem, &banded.schedule, self.level);
-            banded.cost(samples, layout, &kernel)
+            banded.cost(samples, size, &kernel)
         };
         let fits = |banded: &Banded| banded.memory.total() <= limit;
         let mut whole = Self::edges(tile, is_fixed, SMALLEST_TILE)
-            .filter_map(|edge| self.banded::<T>(layout, edge, Some(Bands::NONE)).filter(fits));
+            .filter_map(|edge| self.banded::<T>(size, edge, Some(Bands::NONE)).filter(fits));
         if let Some(whole) = whole.next() {
             // threads and ranks without a tile could have features
             let Balance { tiles_of_busiest_rank, idle_ranks, .. } = Balance::of(&whole.schedule);
-            let is_idle = tiles_of_busiest_rank < layout.threads || idle_ranks > 0;
-            let parts = is_idle.then(|| self.in_parts::<T>(layout, (tile, is_fixed), limit, cost)).flatten();
+            let is_idle = tiles_of_busiest_rank < size.threads || idle_ranks > 0;
+            let parts = is_idle.then(|| self.in_parts::<T>(size, (tile, is_fixed), limit, cost)).flatten();
             return Ok(parts.filter(|parts| cost(parts) < cost(&whole)).unwrap_or(whole));
         }
         let bands = Self::edges(tile, is_fixed, SMALLEST_TILE / 2)
-            .filter_map(|edge| self.fewest_bands::<T>(layout, edge, limit));
-        let parts = self.in_parts::<T>(layout, (tile, is_fixed), limit, cost);
+            .filter_map(|edge| self.fewest_bands::<T>(size, edge, limit));
+        let parts = self.in_parts::<T>(size, (tile, is_fixed), limit, cost);
         let found = bands.chain(parts);
         found.min_by(|one, other| cost(one).total_cmp(&cost(other))).ok_or_else(|| {
             let of_edge = |edge| {
-                let bands = self.banded::<T>(layout, edge, None);
-                bands.into_iter().chain(self.least_parts::<T>(layout, edge))
+                let bands = self.banded::<T>(size, edge, None);
+                bands.into_iter().chain(self.least_parts::<T>(size, edge))
             };
             let least = Self::edges(tile, is_fixed, SMALLEST_TILE / 2).flat_map(of_edge);
             least.map(|banded| banded.memory).min_by_key(Memory::total)
@@ -181,47 +202,41 @@ impl Fit<'_> {
     /// The run by parts of the features that fits, and takes least time.
     fn in_parts<T: Number>(
         &self,
-        layout: Layout,
+        size: Size,
         (tile, is_fixed): (usize, bool),
         limit: u64,
         cost: impl Fn(&Banded) -> f64,
     ) -> Option<Banded> {
         let of_edge = |edge| {
-            let shared = self.shared_parts::<T>(layout, edge, limit);
-            self.fewest_parts::<T>(layout, edge, limit).into_iter().chain(shared)
+            let shared = self.shared_parts::<T>(size, edge, limit);
+            self.fewest_parts::<T>(size, edge, limit).into_iter().chain(shared)
         };
         let found = Self::edges(tile, is_fixed, LEAST_EDGE).flat_map(of_edge);
         found.min_by(|one, other| cost(one).total_cmp(&cost(other)))
     }
 
     /// The least memory by parts of the features, with tiles of an edge; nothing if that cannot be, or parts would be all.
-    fn least_parts<T: Number>(&self, layout: Layout, edge: usize) -> Option<Banded> {
-        let bands = self.banded::<T>(layout, edge, None)?.schedule.bands;
-        self.parted::<T>(layout, edge, bands, LEAST_FEATURES)
+    pub(super) fn least_parts<T: Number>(&self, size: Size, edge: usize) -> Option<Banded> {
+        let bands = self.banded::<T>(size, edge, None)?.schedule.bands;
+        self.parted::<T>(size, edge, bands, LEAST_FEATURES)
     }
 
     /// The run in these bands, with so many features in memory, or all that there are.
-    fn parted<T: Number>(
-        &self,
-        layout: Layout,
-        edge: usize,
-        bands: Bands,
-        features: usize,
-    ) -> Option<Banded> {
+    fn parted<T: Number>(&self, size: Size, edge: usize, bands: Bands, features: usize) -> Option<Banded> {
         let d = self.shape.d;
         if d <= LEAST_FEATURES || !setup::measure(self.args).can_be_in_parts() {
             return None;
         }
-        self.banded::<T>(layout, edge, Some(Bands { features: Some(features.min(d)), ..bands }))
+        self.banded::<T>(size, edge, Some(Bands { features: Some(features.min(d)), ..bands }))
     }
 
     /// The fewest bands that fit by parts of the features, and the longest parts that fit then.
-    fn fewest_parts<T: Number>(&self, layout: Layout, edge: usize, limit: u64) -> Option<Banded> {
+    fn fewest_parts<T: Number>(&self, size: Size, edge: usize, limit: u64) -> Option<Banded> {
         let fits = |bands: Bands, features: usize| {
-            let parted = self.parted::<T>(layout, edge, bands, features)?;
+            let parted = self.parted::<T>(size, edge, bands, features)?;
             Some(parted).filter(|parted| parted.memory.total() <= limit)
         };
-        let Bands { rows: most, cols: most_cols, .. } = self.banded::<T>(layout, edge, None)?.schedule.bands;
+        let Bands { rows: most, cols: most_cols, .. } = self.banded::<T>(size, edge, None)?.schedule.bands;
         let last = if self.symmetric { most } else { most.max(most_cols) };
         let square = |rows: usize| {
             let cols = if self.symmetric { 1 } else { rows.min(most_cols) };
@@ -232,28 +247,32 @@ impl Fit<'_> {
         lengths.find_map(|features| fits(square(enough), features))
     }
 
-    /// The longest parts of the features that fit where each rank has others, of all samples; and no longer than that each rank has some.
-    fn shared_parts<T: Number>(&self, layout: Layout, edge: usize, limit: u64) -> Option<Banded> {
-        let ranks = layout.ranks();
+    /// The longest parts of the features that fit where each rank has others, of all samples.
+    fn shared_parts<T: Number>(&self, size: Size, edge: usize, limit: u64) -> Option<Banded> {
+        let ranks = size.ranks;
         if ranks == 1 {
             return None;
         }
         let fits = |features: usize| {
             let bands = Bands { shared_features: true, ..Bands::NONE };
-            let shared = self.parted::<T>(layout, edge, bands, features)?;
+            let shared = self.parted::<T>(size, edge, bands, features)?;
             let kernel: Kernel<T> = kernel(&shared.problem, &shared.schedule, self.level);
             Some(shared).filter(|shared| shared.memory.total() <= limit && kernel.has_block_sums())
         };
-        let of_a_rank = self.shape.d.div_ceil(ranks).next_power_of_two().clamp(LEAST_FEATURES, MOST_FEATURES);
-        halves(of_a_rank).take_while(|features| *features >= LEAST_FEATURES).find_map(fits)
+        // as many times a part for each rank: all have some to the end
+        let parts = (1..).map(|times| self.shape.d.div_ceil(ranks * times).next_multiple_of(BLOCK_FEATURES));
+        let long = parts.skip_while(|features| *features > MOST_FEATURES);
+        let mut lengths = long.take_while(|features| *features >= LEAST_FEATURES);
+        let longest = lengths.next().unwrap_or(LEAST_FEATURES);
+        once(longest).chain(lengths.step_by(4)).find_map(fits)
     }
 
     /// The fewest bands of rows that fit, with as few bands of columns as fit beside them.
-    fn fewest_bands<T: Number>(&self, layout: Layout, edge: usize, limit: u64) -> Option<Banded> {
+    fn fewest_bands<T: Number>(&self, size: Size, edge: usize, limit: u64) -> Option<Banded> {
         let fits = |bands: Bands| {
-            self.banded::<T>(layout, edge, Some(bands)).filter(|banded| banded.memory.total() <= limit)
+            self.banded::<T>(size, edge, Some(bands)).filter(|banded| banded.memory.total() <= limit)
         };
-        let smallest = self.banded::<T>(layout, edge, None)?.schedule;
+        let smallest = self.banded::<T>(size, edge, None)?.schedule;
         let (Bands { rows: most, cols: most_cols, .. }, tiles) =
             (smallest.bands, smallest.tile_rows(0).len());
         // columns of a tile each

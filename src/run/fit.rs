@@ -4,7 +4,7 @@ use std::cmp::Reverse;
 use std::iter::once;
 use std::ops::RangeInclusive;
 
-use super::bands::Banded;
+use super::bands::{Banded, Size};
 use super::inputs::Shape;
 use super::setup;
 use crate::cli::ProblemArgs;
@@ -38,6 +38,10 @@ pub(super) struct Layout {
 impl Layout {
     pub(super) fn ranks(&self) -> usize {
         self.nodes.saturating_mul(self.ranks_per_node)
+    }
+
+    pub(super) fn size(&self) -> Size {
+        Size { ranks: self.ranks(), threads: self.threads }
     }
 
     /// What to change in another layout to get this one. If that has `unequal` numbers of ranks on its nodes, the ranks are named
@@ -116,10 +120,12 @@ impl Fit<'_> {
 
     /// Whether it holds them if they keep only as many samples there as they must.
     fn fits_in_bands<T: Number>(&self, layout: Layout, tile: usize) -> bool {
-        let least = self.banded::<T>(layout, layout.tile.unwrap_or(tile), None);
         let holds =
             |banded: Banded| banded.memory.total() as f64 * layout.ranks_per_node as f64 <= self.node_bytes;
-        layout.ranks() <= MAX_RANKS && least.is_some_and(holds)
+        let (size, tile) = (layout.size(), layout.tile.unwrap_or(tile));
+        layout.ranks() <= MAX_RANKS
+            && (self.banded::<T>(size, tile, None).is_some_and(holds)
+                || self.least_parts::<T>(size, tile).is_some_and(holds))
     }
 
     /// Bytes of a packed sample, at least.

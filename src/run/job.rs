@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use super::bands::{Banded, Size};
 use super::fit::{self, Fit, Layout};
 use super::inputs::Inputs;
 use super::limits;
@@ -16,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::host;
 use crate::kernel::{Kernel, Level};
 use crate::number::Number;
+use crate::partition::from_word;
 use crate::plan::Memory;
 use crate::problem::{Asked, Identity, InputId, Problem, Provenance};
 use crate::report::file;
@@ -104,13 +106,19 @@ impl<'a> Job<'a> {
         )]
         let limit = limit as u64;
         let whole = comm.agree(fit.memory::<T>(problem, schedule, threads))?;
-        let least = match fit.within::<T>(layout, (problem.tile, tile.is_some()), limit) {
-            Ok(banded) => {
-                (*problem, *schedule) = (banded.problem, banded.schedule);
-                return Ok(banded.memory);
-            }
-            Err(least) => least.unwrap_or(whole),
-        };
+        // nodes may have other numbers of ranks and of cores than this one, and copies of the files in other chunks: what rank 0 finds holds for all
+        let most_threads = comm.all_reduce(&[threads as u64], Reduce::Max)[0];
+        let size = Size { ranks: comm.size(), threads: from_word(most_threads) };
+        let found = fit.within::<T>(size, (problem.tile, tile.is_some()), limit);
+        let mut choice = found.as_ref().map_or([0; 6], Banded::words);
+        comm.broadcast_values(0, &mut choice);
+        let chosen = fit.of_words::<T>(size, choice).filter(|banded| banded.memory.total() <= limit);
+        if comm.all_reduce(&[u64::from(chosen.is_some())], Reduce::Min)[0] > 0 {
+            let chosen = chosen.expect("all ranks have it");
+            (*problem, *schedule) = (chosen.problem, chosen.schedule);
+            return Ok(chosen.memory);
+        }
+        let least = found.map_or_else(|least| least.unwrap_or(whole), |banded| banded.memory);
         let way_out = |node_bytes| {
             let fit = Fit { node_bytes, ..fit };
             // the tile size of an unfinished run is fixed

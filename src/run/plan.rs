@@ -240,7 +240,7 @@ fn predict<T: Number>(args: &PlanArgs, planned: Planned, fit: &Fit<'_>) -> Resul
     #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "saturates")]
     let of_node = (fit.node_bytes / ranks_per_node as f64) as u64;
     let limit = args.problem.memory_per_rank.unwrap_or(u64::MAX).min(of_node);
-    let within = fit.within::<T>(layout, (problem.tile, layout.tile.is_some()), limit);
+    let within = fit.within::<T>(layout.size(), (problem.tile, layout.tile.is_some()), limit);
     let Banded { problem, schedule, memory } = within.unwrap_or(whole);
     check_asked(&memory, args.problem.memory_per_rank)?;
     let kernel = fit::kernel::<T>(&problem, &schedule, fit.level);

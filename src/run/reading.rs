@@ -32,6 +32,12 @@ impl Known {
         self.surveys.iter().map(|survey| survey.digest).collect()
     }
 
+    /// After passes over all samples that each took so many readings.
+    #[must_use]
+    pub(super) fn read_times(self, times: usize) -> Self {
+        Self { passes: self.passes * times as u64, ..self }
+    }
+
     /// Largest magnitude of a finite value in the type that is computed in.
     pub(super) fn largest(&self) -> f64 {
         self.surveys.iter().map(Survey::largest).fold(0.0, f64::max)

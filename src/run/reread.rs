@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::kernel::{Kernel, PanelShape};
 use crate::metric::Measure;
 use crate::number::Number;
-use crate::pipeline::{Ahead, Survey, Target, Whitening, Workers, load, scale, survey_of, whiten};
+use crate::pipeline::{Ahead, Target, Whitening, Workers, digest_of_files, load, scale, survey_of, whiten};
 use crate::schedule::Ring;
 use crate::source::Input;
 
@@ -49,7 +49,7 @@ impl Reread {
             digests.iter_mut().for_each(Vec::clear);
             comm.agree(Filed::new(job, rank, subtracted).survey(|side, input, samples, surveys| {
                 let found = survey_of::<T>(workers, input, samples, Some(kernel.measure()))?;
-                digests[side as usize].push(digest_of(&found));
+                digests[side as usize].push(digest_of_files(&found));
                 surveys.iter_mut().zip(&found).for_each(|(all, found)| all.merge(found));
                 Ok(())
             }))
@@ -84,7 +84,7 @@ impl Reread {
         let mut block = Block::new(tiles, height, self.shapes[0]);
         let target = Target { rows: Some(&mut block), cols: None, measure: Some(&self.measure) };
         let found = load::<T>(workers, &self.filed.x, samples.clone(), edge, target)?;
-        check(&self.filed.x, samples.clone(), digest_of(&found), self.digests[0][band])?;
+        check(&self.filed.x, samples.clone(), digest_of_files(&found), self.digests[0][band])?;
         let mut none = block.empty();
         self.finish::<T>(workers, (&mut block, samples), (&mut none, 0..0));
         Ok(block)
@@ -170,10 +170,6 @@ impl Reread {
         comm.agree(all)?;
         Ok(comm.all_reduce(&[largest], Reduce::Max)[0])
     }
-}
-
-fn digest_of(surveys: &[Survey]) -> u64 {
-    surveys.iter().fold(0, |sum, survey| sum.wrapping_add(survey.digest))
 }
 
 /// Makes sure that samples are those that were read at first.

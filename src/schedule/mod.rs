@@ -184,9 +184,16 @@ impl Schedule {
         self.longest().map(|ring| ring.round_count()).max().unwrap_or(0)
     }
 
-    /// Tiles that rank 0 computes on the way on which it has most.
+    /// Tiles that a rank computes at most on a way round the ring.
     pub fn most_tiles_on_a_way(&self) -> usize {
-        self.longest().map(|ring| ring.tile_count(0)).max().unwrap_or(0)
+        let of_way = |ring: Ring| self.busiest().map(move |rank| ring.tile_count(rank));
+        self.longest().flat_map(of_way).max().unwrap_or(0)
+    }
+
+    /// Ranks of which one has the most tiles; see [`Self::most_tiles`].
+    fn busiest(&self) -> impl Iterator<Item = usize> + use<> {
+        let ranks = self.ranks;
+        [0, 1, ranks / 2].into_iter().filter(move |&rank| rank < ranks)
     }
 
     /// Tiles that `rank` computes.
@@ -212,8 +219,7 @@ impl Schedule {
     /// have one more, because an odd number of them was shared: rank 1, or the one that rank 0 shares with. In bands that can happen once for
     /// each band.
     pub fn most_tiles(&self) -> usize {
-        let candidates = [0, 1, self.ranks / 2].into_iter().filter(|&rank| rank < self.ranks);
-        candidates.map(|rank| self.tile_count(rank)).max().unwrap_or(0)
+        self.busiest().map(|rank| self.tile_count(rank)).max().unwrap_or(0)
     }
 }
 
@@ -324,7 +330,8 @@ mod tests {
                 let listed = rings().map(|ring| ring.tile_count(rank)).sum::<usize>();
                 assert_eq!(schedule.tile_count(rank), listed, "rank {rank}, {schedule:?}");
             }
-            let most = rings().map(|ring| ring.tile_count(0)).max().unwrap();
+            let of_way = |ring: Ring| (0..schedule.ranks).map(move |rank| ring.tile_count(rank));
+            let most = rings().flat_map(of_way).max().unwrap();
             assert!(most <= schedule.most_tiles_on_a_way(), "{schedule:?}");
             for cols in 0..schedule.col_bands() {
                 assert_eq!(schedule.ways_of(cols), rings().filter(|ring| ring.cols == cols).count());

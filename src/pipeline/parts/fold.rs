@@ -8,17 +8,18 @@ use rayon::prelude::*;
 
 use crate::block::Block;
 use crate::kernel::{Folds, Kernel, Scratch, Sums};
+use crate::metric::BLOCK_FEATURES;
 use crate::number::Number;
 use crate::partition::{Grid, Tile, range_of};
 
 /// Features whose sums threads share, of which those of 64 blocks wait to be put together.
-pub(crate) const SHARED_FEATURES: usize = 64 * 256;
+const SHARED_FEATURES: usize = 64 * BLOCK_FEATURES;
 
 /// Pieces of these features that each thread is given: some threads are slower than others.
 const PIECES_OF_A_THREAD: usize = 4;
 
 /// Features of such a piece where ranks share them.
-const PIECE: usize = 4096;
+const PIECE: usize = 16 * BLOCK_FEATURES;
 
 /// Panels, and how many samples they hold.
 type Panels<'a> = (&'a [u64], usize);
@@ -119,8 +120,7 @@ impl<'a, T: Number> FoldedTiles<'a, T> {
         let threads = rayon::current_num_threads();
         for first in features.clone().step_by(SHARED_FEATURES) {
             let some = first..features.end.min(first + SHARED_FEATURES);
-            let each = some.len().div_ceil(PIECES_OF_A_THREAD * threads).next_multiple_of(256);
-            let parts: Vec<_> = some.clone().step_by(each).map(|at| at..some.end.min(at + each)).collect();
+            let parts: Vec<_> = shared_pieces(&some, threads).collect();
             let sum = |scratch: &mut Scratch<T>, part: Range<usize>| {
                 self.kernel.block_sums(features.clone(), part, panels.0, panels.1, scratch)
             };
@@ -144,6 +144,24 @@ impl<'a, T: Number> FoldedTiles<'a, T> {
         let panels = &rows.slot(tile.i)[strip.rows.start / shape.width * shape.len()..];
         ((panels, strip.rows.len()), (cols.slot(tile.j), self.grid.cols(tile.j).len()))
     }
+}
+
+/// What a worker sums up at a time where threads share features.
+fn shared_pieces(some: &Range<usize>, threads: usize) -> impl Iterator<Item = Range<usize>> + use<> {
+    let end = some.end;
+    let each = some.len().div_ceil(PIECES_OF_A_THREAD * threads).next_multiple_of(BLOCK_FEATURES);
+    some.clone().step_by(each).map(move |first| first..end.min(first + each))
+}
+
+/// Words of the sums that wait where threads share features of an m × n tile.
+pub(crate) fn words_of_shared_sums<T: Number>(
+    kernel: &Kernel<T>,
+    part: &Range<usize>,
+    threads: usize,
+    (m, n): (usize, usize),
+) -> usize {
+    let some = part.start..part.end.min(part.start + SHARED_FEATURES);
+    shared_pieces(&some, threads).map(|piece| kernel.sums_words(&piece, m, n)).sum()
 }
 
 /// What a worker sums up at a time where ranks share features: the same on all ranks, whatever number of workers they have.

@@ -12,6 +12,6 @@ mod seen;
 mod window;
 
 pub(crate) use finish::FinishWorker;
-pub(crate) use fold::{FoldedTiles, SHARED_FEATURES, SummedTiles, words_of_sums};
+pub(crate) use fold::{FoldedTiles, SummedTiles, words_of_shared_sums, words_of_sums};
 pub(crate) use seen::Seen;
 pub(crate) use window::{Window, converted_together};

@@ -9,7 +9,7 @@ use crate::block::Block;
 use crate::error::Result;
 use crate::failpoint;
 use crate::kernel::PanelShape;
-use crate::metric::{Measure, PowerOfTwo};
+use crate::metric::{BLOCK_FEATURES, Measure, PowerOfTwo};
 use crate::number::Number;
 use crate::pipeline::load::OfFile;
 use crate::pipeline::survey::Source;
@@ -24,7 +24,7 @@ pub(crate) fn converted_together(axes: Axes) -> usize {
 }
 
 /// Features that a worker packs at a time, if a sample has more: a multiple of all that are packed together.
-const PACKED_FEATURES: usize = 4096;
+const PACKED_FEATURES: usize = 16 * BLOCK_FEATURES;
 
 /// Some features of some samples of an input.
 pub(crate) struct Window<'a, T> {

@@ -28,6 +28,7 @@ use crate::pipeline::{FinishWorker, FoldedTiles, Rounds, Seen, Survey, Tally, Wi
 use crate::schedule::Ring;
 use crate::sink::{Parcel, Sinks};
 use crate::source::Input;
+use crate::stop::Stop;
 
 /// What is known of a sample when it is read again.
 struct Sample {
@@ -36,7 +37,7 @@ struct Sample {
     preparing: Preparing,
 }
 
-/// The samples of this rank, which are read once before anything is made, and again for each way round the ring.
+/// The samples of this rank, which are read once or several times before anything is made, and again for each way round the ring.
 pub(super) struct Parts {
     pub(super) filed: Filed,
     /// The main thread, which reads, and others.
@@ -156,7 +157,7 @@ impl Parts {
             measure: kernel.measure().clone(),
             scaling: 0,
         };
-        Ok((known, parts))
+        Ok((known.read_times(kernel.measure().first_readings()), parts))
     }
 
     /// The parts of the features.
@@ -175,7 +176,7 @@ impl Parts {
         stores: (&mut Sinks<T>, &mut Vec<Parcel<T>>),
         tally: &mut Tally<'_>,
     ) -> Result<bool> {
-        let Rings { comm, kernel, done, stop, workers, job } = *rings;
+        let Rings { comm, kernel, done, workers, job, .. } = *rings;
         let own = ring.all_tiles(self.filed.rank).filter(|tile| !done.contains(*tile));
         let (grid, threads) = (self.filed.schedule.grid, self.team.count());
         let (tiles, carried) = if self.filed.schedule.bands.shared_features {
@@ -198,6 +199,8 @@ impl Parts {
             (tiles, way.carried(comm))
         };
         let extras = |tile: Tile| carried.of(grid, tile);
+        // what is folded would be lost, and its distances take little time
+        let stop = &Stop::never();
         let rounds = Rounds { comm, ring, done, stop, mail_interval: job.args.checkpoint_interval };
         // the features have gone round already
         let cols = Block::new(ring.tile_cols(self.filed.rank), grid.edge, kernel.part_panels(0).1);

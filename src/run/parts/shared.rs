@@ -1,4 +1,4 @@
-//! Fewer tiles than ranks: every rank reads features of its own, of all samples, and sums up these features for every tile. The rank that owns a tile puts the sums
+//! Few tiles for the ranks: every rank reads features of its own, of all samples, and sums up these features for every tile. The rank that owns a tile puts the sums
 //! together in the order of the features, so no bit depends on who has computed them.
 
 use std::iter::once;
@@ -72,14 +72,17 @@ impl<'a, T: Number> Shared<'a, T> {
                 let (grid, features) = (schedule.grid, part.features.len());
                 let of_tiles = [0..grid.tile_rows(), 0..grid.tile_cols()];
                 let mut panels = panels(self.kernel, grid, of_tiles, features, last.take());
-                let began = Instant::now();
                 let (parts, seen, tiles) = (self.parts, &mut self.seen, &self.tiles);
                 let compute = || {
+                    let began = Instant::now();
                     part.pack(parts, seen, &mut panels, &mut values);
                     sums = tiles.sums(&part.features, (&panels[0], &panels[1]));
                     began.elapsed()
                 };
-                let read = || (read_next(&self.sides), began.elapsed());
+                let read = || {
+                    let began = Instant::now();
+                    (read_next(&self.sides), began.elapsed())
+                };
                 let (computing, (next, reading)) = team.meanwhile(compute, read);
                 current = next?;
                 last = Some(panels);
@@ -147,7 +150,12 @@ impl<'a, T: Number> Shared<'a, T> {
     pub(super) fn check(&self, comm: &Comm) -> Result<()> {
         let mine: Vec<u64> = self.seen.iter().flatten().map(Seen::check).collect();
         let found = comm.all_reduce(&mine, Reduce::Sum);
-        if comm.is_root() { self.sides.compare(found) } else { Ok(()) }
+        let same = self.sides.compare(found);
+        if same.is_err() && !comm.is_root() {
+            // store nothing more: rank 0 ends the job
+            comm.barrier();
+        }
+        same
     }
 
     /// What rows and columns carry beside their features.

@@ -75,9 +75,9 @@ impl<'a, T: Number> Way<'a, T> {
                 let of_round: Vec<Tile> = ring.tiles(*rank, round).collect();
                 tiles.fold(&of_round, &part.features, (rows, cols));
             };
-            let began = Instant::now();
             let (parts, seen) = (self.parts, &mut self.seen);
             let compute = || {
+                let began = Instant::now();
                 part.pack(parts, seen, &mut panels, &mut values);
                 seen.iter_mut().flatten().for_each(Seen::add_own);
                 if is_alone {
@@ -85,7 +85,10 @@ impl<'a, T: Number> Way<'a, T> {
                 }
                 began.elapsed()
             };
-            let read = || (read_next(&self.sides), began.elapsed());
+            let read = || {
+                let began = Instant::now();
+                (read_next(&self.sides), began.elapsed())
+            };
             let (computing, (next, reading)) = team.meanwhile(compute, read);
             current = next?;
             tally.clock.lap(if reading > computing { Phase::Read } else { Phase::Compute });
