@@ -58,7 +58,7 @@ impl Stop {
         Ok(Self { signal, deadline: None })
     }
 
-    /// Of work that is done to its end.
+    /// Never tells to stop, for work that must be finished.
     pub fn never() -> Self {
         Self { signal: Arc::default(), deadline: None }
     }

@@ -106,12 +106,54 @@ fn changed(work: &Work, ranks: usize) -> (Done, u64, [u8; 8]) {
         assert!(job.is_running(), "it ended before its samples could change: {}", job.wait());
         std::thread::sleep(Duration::from_millis(5));
     }
-    // the last value of the file is one of the last sample
+    let (place, value) = change_last_value(work);
+    (job.wait(), place, value)
+}
+
+/// Changes the last value of the file, which is one of the last sample; its place, and what it was.
+fn change_last_value(work: &Work) -> (u64, [u8; 8]) {
     let file = OpenOptions::new().read(true).write(true).open(work.path("x.h5")).unwrap();
     let (mut value, place) = ([0; 8], file.metadata().unwrap().len() - 8);
     file.read_exact_at(&mut value, place).unwrap();
     file.write_all_at(&(f64::from_le_bytes(value) + 1.0).to_le_bytes(), place).unwrap();
-    (job.wait(), place, value)
+    (place, value)
+}
+
+/// One rank, and ranks that share the features.
+#[test]
+fn samples_that_change_while_they_are_read_part_by_part_end_the_run_with_nothing_stored() {
+    const COMPUTE: &str = "compute x.h5 -o out.h5 --tile 8 --checkpoint-interval 0";
+    for_all(&[ALONE, 7], |&ranks| {
+        let work = Work::new();
+        write(work.path("x.h5"), &random::<f64>(20, 200_000, 3));
+        let limit = match ranks {
+            ALONE => {
+                let told = work.run(ranks, &format!("{COMPUTE} --memory-per-rank 1kB"), 1);
+                format!(" --memory-per-rank {}", told.least_memory() + (16 << 20))
+            }
+            _ => String::new(),
+        };
+        let slow = if ranks == ALONE { "read:0:14:slow" } else { "read:0:1:slow" };
+        let mut job = work.program(ranks).env("PAIRDIST_FAIL_AT", slow).start(&format!("{COMPUTE}{limit}"));
+        // the survey is over when the folder is there
+        while !work.path("out.h5.partial/journal.0").exists() {
+            assert!(job.is_running(), "it ended before its samples could change: {}", job.wait());
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        let (place, value) = change_last_value(&work);
+        let done = job.wait();
+        assert_eq!(done.code, 1, "{done}");
+        let told: Vec<_> = done.stderr.lines().filter(|line| line.starts_with("pairdist: ")).collect();
+        let words = ["have changed while they were read again", "x.h5", "--resume", "--force"];
+        assert!(told.len() == 1 && words.iter().all(|word| told[0].contains(word)), "{done}");
+        let file = OpenOptions::new().write(true).open(work.path("x.h5")).unwrap();
+        file.write_all_at(&value, place).unwrap();
+        work.run(ranks, &format!("{COMPUTE}{limit} --resume --json run.json"), 0);
+        let record = work.record();
+        assert_eq!(record["resumed_pairs"].as_u64().unwrap_or(0), 0, "{record}");
+        assert_eq!(record["bands"]["shared_features"].as_bool(), (ranks == 7).then_some(true), "{record}");
+        work.run(2, "verify out.h5 --all", 0);
+    });
 }
 
 #[test]

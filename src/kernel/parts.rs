@@ -225,15 +225,11 @@ impl<T: SimdElement> Kernel<T> {
         sums
     }
 
-    /// Bytes that [`Self::block_sums`] takes of so many features of an m × n tile: of the sums, and of scratch.
-    pub fn block_sums_bytes(&self, features: usize, m: usize, n: usize) -> (usize, usize) {
-        let len = sweep::resting_len(m, n, self.full);
+    /// Bytes of scratch that [`Self::block_sums`] takes for an m × n tile.
+    pub fn block_sums_scratch(&self, m: usize, n: usize) -> usize {
         match &self.engine {
-            Engine::Values { .. } => {
-                let sums: usize = self.resting().map(|fold| fold.blocks(0..features).count()).sum();
-                (sums * len / 2 * size_of::<T>(), len * size_of::<T>())
-            }
-            Engine::Counts { .. } => (len / 2 * WORD_BYTES, 0),
+            Engine::Values { .. } => sweep::resting_len(m, n, self.full) * size_of::<T>(),
+            Engine::Counts { .. } => 0,
         }
     }
 

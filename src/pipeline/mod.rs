@@ -1,4 +1,5 @@
-//! The work inside a rank: worker threads compute, the main thread talks to MPI and HDF5; by parts of the features, it computes too when it has nothing else to do.
+//! The work inside a rank: worker threads compute, and the main thread talks to MPI and HDF5. Where samples are read by parts of their features, it also computes
+//! when it has nothing else to do.
 //!
 //! - `load` — reads samples, digests and packs them
 //! - `mail` — what a rank has found for rows that another owns
@@ -57,9 +58,10 @@ impl Workers {
         Self::build(threads, |builder| builder)
     }
 
-    /// So many workers of which this thread is one, for good: it works when it waits for the others.
+    /// Starts `threads` workers. The calling thread is one of them until the process ends, and does its share whenever it waits for the others.
     ///
-    /// Where the main thread has much to do, as when it reads all the time, one thread more than there are cores keeps one of them from its work.
+    /// This is for a main thread that is busy all the time, for example with reading: with as many workers as cores beside it, one of these
+    /// threads would always wait for a core.
     pub(crate) fn with_this_thread(threads: usize) -> Result<Self> {
         Self::build(threads, ThreadPoolBuilder::use_current_thread)
     }
@@ -85,7 +87,7 @@ impl Workers {
         self.pool.install(work)
     }
 
-    /// Has the workers do `work`, and does something else meanwhile, before its own share if this thread is one of them.
+    /// Has the workers do `work`, and does something else meanwhile. If the calling thread is one of the workers, it then helps with what is left of `work`.
     pub fn meanwhile<R: Send, S>(
         &self,
         work: impl FnOnce() -> R + Send,

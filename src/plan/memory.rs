@@ -211,7 +211,7 @@ impl Memory {
             schedule.rows_of(schedule.tile_rows(0)).len() + schedule.cols_of(schedule.tile_cols(0)).len()
         };
         let tiles = schedule.most_tiles_on_a_way().max(1);
-        let (_, sum_scratch) = kernel.block_sums_bytes(features, height, width);
+        let sum_scratch = kernel.block_sums_scratch(height, width);
         let words = if is_shared {
             // those of all tiles, as sums and as what is sent, and of a tile as what is received and as sums
             let words = words_of_sums(kernel, &(0..features), (height, width));

@@ -7,7 +7,7 @@ use crate::error::Result;
 use crate::kernel::{Kernel, WORD_BYTES};
 use crate::number::Number;
 use crate::pipeline::SummedTiles;
-use crate::schedule::{Bands, Schedule};
+use crate::schedule::{Bands, Schedule, parts_of};
 use crate::sink::Results;
 use crate::source::Storage;
 
@@ -243,8 +243,7 @@ fn sums_exchanged<T: Number>(schedule: &Schedule, kernel: &Kernel<T>, width: usi
     let tiles = (0..schedule.ranks).flat_map(|rank| ring.all_tiles(rank).map(move |tile| (rank, tile)));
     let tiles = SummedTiles::new(kernel, grid, tiles.collect());
     let mut bytes = 0_u64;
-    for (number, first) in (0..d).step_by(width).enumerate() {
-        let part = first..d.min(first + width);
+    for (number, part) in parts_of(d, width).enumerate() {
         for (at, &(owner, _)) in tiles.tiles.iter().enumerate() {
             if owner != number % schedule.ranks {
                 bytes = bytes.checked_add(product(&[tiles.words(at, &part), WORD_BYTES])?)?;

@@ -1,6 +1,6 @@
 //! How samples are cut where not all of them fit the memory of a rank: into bands of rows, or also into parts of their features.
 
-use std::iter::once;
+use std::iter::{once, successors};
 
 use super::fit::{Fit, SMALLEST_TILE, halves, kernel};
 use super::setup;
@@ -93,7 +93,7 @@ impl Banded {
         let (height, width) = grid.tile_shape();
         let mut folded = tiles as f64 * kernel.folded_pairs(height, width) as f64 * self.problem.d as f64;
         if bands.features.is_none() {
-            // by parts, a tile takes so long that handing it over does not count
+            // by parts, computing a tile takes far longer than handing it over to the main thread
             folded *= 1.0 + SLOW_EDGE / grid.edge as f64;
         } else if kernel.folds_twice() {
             folded *= 2.0;
@@ -259,12 +259,11 @@ impl Fit<'_> {
             let kernel: Kernel<T> = kernel(&shared.problem, &shared.schedule, self.level);
             Some(shared).filter(|shared| shared.memory.total() <= limit && kernel.has_block_sums())
         };
-        // as many times a part for each rank: all have some to the end
-        let parts = (1..).map(|times| self.shape.d.div_ceil(ranks * times).next_multiple_of(BLOCK_FEATURES));
-        let long = parts.skip_while(|features| *features > MOST_FEATURES);
-        let mut lengths = long.take_while(|features| *features >= LEAST_FEATURES);
-        let longest = lengths.next().unwrap_or(LEAST_FEATURES);
-        once(longest).chain(lengths.step_by(4)).find_map(fits)
+        // as many parts for each rank as for the others, but where they would be too short
+        let counts = successors(Some(ranks), |parts| parts.checked_mul(2));
+        let lengths = counts.map(|parts| self.shape.d.div_ceil(parts).next_multiple_of(BLOCK_FEATURES));
+        let long = lengths.skip_while(|length| *length > MOST_FEATURES);
+        long.take_while(|length| *length > LEAST_FEATURES).chain(once(LEAST_FEATURES)).find_map(fits)
     }
 
     /// The fewest bands of rows that fit, with as few bands of columns as fit beside them.

@@ -186,7 +186,7 @@ impl<T: Number> Rings<'_, T> {
     }
 
     /// Whether it is time to stop for any rank. Collective.
-    fn all_stop(&self, tally: &mut Tally<'_>) -> bool {
+    pub(super) fn all_stop(&self, tally: &mut Tally<'_>) -> bool {
         let stops = self.comm.all_reduce(&[u64::from(self.stop.is_due())], Reduce::Max)[0];
         tally.clock.lap(Phase::Wait);
         stops > 0

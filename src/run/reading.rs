@@ -32,7 +32,7 @@ impl Known {
         self.surveys.iter().map(|survey| survey.digest).collect()
     }
 
-    /// After passes over all samples that each took so many readings.
+    /// The same, if all samples were read so many times in each pass.
     #[must_use]
     pub(super) fn read_times(self, times: usize) -> Self {
         Self { passes: self.passes * times as u64, ..self }

@@ -55,6 +55,11 @@ impl Bands {
     }
 }
 
+/// The parts of the features, each of `width` but for the last.
+pub fn parts_of(features: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
+    (0..features).step_by(width).map(move |first| first..features.min(first + width))
+}
+
 /// What a rank has to do with a grid.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {

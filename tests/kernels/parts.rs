@@ -399,7 +399,10 @@ fn memory_of_folds_and_sums_is_told() {
     assert_eq!(bytes(Metric::Euclidean, Method::Gemm), 2 * 2 * 4 * 8 * 8);
     assert_eq!(bytes(Metric::Jaccard, Method::Direct), 4 * 2 * 4 * 8 * 8);
     assert_eq!(bytes(Metric::Jaccard, Method::Bits), 4 * 8 * 8);
-    let sums = |metric, method| kernel(metric, method).block_sums_bytes(600, 3, 5);
+    let sums = |metric, method| {
+        let kernel = kernel(metric, method);
+        (kernel.sums_words(&(0..600), 3, 5) * 8, kernel.block_sums_scratch(3, 5))
+    };
     assert_eq!(sums(Metric::Euclidean, Method::Direct), (3 * 4 * 8 * 8, 2 * 4 * 8 * 8));
     assert_eq!(sums(Metric::Chebyshev, Method::Direct), (4 * 8 * 8, 2 * 4 * 8 * 8));
     assert_eq!(sums(Metric::Jaccard, Method::Bits), (4 * 8 * 8, 0));

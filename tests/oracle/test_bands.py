@@ -90,11 +90,10 @@ LONG = {
 }
 
 
-@pytest.mark.parametrize("ranks, metric", [(number % 3 + 1, metric) for number, metric in enumerate(LONG)] + [(3, "euclidean"), (2, "cityblock")])
-def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, ranks):
-    kind, options = LONG[metric]
-    n, d = 12, 700_001
-    x, y = samples(kind, n, d), samples(kind, 5, d)
+def write_long(work, metric, n, m, d) -> None:
+    """Writes n and m samples of d features for a metric, and weights."""
+    kind, _ = LONG[metric]
+    x, y = samples(kind, n, d), samples(kind, m, d)
     if metric == "canberra":
         x[RNG.random(x.shape) < 0.1] = y[0, ::3] = np.nan
     if kind == "f4":
@@ -103,14 +102,26 @@ def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, rank
     work.write("y", y)
     with h5py.File(work / "w.h5", "w") as file:
         file["w"] = RNG.random(d) * (RNG.random(d) < 0.9)
+
+
+def asked(metric):
+    """What is asked of them: with one input, and with two."""
+    _, options = LONG[metric]
     for against in ((), ("--against", "y.h5")):
-        given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
+        yield "x.h5", *against, "--metric", metric, "--no-output", *options
+
+
+@pytest.mark.parametrize("ranks, metric", [(number % 3 + 1, metric) for number, metric in enumerate(LONG)] + [(3, "euclidean"), (2, "cityblock")])
+def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, ranks):
+    d = 700_001
+    write_long(work, metric, 12, 5, d)
+    for given in asked(metric):
         whole = record(work, *given)
         assert "bands" not in whole
         limit = least(work, *given, ranks=ranks) + 1e5
         parts = record(work, *given, "--memory-per-rank", f"{limit:.0f}", ranks=ranks)
         assert parts["bands"]["features"] < d, parts["bands"]
-        assert parts["digest"] == whole["digest"], against
+        assert parts["digest"] == whole["digest"], given
         assert parts["inputs"] == whole["inputs"]
         assert parts["recomputed_pairs"] == whole["recomputed_pairs"]
         assert parts["peak_rss_bytes"] < 1.1 * parts["planned_bytes"] + 8e6
@@ -118,32 +129,23 @@ def test_parts_of_features_have_the_digest_of_a_run_in_memory(work, metric, rank
 
 @pytest.mark.parametrize("ranks, metric", [(5 - number % 2 * 2, metric) for number, metric in enumerate(LONG)])
 def test_more_ranks_than_tiles_share_the_features(work, metric, ranks):
-    kind, options = LONG[metric]
-    d = 300_001
-    x, y = samples(kind, 4, d), samples(kind, 3, d)
-    if metric == "canberra":
-        x[RNG.random(x.shape) < 0.1] = y[0, ::3] = np.nan
-    if kind == "f4":
-        x[1] = x[0] * np.float32(1.0001)  # near each other: the Gram guard
-    work.write("x", x)
-    work.write("y", y)
-    with h5py.File(work / "w.h5", "w") as file:
-        file["w"] = RNG.random(d) * (RNG.random(d) < 0.9)
-    for against in ((), ("--against", "y.h5")):
-        given = ("x.h5", *against, "--metric", metric, "--no-output", *options)
+    write_long(work, metric, 4, 3, 300_001)
+    for given in asked(metric):
         whole = record(work, *given)
         assert "bands" not in whole
-        shared = record(work, *given, "--tile", "4", ranks=ranks)
+        way = ("--tile", "4")
+        if metric == "correlation":
+            # it reads samples by parts five times first: it shares features only where memory is short
+            way += ("--memory-per-rank", f"{least(work, *given, *way, ranks=ranks) + 2e6:.0f}")
+        shared = record(work, *given, *way, ranks=ranks)
         # f64 cityblock adds one feature after the other
-        is_shared = (metric, kind) != ("cityblock", "f8")
-        # to read samples five times, as correlation does first, can take longer than sharing spares
-        if metric != "correlation":
-            assert shared.get("bands", {}).get("shared_features", False) == is_shared
-        assert shared["digest"] == whole["digest"], against
+        is_shared = metric != "cityblock"
+        assert shared.get("bands", {}).get("shared_features", False) == is_shared
+        assert shared["digest"] == whole["digest"], given
         assert shared["inputs"] == whole["inputs"]
         assert shared["recomputed_pairs"] == whole["recomputed_pairs"]
         assert shared["peak_rss_bytes"] < 1.1 * shared["planned_bytes"] + 8e6
-        work.pairdist("plan", *given, "--tile", "4", "--ranks", ranks, "--threads", "1", "--json", "plan.json")
+        work.pairdist("plan", *given, *way, "--ranks", ranks, "--threads", "1", "--json", "plan.json")
         plan = json.loads((work / "plan.json").read_text())
         names = ("bands", "bytes_read", "bytes_exchanged")
         assert [plan.get(name) for name in names] == [shared.get(name) for name in names]

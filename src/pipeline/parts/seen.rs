@@ -14,9 +14,9 @@ use crate::source::Mark;
 pub(crate) struct Seen {
     row: u64,
     survey: Survey,
-    /// Of all features in their order, when they are read first.
+    /// A hash of all features in their order, for the digest of the input, when they are read for the first time.
     hash: Option<Xxh3>,
-    /// The sum of the hashes of the parts, whoever reads them: the same when they are read again, in the same parts.
+    /// The sum of the hashes of all parts. It does not depend on which rank reads which part, so it shows whether the values are the same when they are read again.
     check: u64,
     preparing: Preparing,
     extras: ExtrasSum,

@@ -196,7 +196,7 @@ impl<'a, T: Number> Window<'a, T> {
             }
         }
         for value in values {
-            // all NaN are the same; without a branch, for vectors
+            // all NaN get the same bits; without a branch, the compiler can use vectors
             *value = if value.is_nan() { T::NAN } else { *value };
         }
     }

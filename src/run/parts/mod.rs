@@ -9,6 +9,7 @@ mod sides;
 mod way;
 
 use std::ops::Range;
+use std::time::Instant;
 
 use shared::Shared;
 use way::Way;
@@ -25,14 +26,15 @@ use crate::metric::{Measure, Preparing};
 use crate::number::Number;
 use crate::partition::{Grid, Tile};
 use crate::pipeline::{FinishWorker, FoldedTiles, Rounds, Seen, Survey, Tally, Window, Workers};
-use crate::schedule::Ring;
+use crate::report::{Clock, Phase};
+use crate::schedule::{Ring, parts_of};
 use crate::sink::{Parcel, Sinks};
 use crate::source::Input;
 use crate::stop::Stop;
 
 /// What is known of a sample when it is read again.
 struct Sample {
-    /// What must be found again.
+    /// A hash of its values, which must be the same when they are read again.
     check: u64,
     preparing: Preparing,
 }
@@ -53,11 +55,6 @@ pub(super) struct Parts {
     pub(super) scaling: i32,
 }
 
-/// The parts of the features.
-fn parts(features: usize, width: usize) -> impl Iterator<Item = Range<usize>> {
-    (0..features).step_by(width).map(move |first| first..features.min(first + width))
-}
-
 /// The file of each of some rows of an input, and the row there.
 fn places(input: &Input, rows: Range<usize>) -> Vec<(usize, usize)> {
     input.pieces(rows).flat_map(|(file, rows)| rows.map(move |row| (file, row))).collect()
@@ -70,7 +67,7 @@ fn each_part<T: Number>(
     width: usize,
     mut visit: impl FnMut(&Window<'_, T>) + Send,
 ) -> Result<()> {
-    let mut parts = parts(input.features, width);
+    let mut parts = parts_of(input.features, width);
     let mut read = || parts.next().map(|part| Window::read(input, rows.clone(), part)).transpose();
     let mut current = read()?;
     while let Some(window) = current {
@@ -78,6 +75,27 @@ fn each_part<T: Number>(
         current = next?;
     }
     Ok(())
+}
+
+/// Has the team compute one part while this thread reads the next. The time counts as that of whichever takes longer.
+fn read_meanwhile<R>(
+    team: &Workers,
+    clock: &mut Clock,
+    compute: impl FnOnce() + Send,
+    read: impl FnOnce() -> Result<R>,
+) -> Result<R> {
+    let compute = || {
+        let began = Instant::now();
+        compute();
+        began.elapsed()
+    };
+    let read = || {
+        let began = Instant::now();
+        (read(), began.elapsed())
+    };
+    let (computing, (next, reading)) = team.meanwhile(compute, read);
+    clock.lap(if reading > computing { Phase::Read } else { Phase::Compute });
+    next
 }
 
 /// What is known of some rows of an input after as many passes as their preparation needs, and their surveys, file by file.
@@ -162,7 +180,7 @@ impl Parts {
 
     /// The parts of the features.
     fn ranges(&self) -> impl Iterator<Item = Range<usize>> + use<> {
-        parts(self.features, self.width)
+        parts_of(self.features, self.width)
     }
 
     /// Computes and stores the tiles of this rank on one way round the ring. False if it was time to stop before its features were all folded.
@@ -180,7 +198,7 @@ impl Parts {
         let own = ring.all_tiles(self.filed.rank).filter(|tile| !done.contains(*tile));
         let (grid, threads) = (self.filed.schedule.grid, self.team.count());
         let (tiles, carried) = if self.filed.schedule.bands.shared_features {
-            // threads share features of all tiles before they are added to those of a rank
+            // threads share the features of the sums; a tile is whole when these are added to it
             let tiles = FoldedTiles::new(kernel, grid, own, (1, 1));
             let mut shared = Shared::new(self, kernel, ring, done);
             if !shared.fold(rings, &tiles, tally)? {
@@ -199,7 +217,7 @@ impl Parts {
             (tiles, way.carried(comm))
         };
         let extras = |tile: Tile| carried.of(grid, tile);
-        // what is folded would be lost, and its distances take little time
+        // signals and time limit no longer count: the folds would be lost, and to make distances of them takes little time
         let stop = &Stop::never();
         let rounds = Rounds { comm, ring, done, stop, mail_interval: job.args.checkpoint_interval };
         // the features have gone round already

@@ -3,10 +3,9 @@
 
 use std::iter::once;
 use std::ops::Range;
-use std::time::Instant;
 
 use super::sides::{Samples, Sides, extras, panels};
-use super::{Carried, Parts};
+use super::{Carried, Parts, read_meanwhile};
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
 use crate::kernel::Kernel;
@@ -62,8 +61,7 @@ impl<'a, T: Number> Shared<'a, T> {
         let (mut last, mut values) = (None, Vec::new());
         let mut current = read_next(&self.sides)?;
         for together in all.chunks(schedule.ranks) {
-            // all ranks stop together
-            if rings.comm.all_reduce(&[u64::from(rings.stop.is_due())], Reduce::Max)[0] > 0 {
+            if rings.all_stop(tally) {
                 return Ok(false);
             }
             let mut sums = Vec::new();
@@ -74,19 +72,11 @@ impl<'a, T: Number> Shared<'a, T> {
                 let mut panels = panels(self.kernel, grid, of_tiles, features, last.take());
                 let (parts, seen, tiles) = (self.parts, &mut self.seen, &self.tiles);
                 let compute = || {
-                    let began = Instant::now();
                     part.pack(parts, seen, &mut panels, &mut values);
                     sums = tiles.sums(&part.features, (&panels[0], &panels[1]));
-                    began.elapsed()
                 };
-                let read = || {
-                    let began = Instant::now();
-                    (read_next(&self.sides), began.elapsed())
-                };
-                let (computing, (next, reading)) = team.meanwhile(compute, read);
-                current = next?;
+                current = read_meanwhile(team, tally.clock, compute, || read_next(&self.sides))?;
                 last = Some(panels);
-                tally.clock.lap(if reading > computing { Phase::Read } else { Phase::Compute });
             }
             self.put_together(rings.comm, together, &sums, folded, tally);
             self.add_blocks(rings.comm, together);
@@ -95,7 +85,7 @@ impl<'a, T: Number> Shared<'a, T> {
         Ok(true)
     }
 
-    /// Has the sums of all parts added to the tiles of their owners, in the order of the parts. Collective.
+    /// Sends the sums of this rank's part to the owners of the tiles, which add those of all parts in their order. Collective.
     fn put_together(
         &self,
         comm: &Comm,

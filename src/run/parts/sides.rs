@@ -52,7 +52,7 @@ impl<'a> Sides<'a> {
         Ok(Part { bytes: (samples * features.len() * size_of::<T>()) as u64, features, windows })
     }
 
-    /// Makes sure that samples are those that were read at first; of each, what was found again.
+    /// Makes sure that samples are those that were read at first, from the hash that was found of each now.
     pub(super) fn compare(&self, found: impl IntoIterator<Item = u64>) -> Result<()> {
         let samples =
             self.0.iter().flat_map(|side| side.rows.clone().zip(side.known).map(|one| (side.input, one)));

@@ -1,10 +1,9 @@
 //! The parts of a band of rows and a band of columns: each rank reads its own samples, and the columns go round the ring for each part.
 
 use std::ops::Range;
-use std::time::Instant;
 
 use super::sides::{Samples, Sides, extras, panels};
-use super::{Carried, Parts, Sample};
+use super::{Carried, Parts, Sample, read_meanwhile};
 use crate::block::Block;
 use crate::comm::{Comm, Reduce};
 use crate::error::Result;
@@ -64,8 +63,7 @@ impl<'a, T: Number> Way<'a, T> {
             |sides: &Sides<'a>| ahead.next().map(|features| sides.read::<T>(features)).transpose();
         let mut current = read_next(&self.sides)?;
         while let Some(part) = current.take() {
-            // all ranks stop together
-            if rings.comm.all_reduce(&[u64::from(rings.stop.is_due())], Reduce::Max)[0] > 0 {
+            if rings.all_stop(tally) {
                 return Ok(false);
             }
             tally.totals.bytes_read += part.bytes;
@@ -77,21 +75,13 @@ impl<'a, T: Number> Way<'a, T> {
             };
             let (parts, seen) = (self.parts, &mut self.seen);
             let compute = || {
-                let began = Instant::now();
                 part.pack(parts, seen, &mut panels, &mut values);
                 seen.iter_mut().flatten().for_each(Seen::add_own);
                 if is_alone {
                     fold(0, &panels);
                 }
-                began.elapsed()
             };
-            let read = || {
-                let began = Instant::now();
-                (read_next(&self.sides), began.elapsed())
-            };
-            let (computing, (next, reading)) = team.meanwhile(compute, read);
-            current = next?;
-            tally.clock.lap(if reading > computing { Phase::Read } else { Phase::Compute });
+            current = read_meanwhile(team, tally.clock, compute, || read_next(&self.sides))?;
             if !is_alone {
                 self.fold_round_the_ring(rings.comm, fold, &mut panels, tally);
             }
